@@ -1,0 +1,28 @@
+//! What an agent may do, for whom, until when: ids, states, authority, money, I-JSON. Pure.
+//!
+//! Never here: clock, randomness, I/O, async. The serde forms below are the one canonical form that tokens,
+//! rows and ledger leaves share; wire types of the HTTP API live at the edge and convert.
+
+mod authority;
+mod digest;
+mod foreign;
+mod id;
+mod identity;
+pub mod ijson;
+mod money;
+mod resource;
+mod time;
+mod verb;
+
+pub use authority::{Authority, Clause, Conditions, MAX_CLAUSES, MAX_DEPTH, Question, Widened};
+pub use digest::Digest;
+pub use foreign::Foreign;
+pub use id::{ActionId, ApprovalId, EntryId, Id, LinkId, TaskId};
+pub use identity::{
+    Agent, Blueprint, IdentityId, IdentityKind, IllegalTransition, Instance, Name, NameError,
+    Person, Realm, State, Version,
+};
+pub use money::{Currency, Money, MoneyError};
+pub use resource::{Pattern, Resource, ResourceError, Scope};
+pub use time::{Seconds, Timestamp};
+pub use verb::{Verb, Verbs};
