@@ -1,1 +1,63 @@
-fn main() {}
+//! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
+//!
+//! `bench [NAME] [--json]` measures `ledger-append`, `gateway` and `start`, or one of them. What serves during a
+//! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
+//! Machines differ and are shared: read the ratios, not the values.
+
+mod append;
+mod clock;
+mod figure;
+mod gateway;
+mod http;
+mod role;
+mod start;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use figure::Report;
+
+/// A measurement.
+type Bench = fn(&mut Report) -> anyhow::Result<()>;
+
+const BENCHES: [(&str, Bench); 3] =
+    [("ledger-append", append::run), ("gateway", gateway::run), ("start", start::run)];
+
+fn main() -> ExitCode {
+    let options: Vec<String> = std::env::args().skip(1).collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let done = match options.as_slice() {
+        ["--role", role, argument] => role::play(role, argument),
+        options => measure(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            figure::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &[&str]) -> anyhow::Result<()> {
+    let (flags, names): (Vec<&str>, Vec<&str>) =
+        options.iter().partition(|option| option.starts_with('-'));
+    if let Some(unknown) = flags.iter().find(|flag| **flag != "--json") {
+        bail!("`{unknown}` is not an option of bench: it knows `--json`");
+    }
+    let chosen = match names.as_slice() {
+        [] => BENCHES.to_vec(),
+        [name] => BENCHES.iter().copied().filter(|(known, _)| known == name).collect(),
+        _ => bail!("bench takes one name or none: `{}`", names.join(" ")),
+    };
+    if chosen.is_empty() {
+        let known = BENCHES.map(|(known, _)| known).join("`, `");
+        bail!("there is no bench `{}`; there are `{known}`", names.concat());
+    }
+    let mut report = Report::new(flags.contains(&"--json"));
+    for (name, bench) in chosen {
+        bench(&mut report).with_context(|| format!("`{name}` could not be measured"))?;
+    }
+    Ok(())
+}

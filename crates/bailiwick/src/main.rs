@@ -1,1 +1,44 @@
-fn main() {}
+//! The program `bailiwick`: command line, configuration, wiring. It knows no rules: those are below it.
+
+mod cli;
+mod client;
+mod config;
+mod desk;
+mod enroll;
+mod failure;
+mod files;
+mod init;
+mod input;
+mod keys;
+mod moment;
+mod nearest;
+mod output;
+mod random;
+mod serve;
+mod toml_input;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    if let Some(ended) = desk::run_if_asked() {
+        return ended;
+    }
+    let cli = cli::Cli::parse();
+    trace::start(cli.log);
+    let form = cli.output;
+    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(cli.run());
+            // Whatever still runs has been told to stop; nobody waits for it any longer.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => {
+            Err(failure::Failure::new("no_runtime", "no threads can be started").because(&error))
+        }
+    };
+    ExitCode::from(output::finish(ended, form) as u8)
+}

@@ -1,1 +1,60 @@
-//! Placeholder.
+//! The one road: attempt → verified chain ∩ authority ∩ policy ∩ guardrails → decision → [`Permit`].
+//!
+//! It knows what is in force (fed by the store), what has happened (folded from the ledger) and what is stopped. Every
+//! right is computed here and nowhere else; what grants is durable in the ledger before it leaves.
+//!
+//! It must not know HTTP, SQL, or how people change things. Only [`Engine::attempt`] makes a [`Permit`], only
+//! [`Permit::dispatch`] frees a call, and only [`Engine::allow`] makes an [`Allowed`].
+
+mod allow;
+mod attempt;
+mod authenticate;
+mod catalog;
+mod context;
+mod directory;
+mod ending;
+mod engine;
+mod entries;
+mod evaluate;
+mod fold;
+mod governance;
+mod hash;
+mod issue;
+mod permit;
+mod question;
+mod record;
+mod records;
+mod refusal;
+mod standing;
+mod stop;
+mod stopping;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+pub use allow::{Act, Allowed};
+pub use attempt::Attempt;
+pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};
+pub use catalog::{MappingError, Pair, ResolveError, Tool, compile};
+pub use context::{Clock, ClockWentBack, Context};
+pub use directory::{
+    ARGUMENT_LIMITS, AgentEntry, Directory, LEASE_MILLIS, PersonEntry, ServerEntry, ToolEntry,
+    with_guards,
+};
+pub use ending::EndTask;
+pub use engine::{Counters, Engine, Parts, StartError};
+pub use governance::{Changes, NotInForce};
+pub use hash::sha256;
+pub use issue::{Exchange, Issued, Issuer, OpenTask, Opened, TASK_SECONDS_MAX, TokenRefused};
+pub use permit::{Dispatch, Ending, FrozenCall, Permit};
+pub use question::Answer;
+pub use record::RECORD_BOUND;
+pub use records::{
+    AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,
+    GrantRecord, Mapping, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord, Standing,
+    ToolRecord,
+};
+pub use refusal::{Code, Refusal};
+pub use stop::{Acknowledgement, JournalError, NotAScope, Order, StopReport, StopScope, Stops};
+pub use stopping::{Resume, ResumeError, Stop};
+pub use tasks::{Task, Tasks};

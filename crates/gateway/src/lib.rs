@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Enforcement between agents and the servers that they call: who calls, what leaves, what comes back, what is cut.
+//!
+//! It knows HTTP and MCP. A call leaves only as a [`decide::Dispatch`], byte for byte as it was decided on; the caller's
+//! token never goes on.
+//!
+//! It must not know policy, storage, or how a right is computed.
+
+mod calls;
+mod challenge;
+pub mod envelope;
+mod gate;
+pub mod outbound;
+mod refusal;
+pub mod upstream;
+mod upstreams;
+
+pub use gate::{Gateway, router};
+pub use upstreams::{DiscoverError, Upstreams};

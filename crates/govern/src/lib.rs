@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Changes made by people: enrol, register, suspend, grant, add a server, accept a tool, apply policies, answer a request.
+//!
+//! Each use case takes an [`decide::Allowed`] that owns what was decided, stores it with its record in one transaction, and
+//! returns when it is in force.
+//!
+//! It must not know HTTP, SQL, or the syntax of policies; and it never decides who may: that is the one road's.
+
+mod agents;
+mod approvals;
+mod error;
+mod evidence;
+mod grants;
+mod people;
+mod policies;
+mod servers;
+
+pub use agents::{
+    AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state, register,
+    version_of,
+};
+pub use approvals::{AnswerApproval, answer};
+pub use error::Error;
+pub use evidence::ReadPayloads;
+pub use grants::{GiveGrant, RevokeGrant, give_grant, revoke_grant};
+pub use people::{AddPerson, add_person, enrol_first};
+pub use policies::{ApplyPolicies, apply_policies, check_policies};
+pub use servers::{
+    AcceptTools, Acceptance, AddServer, FoundTool, RefreshTools, accept_tools, add_server,
+    record_tools,
+};

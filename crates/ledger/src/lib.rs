@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The tamper-evident log: leaves, a durable write-ahead log, Merkle tiles, signed checkpoints, sealed payloads.
+//!
+//! It knows bytes and leaves. Never here: what an agent may do, policy, SQL, HTTP, the current time (a leaf brings its
+//! own moment).
+//!
+//! On disk a log is what [C2SP tlog-tiles](https://c2sp.org/tlog-tiles) and
+//! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint) describe, so that programs we did not write can check it; beside
+//! that stand `wal/` (what is acknowledged and not yet published), `payload/` (sealed payloads, outside the tree, so that
+//! they can be erased) and `gap` (how many refusals could not be written).
+
+mod export;
+mod gap;
+mod leaf;
+mod log;
+mod medium;
+mod merkle;
+mod note;
+mod open;
+mod payload;
+mod publish;
+mod queue;
+mod read;
+mod seal;
+mod segments;
+mod sequence;
+mod tile;
+pub mod verify;
+mod wal;
+
+pub use export::{ExportError, export};
+pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
+pub use log::{
+    AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, Receipt,
+};
+pub use medium::{Extent, Files, Medium};
+pub use merkle::leaf_hash;
+pub use note::{Checkpoint, CheckpointKey, NoteError, VerifierKey};
+pub use open::OpenError;
+pub use payload::{MAX_PAYLOAD, PayloadError, PayloadKey};
+pub use read::{Entries, Entry, ReadError};
+pub use seal::{SealError, Sealed};
+
+/// Takes a lock that another thread may have left by panicking: what it guards is changed in one step each, so it is whole.
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -176,6 +176,14 @@ impl Authority {
         self.clauses.iter().any(|clause| clause.allows(question))
     }
 
+    /// Whether some clause allows the verb on some resource of that system and type, whatever its id and conditions.
+    pub fn reaches(&self, verb: Verb, system: &Name, kind: &str, at: Timestamp) -> bool {
+        let may = |clause: &Clause| {
+            at < clause.expires && clause.verbs.contains(verb) && clause.resources.reaches(system, kind)
+        };
+        self.clauses.iter().any(may)
+    }
+
     /// Whether nothing is allowed at `at` any more.
     pub fn is_over(&self, at: Timestamp) -> bool {
         self.clauses.iter().all(|clause| clause.expires <= at)

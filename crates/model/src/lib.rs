@@ -17,7 +17,7 @@ mod verb;
 pub use authority::{Authority, Clause, Conditions, MAX_CLAUSES, MAX_DEPTH, Question, Widened};
 pub use digest::Digest;
 pub use foreign::Foreign;
-pub use id::{ActionId, ApprovalId, EntryId, Id, LinkId, TaskId};
+pub use id::{ActionId, ApprovalId, EntryId, Id, LinkId, TaskId, of};
 pub use identity::{
     Agent, Blueprint, IdentityId, IdentityKind, IllegalTransition, Instance, Name, NameError,
     Person, Realm, State, Version,

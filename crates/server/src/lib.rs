@@ -1,1 +1,58 @@
-//! Placeholder.
+//! HTTP for people and their tools: OAuth endpoints, the admin API, OpenAPI, metrics.
+//!
+//! A handler parses, calls and renders; nothing more. Every route stands in one table ([`ROUTES`]) with what it asks of
+//! its caller, so that a route without a check or without a description fails a test.
+//!
+//! It must not know how a right is computed: who may do what is asked of `decide`, what is done is done by `govern`.
+
+mod admin;
+mod body;
+mod bounds;
+mod caller;
+mod names;
+mod oauth;
+mod openapi;
+mod ops;
+mod page;
+mod problem;
+mod route;
+mod wire;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Router, middleware};
+use decide::{Engine, ServerRecord};
+use futures_util::future::BoxFuture;
+use govern::FoundTool;
+
+pub use openapi::DOCUMENT;
+pub use ops::ops_router;
+pub use route::{Access, ROUTES, Route};
+
+/// Asks an upstream server which tools it has; wired to the gateway's client, which this crate must not know.
+pub type Discover =
+    Arc<dyn Fn(ServerRecord) -> BoxFuture<'static, Result<Vec<FoundTool>, String>> + Send + Sync>;
+
+/// What the handlers stand on.
+pub struct Server {
+    /// The one road.
+    pub engine: Arc<Engine>,
+    /// Asks upstream servers for their tools.
+    pub discover: Discover,
+    /// The origin under which clients reach this server, without a slash at its end: what proofs of possession name.
+    pub public_url: String,
+    /// The folder of the ledger, whose published files are served as they are.
+    pub ledger_dir: PathBuf,
+}
+
+/// The public listener: OAuth, the admin API, the published ledger, OpenAPI.
+pub fn router(server: Server) -> Router {
+    let shared = Arc::new(server);
+    let routes = ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, route.handler()));
+    routes
+        .fallback(problem::unknown_path)
+        .method_not_allowed_fallback(problem::unknown_method)
+        .with_state(shared.clone())
+        .layer(middleware::from_fn_with_state(shared, bounds::fresh_nonce))
+        .layer(middleware::from_fn(bounds::bounded))
+}

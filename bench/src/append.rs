@@ -1,0 +1,152 @@
+//! `ledger-append`: durable records from many callers at once, beside one thread that only writes and syncs.
+
+mod plain;
+mod record;
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use decide::{Clock, Context};
+use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
+use model::Realm;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::{
+    clock,
+    figure::{Figure, Report, median},
+};
+
+pub(crate) use plain::{Plain, frame_bytes};
+
+/// How many callers, how often each side is measured, and for how long. The first line is the one with a bar.
+const LEVELS: [(usize, usize, Duration); 3] = [
+    (64, 7, Duration::from_millis(700)),
+    (8, 5, Duration::from_millis(500)),
+    (1, 5, Duration::from_millis(500)),
+];
+/// What a node's log has by default.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Measures the append at each level.
+pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let folder = folder()?;
+    let context = Context::new(realm()?, Clock::system());
+    let log = open(&folder, &context)?;
+    let bytes = record_bytes(&log, &context)?;
+    let ours = Arc::new((log.clone(), context));
+    let plain = Plain::open(&folder.path().join("plain"))?;
+    let record: Arc<[u8]> = vec![b'.'; bytes].into();
+    for (callers, rounds, time) in LEVELS {
+        let (mut value, mut ceiling) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            value.push(runtime.block_on(to_ledger(&ours, callers, time))?);
+            ceiling.push(runtime.block_on(to_plain(&plain, &record, callers, time))?);
+        }
+        let name = match callers {
+            64 => "ledger-append".to_owned(),
+            _ => format!("ledger-append/{callers}"),
+        };
+        report.add(&Figure::rate(name, median(value), "records/s", median(ceiling)));
+    }
+    report.add(&Figure::alone("ledger-append/record", bytes as f64, "bytes"));
+    log.close().context("the log does not close")
+}
+
+/// How many records a second the ledger takes: sealed by their callers, as decisions are.
+async fn to_ledger(
+    ours: &Arc<(Log, Context)>,
+    callers: usize,
+    time: Duration,
+) -> anyhow::Result<f64> {
+    let ours = ours.clone();
+    let one = move || {
+        let ours = ours.clone();
+        async move {
+            let (log, context) = &*ours;
+            let sealed = log.seal(record::draft(context))?;
+            log.append(sealed).await?;
+            Ok(())
+        }
+    };
+    drive(callers, time, one).await
+}
+
+/// How many records a second the plain writer takes.
+pub(crate) async fn to_plain(
+    plain: &Plain,
+    record: &Arc<[u8]>,
+    callers: usize,
+    time: Duration,
+) -> anyhow::Result<f64> {
+    let (plain, record) = (plain.clone(), record.clone());
+    let one = move || {
+        let (plain, record) = (plain.clone(), record.clone());
+        async move { plain.append(record).await }
+    };
+    drive(callers, time, one).await
+}
+
+/// Callers that each do one thing after the other until time is over: how many things a second.
+async fn drive<F, T>(callers: usize, time: Duration, one: F) -> anyhow::Result<f64>
+where
+    F: Fn() -> T + Clone + Send + 'static,
+    T: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let start = clock::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let one = one.clone();
+        tasks.spawn(async move {
+            let mut count = 0_u64;
+            while start.elapsed() < time {
+                one().await?;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        });
+    }
+    let mut count = 0;
+    while let Some(done) = tasks.join_next().await {
+        count += done??;
+    }
+    Ok(count as f64 / start.elapsed().as_secs_f64())
+}
+
+/// A folder on the disk that this program lies on: a temporary folder in memory would make every sync free.
+pub(crate) fn folder() -> anyhow::Result<TempDir> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().map_or_else(PathBuf::new, PathBuf::from);
+    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?)
+}
+
+/// The organization that everything measured belongs to.
+pub(crate) fn realm() -> anyhow::Result<Realm> {
+    Ok(Realm { org: "acme.example".parse()?, environment: "prod".parse()?, node: 1 })
+}
+
+/// A log as a node has it.
+pub(crate) fn open(folder: &TempDir, context: &Context) -> anyhow::Result<Log> {
+    let config = Config {
+        dir: folder.path().join("ledger"),
+        lock: folder.path().join("head"),
+        realm: context.realm.clone(),
+        origin: "acme.example/audit".to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+    };
+    let keys = Keys {
+        checkpoint: CheckpointKey::from_seed(&[1; 32]),
+        payload: PayloadKey::new("p1".parse()?, &[2; 32]),
+    };
+    Ok(Log::open(config, keys)?)
+}
+
+/// How many bytes one record puts into the write-ahead log.
+fn record_bytes(log: &Log, context: &Context) -> anyhow::Result<usize> {
+    let receipt = log.append(log.seal(record::draft(context))?).wait()?;
+    let entry = log.entry(receipt.index)?.context("what was appended is there")?;
+    let payload = entry.leaf.payload.as_ref().map_or(0, |payload| payload.size as usize);
+    ensure!(payload > 0, "a record to measure has a payload");
+    Ok(frame_bytes(entry.bytes.len(), payload))
+}

@@ -1,0 +1,153 @@
+//! `gateway`: an MCP `tools/call` with all checks and its durable record, beside the least that could do the same work.
+//!
+//! Compared is the server's processor time for one call, at 64 connections. The ceiling is the sum of three parts, each
+//! measured in the same run: a bare pass-through of the same sizes, one Ed25519 verification of the proof, and two plain
+//! appends of the same bytes. Two, because neither a call nor its result may leave before its own record is durable.
+
+mod load;
+pub(crate) mod serve;
+mod world;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::ensure;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+
+use crate::{
+    append::{Plain, folder, to_plain},
+    clock::{cpu, micros, now},
+    figure::{Figure, Report, median},
+    role::{self, Served},
+};
+use load::Load;
+use serve::{Listening, Ready};
+
+/// How often each part is measured.
+const ROUNDS: usize = 5;
+/// How many connections call at once while processor time is counted; as many as the append has callers.
+const CONNECTIONS: usize = 64;
+/// How many calls a round has: some seconds of work on a slow machine.
+const CALLS: usize = 4_000;
+/// The first calls open connections and fill caches, and are not counted.
+const WARM_UP: usize = 500;
+/// How long each other part is measured in a round.
+const SLICE: Duration = Duration::from_millis(400);
+/// How long each side of the comparison at half load takes in a round.
+const HALF_LOAD: Duration = Duration::from_secs(1);
+/// How many records one call leaves: its decision and its outcome.
+const RECORDS: f64 = 2.0;
+
+/// The processes under load.
+struct Place {
+    gateway: Served,
+    pass: Served,
+    _upstream: Served,
+    ready: Ready,
+    pass_at: SocketAddr,
+    upstream_at: SocketAddr,
+}
+
+/// What the rounds gave, a value a round.
+#[derive(Default)]
+struct Measured {
+    gateway: Vec<f64>,
+    pass: Vec<f64>,
+    verify: Vec<f64>,
+    append: Vec<f64>,
+    rate: Vec<f64>,
+    few_rate: Vec<f64>,
+    direct_p50: Vec<f64>,
+    p50: Vec<f64>,
+}
+
+/// Measures everything about the gateway.
+pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut place = Place::set_up()?;
+    let measured = runtime.block_on(measure(&mut place))?;
+    let Measured { gateway, pass, verify, append, rate, few_rate, direct_p50, p50 } = measured;
+    let (pass, verify, append) = (median(pass), median(verify), RECORDS * median(append));
+    let ceiling = pass + verify + append;
+    report.add(&Figure::cost("gateway", median(gateway), "us cpu", ceiling));
+    report.add(&Figure::alone("gateway/ceiling/pass", pass, "us cpu"));
+    report.add(&Figure::alone("gateway/ceiling/verify", verify, "us cpu"));
+    report.add(&Figure::alone("gateway/ceiling/append", append, "us cpu"));
+    report.add(&Figure::alone("gateway/calls/8", median(few_rate), "calls/s"));
+    report.add(&Figure::alone("gateway/calls/64", median(rate), "calls/s"));
+    report.add(&Figure::alone("gateway/added-p50", median(p50) - median(direct_p50), "us"));
+    Ok(())
+}
+
+impl Place {
+    fn set_up() -> anyhow::Result<Self> {
+        let (upstream, Listening { address: upstream_at }) = Served::start(role::UPSTREAM, "")?;
+        let (pass, Listening { address: pass_at }) =
+            Served::start(role::PASS, &upstream_at.to_string())?;
+        let (gateway, ready) = Served::start(role::GATEWAY, &upstream_at.to_string())?;
+        Ok(Self { gateway, pass, _upstream: upstream, ready, pass_at, upstream_at })
+    }
+}
+
+async fn measure(place: &mut Place) -> anyhow::Result<Measured> {
+    let Place { gateway, pass, ready, pass_at, upstream_at, .. } = place;
+    let (gateway_at, pass_at, upstream_at) = (ready.address, *pass_at, *upstream_at);
+    let folder = folder()?;
+    let plain = Plain::open(&folder.path().join("plain"))?;
+    let record: Arc<[u8]> = vec![b'.'; ready.record_bytes].into();
+    let mut load = Load::new(ready)?;
+    let mut measured = Measured::default();
+    load::closed(gateway_at, CONNECTIONS, load.calls(WARM_UP)?).await?;
+    load::closed(pass_at, CONNECTIONS, load.calls(WARM_UP)?).await?;
+    for _ in 0..ROUNDS {
+        let calls = load.calls(CALLS)?;
+        let before = gateway.cpu()?;
+        let rate = load::closed(gateway_at, CONNECTIONS, calls).await?;
+        measured.gateway.push(each(gateway.cpu()? - before, CALLS));
+        measured.rate.push(rate);
+
+        let calls = load.calls(CALLS)?;
+        let before = pass.cpu()?;
+        load::closed(pass_at, CONNECTIONS, calls).await?;
+        measured.pass.push(each(pass.cpu()? - before, CALLS));
+
+        measured.append.push(append(&plain, &record).await?);
+        measured.verify.push(verify()?);
+
+        let calls = load.calls(CALLS / 2)?;
+        measured.few_rate.push(load::closed(gateway_at, 8, calls).await?);
+
+        let pace = rate / 2.0;
+        let count = (pace * HALF_LOAD.as_secs_f64()) as usize;
+        let calls = load.calls(count)?;
+        measured.p50.push(load::paced(gateway_at, pace, calls).await?);
+        let calls = load.calls(count)?;
+        measured.direct_p50.push(load::paced(upstream_at, pace, calls).await?);
+    }
+    Ok(measured)
+}
+
+/// Processor time of one plain append among many callers, theirs included: the gateway's callers are inside it, too.
+async fn append(plain: &Plain, record: &Arc<[u8]>) -> anyhow::Result<f64> {
+    let (start, before) = (now(), cpu());
+    let rate = to_plain(plain, record, CONNECTIONS, SLICE).await?;
+    let count = rate * start.elapsed().as_secs_f64();
+    Ok(micros(cpu() - before) / count)
+}
+
+/// Processor time of one Ed25519 verification of a text as long as a proof.
+fn verify() -> anyhow::Result<f64> {
+    const TIMES: usize = 500;
+    let text = [b'.'; 700];
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).map_err(anyhow::Error::msg)?;
+    let signature = pair.sign(&text);
+    let public = UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref());
+    let before = cpu();
+    for _ in 0..TIMES {
+        ensure!(public.verify(&text, signature.as_ref()).is_ok(), "the signature is genuine");
+    }
+    Ok(each(cpu() - before, TIMES))
+}
+
+fn each(time: Duration, times: usize) -> f64 {
+    micros(time) / times as f64
+}

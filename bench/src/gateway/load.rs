@@ -1,0 +1,143 @@
+//! The load: calls with a proof each, signed before anything is measured, and ways to send them.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use decide::Clock;
+use http::{Request, header};
+use http_body_util::Full;
+use token::dpop::{self, Prover};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{serve::Ready, world};
+use crate::{
+    clock::{micros, now},
+    figure::median,
+    http::Connection,
+};
+
+/// Over how many connections a paced load is spread.
+const PACED: usize = 8;
+
+/// One call, ready to be sent.
+pub(super) type Call = Request<Full<Bytes>>;
+
+/// Makes calls of the agent that the gateway's token is for.
+pub(super) struct Load {
+    prover: Prover,
+    clock: Clock,
+    url: String,
+    token: String,
+    nonce: String,
+    made: u64,
+}
+
+impl Load {
+    pub(super) fn new(ready: &Ready) -> anyhow::Result<Self> {
+        Ok(Self {
+            prover: Prover::new(world::key(world::AGENT)?),
+            clock: Clock::system(),
+            url: ready.url.clone(),
+            token: ready.token.clone(),
+            nonce: ready.nonce.clone(),
+            made: 0,
+        })
+    }
+
+    /// So many calls, each with a fresh proof.
+    pub(super) fn calls(&mut self, count: usize) -> anyhow::Result<Vec<Call>> {
+        (0..count).map(|_| self.call()).collect()
+    }
+
+    fn call(&mut self) -> anyhow::Result<Call> {
+        self.made += 1;
+        let (number, url) = (self.made, &self.url);
+        let of = dpop::Request { method: "POST", url, access_token: Some(&self.token) };
+        let jti = format!("bench-{number:016x}");
+        let proof = self.prover.prove(&of, Some(&self.nonce), self.clock.now(), &jti)?;
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"get_order","arguments":{{"order":"A-{number}"}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{{"name":"bench","version":"1"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+        );
+        let path = url.find("/mcp/").map(|at| &url[at..]).context("the URL has a path")?;
+        Ok(Request::post(path)
+            .header(header::HOST, "127.0.0.1")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, text/event-stream")
+            .header(header::AUTHORIZATION, format!("DPoP {}", self.token))
+            .header("dpop", proof)
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "get_order")
+            .body(Full::from(body))?)
+    }
+}
+
+/// Sends the calls as fast as answers come: how many a second.
+pub(super) async fn closed(
+    to: SocketAddr,
+    connections: usize,
+    calls: Vec<Call>,
+) -> anyhow::Result<f64> {
+    let count = calls.len();
+    let open = connect(to, connections).await?;
+    let calls = Arc::new(Mutex::new(calls));
+    let start = now();
+    let mut tasks = JoinSet::new();
+    for mut connection in open {
+        let calls = calls.clone();
+        tasks.spawn(async move {
+            loop {
+                let Some(call) = calls.lock().await.pop() else { return anyhow::Ok(()) };
+                connection.call(call).await?;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(count as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Sends so many calls a second, whatever comes back: the median time of an answer in microseconds.
+pub(super) async fn paced(to: SocketAddr, pace: f64, calls: Vec<Call>) -> anyhow::Result<f64> {
+    let open = connect(to, PACED).await?;
+    let every = Duration::from_secs_f64(PACED as f64 / pace);
+    let calls = Arc::new(Mutex::new(calls));
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (at, mut connection) in open.into_iter().enumerate() {
+        let calls = calls.clone();
+        let first = start + every.mul_f64(at as f64 / PACED as f64);
+        tasks.spawn(async move {
+            let mut ticks = interval_at(first, every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut times = Vec::new();
+            loop {
+                ticks.tick().await;
+                let Some(call) = calls.lock().await.pop() else { return anyhow::Ok(times) };
+                let sent = now();
+                connection.call(call).await?;
+                times.push(micros(sent.elapsed()));
+            }
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        times.extend(done??);
+    }
+    ensure!(!times.is_empty(), "there is no answer to time");
+    Ok(median(times))
+}
+
+async fn connect(to: SocketAddr, connections: usize) -> anyhow::Result<Vec<Connection>> {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(Connection::open(to).await?);
+    }
+    Ok(open)
+}

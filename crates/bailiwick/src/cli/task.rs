@@ -1,0 +1,103 @@
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use model::{Name, TaskId};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::show;
+use crate::{
+    client::{Client, Context, Method},
+    failure::Result,
+    files,
+    input::{self, Allow, Amount},
+    output::{Answer, fields},
+    toml_input,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Give an agent a piece of work, with part of your own right. Prints the token to hand over.
+    Open {
+        /// Who works.
+        #[arg(long)]
+        agent: Name,
+        /// What it is for, in a word or two; policies read it.
+        #[arg(long)]
+        purpose: String,
+        /// What is to be done, in your own words.
+        #[arg(long, default_value = "")]
+        intent: String,
+        /// What the agent is told.
+        #[arg(long, default_value = "", conflicts_with = "prompt_file")]
+        prompt: String,
+        /// The same, from a file.
+        #[arg(long, value_name = "FILE")]
+        prompt_file: Option<PathBuf>,
+        /// What it may spend, as `50.00 EUR`.
+        #[arg(long)]
+        budget: Option<Amount>,
+        /// How long it may take.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u32,
+        /// TOML with [[allow]]: less than all that you and the agent have in common.
+        #[arg(long, value_name = "FILE")]
+        allow: Option<PathBuf>,
+        /// Write the token into this file instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
+    /// End a task; everything that it created ends with it.
+    End { task: TaskId },
+}
+
+/// The file of `--allow`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Narrower {
+    /// How often the agent may pass it on.
+    #[serde(default)]
+    depth: u8,
+    allow: Vec<Allow>,
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> Result<Answer> {
+        match self {
+            Self::Open { agent, purpose, intent, prompt, prompt_file, budget, seconds, allow, token_file } => {
+                let prompt = match prompt_file {
+                    Some(file) => files::read_text(&file)?,
+                    None => prompt,
+                };
+                let mut body = json!({
+                    "agent": agent, "purpose": purpose, "intent": intent, "prompt": prompt, "seconds": seconds,
+                });
+                if let Some(Amount(budget)) = budget {
+                    body["budget"] = json!(budget);
+                }
+                if let Some(file) = allow {
+                    let narrower: Narrower = toml_input::read(&file)?;
+                    body["authority"] = input::authority(&narrower.allow, narrower.depth)?;
+                }
+                let mut document = Client::sign_in(context).await?.post("/v1/tasks", body).await?;
+                if let Some(file) = token_file {
+                    let token = document["token"].take();
+                    files::write_new_secret(&file, token.as_str().unwrap_or_default().as_bytes())?;
+                    document["token"] = json!(format!("file:{}", file.display()));
+                }
+                let text = fields([
+                    ("task", show::cell(&document, "task")),
+                    ("until", show::cell(&document, "expires")),
+                    ("token", show::cell(&document, "token")),
+                ]);
+                Ok(Answer::new(document, format!("hand this to `{agent}`; nobody else can use it\n{text}")))
+            }
+            Self::End { task } => {
+                let path = format!("/v1/tasks/{task}");
+                let document = Client::sign_in(context).await?.call(Method::DELETE, &path, None).await?;
+                let text = format!("task {task} has ended\n{}", show::members(&document));
+                Ok(Answer::new(document, text))
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a server's refusal means for whoever asked.
+
+use http::StatusCode;
+use model::Foreign;
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+
+/// A refusal of the token endpoint (RFC 6749 §5.2).
+pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str) -> Failure {
+    let code = text(document, "bailiwick_code").or_else(|| text(document, "error"));
+    let failure = Failure::new(code.unwrap_or_else(|| status.as_str().to_owned()), format!("the server refused {what}"));
+    let failure = match text(document, "error_description") {
+        Some(why) => failure.why(why),
+        None => failure.why(format!("it answered {status}")),
+    };
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => failure.next("try again in a moment").exit(Exit::Unreachable),
+        _ => failure
+            .next("check `--identity` and `--key`, and that you are enrolled and active there")
+            .exit(Exit::SignIn),
+    }
+}
+
+/// A refusal of the admin API (RFC 9457).
+pub(super) fn of_api(status: StatusCode, document: &Value) -> Failure {
+    let code = text(document, "code").unwrap_or_else(|| status.as_str().to_owned());
+    let title = text(document, "title").unwrap_or_else(|| format!("the server answered {status}"));
+    if let Some(approval) = text(document, "approval").filter(|_| code == "held") {
+        return held(document, &approval);
+    }
+    let exit = match (status, code.as_str()) {
+        (_, "held" | "step_up") => Exit::Waiting,
+        (StatusCode::UNAUTHORIZED, _) => Exit::SignIn,
+        (StatusCode::FORBIDDEN, _) => Exit::NotPermitted,
+        (StatusCode::NOT_FOUND, _) => Exit::NotFound,
+        (StatusCode::CONFLICT, _) => Exit::Conflict,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Exit::Unreachable,
+        _ => Exit::Failed,
+    };
+    let mut failure = Failure::new(code, title.clone()).exit(exit);
+    if let Some(detail) = text(document, "detail").filter(|detail| *detail != title) {
+        failure = failure.why(detail);
+    }
+    match text(document, "next") {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+fn held(document: &Value, approval: &str) -> Failure {
+    let failure = Failure::new("held", format!("waiting for approval {approval}"));
+    let failure = match text(document, "detail") {
+        Some(why) => failure.why(why),
+        None => failure,
+    };
+    failure
+        .next(format!("ask for `bailiwick approve {approval}`; then run the same command again"))
+        .exit(Exit::Waiting)
+}
+
+/// A server's text, escaped: it may quote what somebody else wrote.
+fn text(document: &Value, member: &str) -> Option<String> {
+    let text = document.get(member)?.as_str().filter(|text| !text.is_empty())?;
+    Some(Foreign::new(text).to_string())
+}

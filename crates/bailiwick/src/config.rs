@@ -1,0 +1,144 @@
+//! Configuration: defaults, then `bailiwick.toml`, then `bailiwick.d/*.toml` beside it, then the environment
+//! (`BAILIWICK__SECTION__KEY`), then flags (`--set SECTION.KEY=VALUE`). Secrets are named, never written.
+
+mod settings;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use model::Realm;
+use store::Target;
+
+pub(crate) use settings::{Settings, known};
+pub(crate) use value::{Listen, SecretRef};
+
+use crate::failure::{Failure, Result};
+
+/// Everything that a node needs to know before it starts.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) realm: Realm,
+    pub(crate) data: PathBuf,
+    pub(crate) database: Target,
+    pub(crate) master_key: SecretRef,
+    pub(crate) server: Listen,
+    pub(crate) gateway: Listen,
+    pub(crate) ops: std::net::SocketAddr,
+    pub(crate) ledger_head: PathBuf,
+    pub(crate) segment_bytes: u64,
+}
+
+/// One setting that there is.
+pub(crate) struct Key {
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+    /// What it is when nobody says; `None` where somebody has to, or where it follows from others.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) about: &'static str,
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> Key {
+    Key { section, name, default, about }
+}
+
+/// Every setting.
+pub(crate) const KEYS: &[Key] = &[
+    key("realm", "org", None, "the organization; the trust domain of its identities"),
+    key("realm", "environment", None, "the environment, for example `prod`"),
+    key("realm", "node", Some("1"), "this node's number, unique within the deployment"),
+    key("data", "dir", Some("data"), "the folder of ledger, stop journal, keys and database"),
+    key("data", "database", None, "`sqlite:PATH` (in the data folder unless absolute) or `postgres://USER@HOST/NAME`"),
+    key("data", "master_key", None, "`file:PATH` or `env:NAME`: where the key is that wraps all others"),
+    key("server", "listen", Some("127.0.0.1:8180"), "address of the token endpoint and the admin API"),
+    key("server", "public_url", None, "how clients reach it; also the issuer of tokens"),
+    key("gateway", "listen", Some("127.0.0.1:8181"), "address of the gateway"),
+    key("gateway", "public_url", None, "how agents reach it; also the audience of their tokens"),
+    key("ops", "listen", Some("127.0.0.1:8182"), "address of health and metrics"),
+    key("ledger", "segment_mib", Some("16"), "length of a segment of the write-ahead log, in MiB"),
+    key("ledger", "head", None, "folder that remembers the last signed head, best on another disk"),
+];
+
+impl Config {
+    /// Turns settings into types; `base` is what relative paths are relative to.
+    pub(crate) fn of(settings: &Settings, base: &Path) -> Result<Self> {
+        let data = base.join(settings.required("data", "dir")?);
+        let database = match settings.text("data", "database") {
+            None => Target::Sqlite(data.join("bailiwick.sqlite")),
+            Some(_) => match settings.parsed::<Target>("data", "database")? {
+                Target::Sqlite(path) => Target::Sqlite(data.join(path)),
+                other => other,
+            },
+        };
+        let segment_mib: u64 = settings.parsed("ledger", "segment_mib")?;
+        if !(2..=256).contains(&segment_mib) {
+            return Err(settings.invalid("ledger", "segment_mib", "it is a number from 2 to 256"));
+        }
+        let head = settings.text("ledger", "head").map(|head| base.join(head));
+        Ok(Self {
+            realm: Realm {
+                org: settings.parsed("realm", "org")?,
+                environment: settings.parsed("realm", "environment")?,
+                node: settings.parsed("realm", "node")?,
+            },
+            database,
+            master_key: settings.parsed::<SecretRef>("data", "master_key")?.below(base),
+            server: listen(settings, "server")?,
+            gateway: listen(settings, "gateway")?,
+            ops: settings.parsed("ops", "listen")?,
+            ledger_head: head.unwrap_or_else(|| data.join("ledger-head")),
+            segment_bytes: segment_mib << 20,
+            data,
+        })
+    }
+
+    /// Where wrapped keys lie.
+    pub(crate) fn keys_dir(&self) -> PathBuf {
+        self.data.join("keys")
+    }
+
+    /// Where the ledger lies.
+    pub(crate) fn ledger_dir(&self) -> PathBuf {
+        self.data.join("ledger")
+    }
+
+    /// The name of the ledger in its checkpoints.
+    pub(crate) fn origin(&self) -> String {
+        origin(&self.realm)
+    }
+}
+
+/// The name of a realm's ledger in its checkpoints.
+pub(crate) fn origin(realm: &Realm) -> String {
+    format!("{}/{}/{}", realm.org, realm.environment, realm.node)
+}
+
+fn listen(settings: &Settings, section: &'static str) -> Result<Listen> {
+    let address = settings.parsed(section, "listen")?;
+    let public_url = match settings.text(section, "public_url") {
+        None => None,
+        Some(_) => Some(settings.parsed(section, "public_url")?),
+    };
+    Ok(Listen { address, public_url })
+}
+
+/// Reads the configuration at `file`, with what environment and flags say over it.
+pub(crate) fn load(file: &Path, flags: &[String]) -> Result<Config> {
+    let base = file.parent().unwrap_or(Path::new(""));
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    // Absolute, so that what is printed can be used from anywhere.
+    let base = base.canonicalize().unwrap_or_else(|_| base.to_owned());
+    Config::of(&Settings::read(file, std::env::vars_os(), flags)?, &base)
+}
+
+/// A failure of the configuration, with the words that all of them share.
+pub(crate) fn failure(what: impl Into<String>) -> Failure {
+    Failure::new("config_invalid", what)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use std::ffi::OsString;
+
+use super::*;
+
+const WHOLE: &str = "[realm]\norg = \"acme\"\nenvironment = \"prod\"\n[data]\nmaster_key = \"file:m.key\"\n";
+
+fn read(text: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bailiwick.toml");
+    std::fs::write(&file, text).unwrap();
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+    Config::of(&Settings::read(&file, environment, &flags)?, Path::new("/base"))
+}
+
+#[test]
+fn a_small_file_and_defaults_make_a_whole_configuration() {
+    let config = read(WHOLE, &[], &[]).unwrap();
+    assert_eq!(config.realm.node, 1);
+    assert_eq!(config.data, Path::new("/base/data"));
+    assert_eq!(config.database.to_string(), "sqlite:/base/data/bailiwick.sqlite");
+    assert_eq!(config.master_key.to_string(), "file:/base/m.key");
+    assert_eq!(config.server.url(config.server.address), "http://127.0.0.1:8180");
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_files() {
+    let environment = [("BAILIWICK__SERVER__LISTEN", "127.0.0.1:1"), ("BAILIWICK__REALM__NODE", "7")];
+    let config = read(WHOLE, &environment, &["server.listen=127.0.0.1:2"]).unwrap();
+    assert_eq!(config.server.address.port(), 2);
+    assert_eq!(config.realm.node, 7);
+}
+
+#[test]
+fn a_drop_in_wins_over_the_file_beside_it_and_the_last_drop_in_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bailiwick.toml");
+    let drop_ins = folder.path().join("bailiwick.d");
+    std::fs::create_dir(&drop_ins).unwrap();
+    std::fs::write(&file, WHOLE).unwrap();
+    std::fs::write(drop_ins.join("20-b.toml"), "[realm]\nnode = 3").unwrap();
+    std::fs::write(drop_ins.join("10-a.toml"), "[realm]\nnode = 2").unwrap();
+    std::fs::write(drop_ins.join("ignored.txt"), "nonsense").unwrap();
+    let settings = Settings::read(&file, std::iter::empty(), &[]).unwrap();
+    assert_eq!(Config::of(&settings, Path::new("/")).unwrap().realm.node, 3);
+    let node = KEYS.iter().find(|key| key.name == "node").unwrap();
+    assert!(settings.explain(node).unwrap().1.ends_with("20-b.toml:2"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
+    let refused = read(&format!("{WHOLE}[server]\nlistn = \"x\""), &[], &[]).unwrap_err();
+    assert_eq!(refused.what, "unknown key `listn` in [server]; did you mean `listen`?");
+    assert!(refused.text().contains("bailiwick.toml:7"), "{}", refused.text());
+    let refused = read(&format!("{WHOLE}[gatway]\n"), &[], &[]).unwrap_err();
+    assert_eq!(refused.what, "unknown section [gatway]; did you mean [gateway]?");
+    let refused = read(WHOLE, &[("BAILIWICK__DATA__DRI", "x")], &[]).unwrap_err();
+    assert_eq!(refused.what, "unknown key `dri` in [data]; did you mean `dir`?");
+    assert!(refused.text().contains("BAILIWICK__DATA__DRI"), "{}", refused.text());
+    let refused = read(WHOLE, &[], &["realm.nod=1"]).unwrap_err();
+    assert_eq!(refused.what, "unknown key `nod` in [realm]; did you mean `node`?");
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused_where_they_stand() {
+    for (line, word) in [
+        ("[server]\nlisten = \"here\"", "server.listen"),
+        ("[server]\npublic_url = \"ftp://x\"", "server.public_url"),
+        ("[server]\npublic_url = \"https://x/\"", "server.public_url"),
+        ("[ledger]\nsegment_mib = 1", "ledger.segment_mib"),
+        ("[server]\nlisten = true", "server.listen"),
+        ("[data]\nmaster_key = \"s3cret\"", "data"),
+    ] {
+        let text = if line.contains("master_key") { WHOLE.replace("file:m.key", "s3cret") } else { format!("{WHOLE}{line}") };
+        let refused = read(&text, &[], &[]).unwrap_err();
+        assert!(refused.text().contains(word), "{}", refused.text());
+    }
+    let missing = read("[realm]\norg = \"acme\"", &[], &[]).unwrap_err();
+    assert!(missing.what.contains("is not set"), "{}", missing.what);
+}
+
+#[test]
+fn a_public_url_follows_a_port_that_the_system_chose() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    let url = |listen: &str, public: &str| {
+        let public_url = Some(public).filter(|url| !url.is_empty()).map(|url| url.parse().unwrap());
+        Listen { address: listen.parse().unwrap(), public_url }.url(bound)
+    };
+    assert_eq!(url("127.0.0.1:0", ""), "http://127.0.0.1:4711");
+    assert_eq!(url("127.0.0.1:0", "https://id.example:8180/a"), "https://id.example:4711/a");
+    assert_eq!(url("127.0.0.1:4711", "https://id.example"), "https://id.example");
+}

@@ -1,0 +1,117 @@
+//! What settings are made of.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use http::Uri;
+use token::Secret;
+
+use crate::{
+    failure::{Exit, Failure, Result},
+    files,
+};
+
+/// Where a listener is bound, and how it is reached.
+#[derive(Debug)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    pub(crate) public_url: Option<PublicUrl>,
+}
+
+/// An `http` or `https` URL without query, fragment, credentials or trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublicUrl(Uri);
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecretRef {
+    File(PathBuf),
+    Environment(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(&'static str);
+
+impl Listen {
+    /// How clients reach the listener, once it is known where it is bound. A port that the system chose is followed.
+    pub(crate) fn url(&self, bound: SocketAddr) -> String {
+        let Some(PublicUrl(uri)) = &self.public_url else { return format!("http://{bound}") };
+        let scheme = uri.scheme_str().unwrap_or("http");
+        let path = uri.path().trim_end_matches('/');
+        match (self.address.port(), uri.host(), uri.authority()) {
+            (0, Some(host), _) => format!("{scheme}://{host}:{}{path}", bound.port()),
+            (_, _, Some(authority)) => format!("{scheme}://{authority}{path}"),
+            (_, _, None) => format!("{scheme}://{bound}{path}"),
+        }
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Refused> {
+        let uri: Uri = text.parse().map_err(|_| Refused("it is not a URL"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(Refused("it is no `http://…` or `https://…` URL"));
+        }
+        if uri.query().is_some() || text.contains(['#', '@']) || text.ends_with('/') {
+            return Err(Refused("it has a query, a fragment, a user name, or a slash at its end"));
+        }
+        Ok(Self(uri))
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Refused> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("env", name)) if !name.is_empty() => Ok(Self::Environment(name.to_owned())),
+            _ => Err(Refused("it says where the secret is, `file:PATH` or `env:NAME`, never the secret itself")),
+        }
+    }
+}
+
+impl SecretRef {
+    pub(super) fn below(self, base: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(base.join(path)),
+            other => other,
+        }
+    }
+
+    /// Fetches the secret.
+    pub(crate) fn read(&self) -> Result<Secret> {
+        match self {
+            Self::File(path) => files::read_secret(path).map_err(|failure| match failure.exit {
+                Exit::NotFound => missing(&format!("the master key `{}` is missing", path.display())),
+                _ => failure,
+            }),
+            Self::Environment(name) => match std::env::var(name) {
+                Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
+                _ => Err(missing(&format!("the environment has no `{name}`, where the master key should be"))),
+            },
+        }
+    }
+}
+
+fn missing(what: &str) -> Failure {
+    Failure::new("master_key_missing", what)
+        .why("every other key is wrapped by it, so nothing can start without it")
+        .next("bring it back from where you keep it, or correct `data.master_key`")
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Environment(name) => write!(f, "env:{name}"),
+        }
+    }
+}

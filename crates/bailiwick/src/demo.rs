@@ -1,0 +1,167 @@
+//! `bailiwick demo`: one agent's calls, governed from end to end, played for somebody who sees this for the first time.
+//!
+//! Everybody in it is a process of its own and speaks over public addresses only: a node, the sample server *Support
+//! desk*, two agents with keys that never leave them, and people, who act by the command line of this same program. The
+//! director starts them, tells them what to do, and holds what they answer against what the story expects. It looks into
+//! the desk's own books, and reads the ledger in an administrator's session.
+
+mod agent;
+mod bot;
+mod cast;
+mod desk;
+mod draw;
+mod leash;
+mod node;
+mod order;
+mod place;
+mod program;
+mod record;
+mod set_up;
+mod story;
+mod tell;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+
+use crate::{
+    failure::{Failure, Result},
+    output::Answer,
+};
+use place::Place;
+use story::World;
+use tell::Teller;
+
+/// Play one agent's calls, governed from end to end.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Nothing outside its own folder is read or changed. Without --keep the folder is removed at the end.")]
+pub(crate) struct Demo {
+    /// Print one JSON object a line: each step, and a summary last.
+    #[arg(long)]
+    json: bool,
+    /// Keep serving after the story, until Ctrl-C.
+    #[arg(long)]
+    stay: bool,
+    /// Play in this folder, which must be new or empty, and keep it.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Where agents send their calls instead of to the gateway: a test puts something else in its place.
+    #[arg(long, hide = true, value_name = "URL")]
+    gateway_via: Option<String>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// The processes of the demo that have no command of their own.
+#[derive(Subcommand)]
+enum Part {
+    /// An agent that does what its standard input says.
+    #[command(hide = true)]
+    Agent,
+    /// Runs this program so that it ends when its parent does.
+    #[command(hide = true)]
+    Leash(leash::Leash),
+}
+
+impl Demo {
+    pub(crate) async fn run(self) -> Result<Answer> {
+        match &self.part {
+            Some(Part::Agent) => return agent::run().await,
+            Some(Part::Leash(leash)) => return Err(leash.run()),
+            None => {}
+        }
+        let mut signalled = Signalled::listen()?;
+        let place = match &self.keep {
+            Some(dir) => Place::kept(dir)?,
+            None => Place::temporary()?,
+        };
+        // Dropping the world ends its processes, and after them the folder goes.
+        tokio::select! {
+            ended = self.play(&place) => ended,
+            () = signalled.wait() => Err(Failure::new("interrupted", "the demo was interrupted")),
+        }
+    }
+
+    async fn play(&self, place: &Place) -> Result<Answer> {
+        let began = Instant::now();
+        let mut teller = Teller::new(self.json);
+        let mut world = World::start(place, self.gateway_via.clone(), &mut teller).await?;
+        let told = world.tell(&mut teller).await;
+        if let Err(failure) = &told {
+            teller.check(false, &format!("the story broke off: {}", failure.what));
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        teller.summarize(&world.summary, seconds);
+        if told.is_ok() && self.stay {
+            world.stay(&mut teller);
+            Signalled::listen()?.wait().await;
+        } else if told.is_ok() && self.keep.is_some() {
+            world.kept(&mut teller);
+        } else if told.is_ok() {
+            teller.note(NEXT);
+        }
+        world.end().await;
+        told?;
+        teller.verdict().map(|()| Answer::new(Value::Null, ""))
+    }
+}
+
+const NEXT: &str = "\
+Next
+  bailiwick demo --stay         keep it running, and try it yourself
+  bailiwick demo --keep DIR     keep keys, ledger and the desk's books
+  bailiwick init --help         an installation of your own";
+
+/// What the story proved, for the last line.
+#[derive(Default)]
+pub(crate) struct Summary {
+    ledger_verified: bool,
+    stopped_refused: bool,
+    cut_at_both_sides: bool,
+    sub_agent_narrowed: bool,
+    entries: u64,
+}
+
+impl Summary {
+    fn document(&self, steps: usize, failed: &[String], seconds: f64) -> Value {
+        json!({ "summary": {
+            "ledger_verified": self.ledger_verified,
+            "stopped_refused": self.stopped_refused,
+            "cut_at_both_sides": self.cut_at_both_sides,
+            "sub_agent_narrowed": self.sub_agent_narrowed,
+            "entries": self.entries,
+            "steps": steps,
+            "failed": failed,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+        }})
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Signalled {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signalled {
+    fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::new("no_signals", "signals cannot be received").because(&error))
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

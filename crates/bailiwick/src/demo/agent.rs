@@ -1,0 +1,128 @@
+//! The agent's process: a client like any other. It holds its own key, proves itself with every request, and knows of
+//! Bailiwick only what the protocols say (OAuth 2.0 token exchange, DPoP, MCP).
+
+mod exchange;
+mod tool;
+mod wire;
+
+use std::{
+    io::BufRead as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use token::{Algorithm, SigningKey, dpop::Prover};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::order::{Answer, Order, Told};
+use crate::{
+    failure::{Failure, Result},
+    output,
+};
+use wire::Place;
+
+/// How long one request may take: longer than the longest tool that the demo calls.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An agent that knows who it is.
+struct Agent {
+    prover: Prover,
+    uri: String,
+    version: model::Digest,
+    issuer: String,
+    token_endpoint: Place,
+    resource: String,
+    endpoint: Place,
+    /// What it calls with.
+    token: Mutex<String>,
+}
+
+/// Does what standard input says until that ends.
+pub(super) async fn run() -> Result<output::Answer> {
+    let key = SigningKey::generate(Algorithm::EdDSA)
+        .map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+    output::data(&key.public().to_jwk().to_value().to_string());
+    let mut prover = Some(Prover::new(key));
+    let mut agent: Option<Arc<Agent>> = None;
+    let mut lines = lines();
+    while let Some(line) = lines.recv().await {
+        let Told { id, order } = serde_json::from_str(&line)
+            .map_err(|error| Failure::new("order_unknown", "this order is not understood").because(&error))?;
+        match (order, &agent) {
+            (order @ Order::Be { .. }, None) => {
+                let prover = prover.take().ok_or_else(|| Failure::new("order_unknown", "it is somebody already"))?;
+                agent = Some(Arc::new(Agent::new(order, prover).await?));
+                say(Answer { id, verdict: "permit".to_owned(), ..Answer::default() });
+            }
+            (order, Some(agent)) => {
+                let agent = agent.clone();
+                // A call may take long; what comes after it does not wait.
+                tokio::spawn(async move { say(agent.act(id, order).await) });
+            }
+            (_, None) => return Err(Failure::new("order_unknown", "it is nobody yet")),
+        }
+    }
+    Ok(output::Answer::new(Value::Null, ""))
+}
+
+impl Agent {
+    async fn new(order: Order, prover: Prover) -> Result<Self> {
+        let Order::Be { uri, version, issuer, resource, endpoint } = order else {
+            return Err(Failure::new("order_unknown", "it is nobody yet"));
+        };
+        let version = version
+            .parse()
+            .map_err(|error| Failure::new("version_invalid", "the version is no digest").because(&error))?;
+        let token_endpoint = Place::new(&wire::token_endpoint(&issuer).await?)?;
+        let endpoint = Place::new(&endpoint)?;
+        let token = Mutex::default();
+        Ok(Self { prover, uri, version, issuer, token_endpoint, resource, endpoint, token })
+    }
+
+    async fn act(&self, id: u64, order: Order) -> Answer {
+        let began = Instant::now();
+        let done = match order {
+            Order::Exchange { subject } => self.exchange(&subject).await,
+            Order::HandOver { subject, to, verbs, resources } => {
+                self.hand_over(&subject, &to, &verbs, &resources).await
+            }
+            Order::Call { tool, arguments } => self.call(&tool, &arguments).await,
+            Order::Be { .. } => Err(Failure::new("order_unknown", "it is somebody already")),
+        };
+        let answer = done.unwrap_or_else(|failure| Answer {
+            verdict: "error".to_owned(),
+            code: Some(failure.code.clone()),
+            reason: Some(failure.text()),
+            ..Answer::default()
+        });
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Answer { id, ms, ..answer }
+    }
+
+    fn token(&self) -> String {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, token: String) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+}
+
+fn say(answer: Answer) {
+    output::data(&serde_json::to_string(&answer).expect("answers are texts"));
+}
+
+/// The lines of standard input, read on a thread of their own.
+fn lines() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,211 @@
+//! How the story is told: to a person as numbered steps, to a program as one JSON object a line.
+
+use std::io::{self, IsTerminal as _};
+
+use model::Foreign;
+use serde_json::json;
+
+use super::Summary;
+use crate::{
+    failure::{Failure, Result},
+    output,
+};
+
+/// Widths of the columns; a line fits 100 characters.
+const ACTOR: usize = 11;
+const SAYS: usize = 50;
+const VERDICT: usize = 8;
+/// The widest line of a reason.
+const REASON: usize = 78;
+
+/// A step as the story expects it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// Names the step to programs.
+    pub(super) name: &'static str,
+    pub(super) actor: &'static str,
+    pub(super) verb: Option<&'static str>,
+    pub(super) resource: Option<&'static str>,
+    /// What is done, in plain words.
+    pub(super) says: &'static str,
+    /// The verdict without which the story is wrong.
+    pub(super) expect: &'static str,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Came {
+    pub(super) verdict: String,
+    pub(super) reason: Option<String>,
+    /// What to do next, where somebody was refused.
+    pub(super) next: Option<String>,
+    pub(super) index: Option<u64>,
+    pub(super) ms: Option<u64>,
+}
+
+/// Tells the story, and remembers what was not as expected.
+pub(super) struct Teller {
+    json: bool,
+    colour: bool,
+    steps: usize,
+    failed: Vec<String>,
+}
+
+/// A colour of the terminal, by its number in ECMA-48.
+#[derive(Clone, Copy)]
+enum Colour {
+    Bold = 1,
+    Dim = 2,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Magenta = 35,
+}
+
+impl Teller {
+    pub(super) fn new(json: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = !json && wanted && io::stdout().is_terminal();
+        Self { json, colour, steps: 0, failed: Vec::new() }
+    }
+
+    /// A heading, for people.
+    pub(super) fn chapter(&self, title: &str) {
+        self.note(&format!("\n{}", self.paint(Colour::Bold, title)));
+    }
+
+    /// Plain words, for people.
+    pub(super) fn note(&self, text: &str) {
+        if !self.json {
+            // The terminal's own empty line stays: `output` would trim it.
+            output::data(text);
+        }
+    }
+
+    /// Tells one step and holds it against what was expected.
+    pub(super) fn step(&mut self, step: &Step, came: &Came) {
+        self.steps += 1;
+        if self.json {
+            let line = json!({
+                "step": step.name,
+                "actor": step.actor,
+                "verb": step.verb,
+                "resource": step.resource,
+                "verdict": came.verdict,
+                "reason": came.reason,
+                "ledger_index": came.index,
+                "ms": came.ms,
+            });
+            output::data(&line.to_string());
+        } else {
+            self.line(step, came);
+        }
+        if came.verdict != step.expect {
+            let why = came.reason.as_deref().unwrap_or("no reason was given");
+            let what = format!("`{}` came to `{}`, not `{}`: {why}", step.name, came.verdict, step.expect);
+            self.check(false, &what);
+        }
+    }
+
+    /// Remembers what is not so.
+    pub(super) fn check(&mut self, holds: bool, what: &str) {
+        if !holds {
+            let what = Foreign::new(what).to_string();
+            self.note(&self.paint(Colour::Red, &format!("      !! {what}")));
+            self.failed.push(what);
+        }
+    }
+
+    /// The last line of the story.
+    pub(super) fn summarize(&self, summary: &Summary, seconds: f64) {
+        if self.json {
+            output::data(&summary.document(self.steps, &self.failed, seconds).to_string());
+            return;
+        }
+        let text = match self.failed.len() {
+            0 => self.paint(Colour::Green, "Everything was as it should be"),
+            some => self.paint(Colour::Red, &format!("{some} things were not as they should be")),
+        };
+        let (steps, entries) = (self.steps, summary.entries);
+        self.note(&format!("\n{text}: {steps} steps, {entries} ledger entries, {seconds:.1} s.\n "));
+    }
+
+    /// An error that names what did not hold.
+    pub(super) fn verdict(&self) -> Result<()> {
+        match self.failed.as_slice() {
+            [] => Ok(()),
+            failed => Err(Failure::new("demo_failed", "the story did not come out as it must")
+                .why(failed.join("; "))
+                .next("run it again with `--keep DIR`, and look at what it left there")),
+        }
+    }
+
+    fn line(&self, step: &Step, came: &Came) {
+        let colour = match came.verdict.as_str() {
+            "permit" | "verified" | "agrees" => Colour::Green,
+            "hold" => Colour::Yellow,
+            "cut" => Colour::Magenta,
+            _ => Colour::Red,
+        };
+        let says = Foreign::new(step.says).to_string();
+        let verdict = self.paint(colour, &format!("{:VERDICT$}", Foreign::new(came.verdict.to_uppercase()).to_string()));
+        let index = came.index.map(|index| format!("#{index}")).unwrap_or_default();
+        let ms = came.ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
+        let facts = self.paint(Colour::Dim, &format!("{index:>5} {ms:>8}"));
+        self.note(&format!("  {:>2}  {:ACTOR$}  {says:SAYS$}  {verdict} {facts}", self.steps, step.actor));
+        for (word, text) in [("", &came.reason), ("next: ", &came.next)] {
+            let Some(text) = text else { continue };
+            for line in wrapped(&format!("{word}{}", Foreign::new(text.as_str())), REASON) {
+                self.note(&self.paint(Colour::Dim, &format!("      {:ACTOR$}  {line}", "")));
+            }
+        }
+    }
+
+    fn paint(&self, colour: Colour, text: &str) -> String {
+        match self.colour {
+            true => format!("\x1b[{}m{text}\x1b[0m", colour as u8),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// Breaks a text at spaces into lines of at most so many characters, where its words allow that.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_broken_at_its_spaces() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("unbreakable words", 3), ["unbreakable", "words"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn what_is_not_as_expected_fails_the_demo_and_is_named() {
+        let mut teller = Teller::new(true);
+        let step =
+            Step { name: "export", actor: "bot", verb: None, resource: None, says: "exports", expect: "deny" };
+        teller.step(&step, &Came { verdict: "deny".to_owned(), ..Came::default() });
+        assert!(teller.verdict().is_ok());
+        teller.step(&step, &Came { verdict: "permit".to_owned(), ..Came::default() });
+        let failure = teller.verdict().unwrap_err();
+        assert!(failure.text().contains("`export` came to `permit`, not `deny`"), "{}", failure.text());
+    }
+}

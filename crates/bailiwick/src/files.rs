@@ -1,0 +1,98 @@
+//! Files: read within a bound, written once, secrets for their owner alone.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use token::Secret;
+
+use crate::failure::{Exit, Failure, Result};
+
+/// The longest file of ours that is read whole: policies of a large organization.
+const MAX_FILE: u64 = 8 * 1024 * 1024;
+
+/// Reads a text file.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| Failure::new("file_not_text", format!("`{}` is not UTF-8", path.display())))
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, &error))?;
+    if length as u64 > MAX_FILE {
+        let what = format!("`{}` is longer than {} MiB", path.display(), MAX_FILE >> 20);
+        return Err(Failure::new("file_too_long", what));
+    }
+    Ok(bytes)
+}
+
+/// Reads a secret, which nobody but its owner may be able to read.
+pub(crate) fn read_secret(path: &Path) -> Result<Secret> {
+    let mode = fs::metadata(path).map_err(|error| unreadable(path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let what = format!("`{}` can be read by others", path.display());
+        return Err(Failure::new("secret_open_to_others", what)
+            .why(format!("its mode is {:03o}; a secret is for its owner alone", mode & 0o777))
+            .next(format!("chmod 600 {}", path.display())));
+    }
+    read(path).map(Secret::new)
+}
+
+/// Writes a new file that anybody may read.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    create(path, bytes, 0o644)
+}
+
+/// Writes a new file that its owner alone may read.
+pub(crate) fn write_new_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    create(path, bytes, 0o600)
+}
+
+/// Puts a file in place of the one before, in one step.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    create(&beside, bytes, 0o600)?;
+    fs::rename(&beside, path).map_err(|error| unwritable(path, &error))
+}
+
+/// Makes a folder for its owner alone, and those above it.
+pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| unwritable(path, &error))
+}
+
+fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| unwritable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new("file_unreadable", format!("`{}` cannot be read", path.display()));
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    failure.because(error).exit(if missing { Exit::NotFound } else { Exit::Failed })
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Failure::new("file_exists", format!("`{}` is there already", path.display()))
+            .why("nothing is overwritten")
+            .next("choose another place, or remove it yourself")
+            .exit(Exit::Conflict);
+    }
+    Failure::new("file_unwritable", format!("`{}` cannot be written", path.display()))
+        .because(error)
+}

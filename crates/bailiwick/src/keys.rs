@@ -1,0 +1,156 @@
+//! The keys of an installation: each has one purpose, and lies wrapped by the master key.
+
+use std::path::Path;
+
+use ledger::{CheckpointKey, PayloadKey};
+use token::{Algorithm, MasterKey, Secret, SigningKey};
+
+use crate::{
+    config::SecretRef,
+    failure::{Exit, Failure, Result},
+    files, random,
+};
+
+/// The public half of the checkpoint key, as auditors need it.
+pub(crate) const VERIFIER_FILE: &str = "checkpoint.pub";
+/// Names the first payload key in what it seals.
+const PAYLOAD_KEY_NAME: &str = "payload-1";
+
+const TOKEN: &str = "token";
+const CHECKPOINT: &str = "checkpoint";
+const PAYLOAD: &str = "payload";
+const INDEX: &str = "index";
+const NONCE: &str = "nonce";
+
+/// What a node signs, seals and hides with.
+pub(crate) struct Keys {
+    /// Signs tokens.
+    pub(crate) token: SigningKey,
+    /// Signs heads of the ledger.
+    pub(crate) checkpoint: CheckpointKey,
+    /// Seals payloads.
+    pub(crate) payload: PayloadKey,
+    /// Makes blind indexes.
+    pub(crate) index: [u8; 32],
+    /// Seals nonces.
+    pub(crate) nonce: MasterKey,
+}
+
+/// Draws every key, wraps it and writes it into `dir`. Returns the line that checks the ledger's signatures.
+pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<String> {
+    files::make_private_dir(dir)?;
+    let token = SigningKey::generate(Algorithm::EdDSA).and_then(|key| key.to_pem());
+    let token = token.map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+    let seed = Secret::new(random::bytes::<32>()?);
+    put(master, dir, TOKEN, &token)?;
+    put(master, dir, CHECKPOINT, &seed)?;
+    for name in [PAYLOAD, INDEX] {
+        put(master, dir, name, &Secret::new(random::bytes::<32>()?))?;
+    }
+    put(master, dir, NONCE, &new_master()?.to_base64())?;
+    let line = CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &seed)?).verifier(origin);
+    let line = line.map_err(|error| Failure::new("key_not_made", "the ledger cannot have this name").because(&error))?;
+    files::write_new(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())?;
+    Ok(line.to_string())
+}
+
+/// A fresh master key.
+pub(crate) fn new_master() -> Result<MasterKey> {
+    MasterKey::generate()
+        .map_err(|error| Failure::new("no_randomness", "no master key could be drawn").because(&error))
+}
+
+/// Reads the master key from where the configuration says it is.
+pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
+    let secret = place.read()?;
+    let unreadable = Failure::new("master_key_invalid", format!("`{place}` holds no master key"));
+    let text = secret.expose_text().unwrap_or_default();
+    MasterKey::from_base64(text).map_err(|error| unreadable.because(&error))
+}
+
+/// Opens every key.
+pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
+    let open = |name| get(master, dir, name);
+    let wrong = |name: &str, error: &dyn std::error::Error| {
+        Failure::new("key_invalid", format!("the {name} key cannot be used")).because(error)
+    };
+    let token = open(TOKEN)?;
+    let token = SigningKey::from_pem(token.expose_text().unwrap_or_default());
+    let nonce = open(NONCE)?;
+    let nonce = MasterKey::from_base64(nonce.expose_text().unwrap_or_default());
+    let name = PAYLOAD_KEY_NAME.parse().expect("the constant is a name");
+    Ok(Keys {
+        token: token.map_err(|error| wrong(TOKEN, &error))?,
+        checkpoint: CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &open(CHECKPOINT)?)?),
+        payload: PayloadKey::new(name, &exactly_32(PAYLOAD, &open(PAYLOAD)?)?),
+        index: exactly_32(INDEX, &open(INDEX)?)?,
+        nonce: nonce.map_err(|error| wrong(NONCE, &error))?,
+    })
+}
+
+fn put(master: &MasterKey, dir: &Path, name: &str, secret: &Secret) -> Result<()> {
+    let wrapped = master.wrap(&purpose(name), secret.expose());
+    let wrapped = wrapped.map_err(|error| Failure::new("key_not_wrapped", format!("the {name} key")).because(&error))?;
+    files::write_new_secret(&file(dir, name), &wrapped)
+}
+
+fn get(master: &MasterKey, dir: &Path, name: &str) -> Result<Secret> {
+    let path = file(dir, name);
+    let wrapped = files::read_secret(&path).map_err(|failure| match failure.exit {
+        Exit::NotFound => Failure::new("key_missing", format!("the {name} key `{}` is missing", path.display()))
+            .why("what it signed or sealed cannot be checked or opened without it")
+            .next("bring it back from a backup; for a new installation, run `bailiwick init`"),
+        _ => failure,
+    })?;
+    master.unwrap(&purpose(name), wrapped.expose()).map_err(|error| {
+        Failure::new("key_closed", format!("the {name} key `{}` does not open", path.display()))
+            .because(&error)
+            .next("check that `data.master_key` is the key of this data folder")
+    })
+}
+
+fn exactly_32(name: &str, secret: &Secret) -> Result<[u8; 32]> {
+    let what = format!("the {name} key is damaged");
+    secret.expose().try_into().map_err(|_| Failure::new("key_invalid", what).why("it has not 32 bytes"))
+}
+
+fn purpose(name: &str) -> String {
+    format!("key/{name}")
+}
+
+fn file(dir: &Path, name: &str) -> std::path::PathBuf {
+    dir.join(format!("{name}.key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_open_with_their_master_key_alone_and_each_has_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("keys");
+        let master = new_master().unwrap();
+        let line = create(&master, &dir, "acme/prod/1").unwrap();
+        let keys = load(&master, &dir).unwrap();
+        assert_eq!(keys.checkpoint.verifier("acme/prod/1").unwrap().to_string(), line);
+        let other = load(&new_master().unwrap(), &dir).err().unwrap();
+        assert_eq!(other.code, "key_closed");
+        std::fs::rename(dir.join("index.key"), dir.join("token.key")).unwrap();
+        assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
+        std::fs::remove_file(dir.join("token.key")).unwrap();
+        assert_eq!(load(&master, &dir).err().unwrap().code, "key_missing");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("keys");
+        let master = new_master().unwrap();
+        create(&master, &dir, "acme/prod/1").unwrap();
+        let open = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(dir.join("token.key"), open).unwrap();
+        assert_eq!(load(&master, &dir).err().unwrap().code, "secret_open_to_others");
+    }
+}

@@ -1,0 +1,142 @@
+//! The one place that prints: data on stdout, talk on stderr.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use model::Foreign;
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// What a command has to say: the same for programs and for people.
+pub(crate) struct Answer {
+    pub(crate) document: Value,
+    pub(crate) text: String,
+    pub(crate) exit: Exit,
+}
+
+impl Answer {
+    pub(crate) fn new(document: Value, text: impl Into<String>) -> Self {
+        Self { document, text: text.into(), exit: Exit::Done }
+    }
+
+    pub(crate) fn exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+}
+
+/// Prints how a command ended, and gives its exit status.
+pub(crate) fn finish(ended: Result<Answer, Failure>, form: Form) -> Exit {
+    match ended {
+        Ok(answer) => {
+            data(&match form {
+                Form::Table => answer.text,
+                Form::Json => pretty(&answer.document),
+            });
+            answer.exit
+        }
+        Err(failure) => {
+            if form == Form::Json {
+                data(&pretty(&failure.document()));
+            }
+            talk(&failure.text());
+            failure.exit
+        }
+    }
+}
+
+/// Writes data. Whoever closed the pipe has read enough.
+pub(crate) fn data(text: &str) {
+    write(&mut io::stdout().lock(), text);
+}
+
+/// Writes what is not data: progress, questions, errors.
+pub(crate) fn talk(text: &str) {
+    write(&mut io::stderr().lock(), text);
+}
+
+/// Asks on the terminal; `None` where nobody sits at one.
+pub(crate) fn ask(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{question} ");
+    let _ = stderr.flush();
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).ok()?;
+    Some(line.trim().to_owned())
+}
+
+fn pretty(document: &Value) -> String {
+    format!("{document:#}")
+}
+
+fn write(out: &mut impl Write, text: &str) {
+    let text = text.trim_end_matches('\n');
+    if !text.is_empty() {
+        let _ = writeln!(out, "{text}");
+        let _ = out.flush();
+    }
+}
+
+/// Rows under headings, aligned. Every cell passes the escape for foreign text.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|&heading| heading.to_owned()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| Foreign::new(cell).to_string()).collect());
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Names and values below each other, aligned. Values pass the escape for foreign text.
+pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let fields: Vec<_> = fields.into_iter().collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| {
+        format!("  {name:width$}  {}", Foreign::new(value.as_str())).trim_end().to_owned()
+    };
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_foreign_text_cannot_move_the_cursor() {
+        let mut table = Table::new(&["NAME", "STATE"]);
+        table.row(["support-bot".to_owned(), "active".to_owned()]);
+        table.row(["x\u{1b}[2J".to_owned(), String::new()]);
+        let expected = "NAME         STATE\nsupport-bot  active\nx\\u{1b}[2J";
+        assert_eq!(table.text(), expected);
+    }
+}

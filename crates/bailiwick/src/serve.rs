@@ -1,0 +1,7 @@
+//! A node: what is configured, wired together, in the order in which each part needs the others.
+
+mod node;
+mod parts;
+mod routers;
+
+pub(crate) use node::{Addresses, Node};

@@ -1,0 +1,150 @@
+//! Listeners, and their end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, serve::ListenerExt as _};
+use decide::Engine;
+use serde::Serialize;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::parts::{self, Urls};
+use crate::{
+    config::{Config, Listen},
+    enroll::Door,
+    failure::{Exit, Failure, Result},
+    keys,
+};
+
+/// How long live requests may take to end once the node stops; then their connections are closed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A running node. Dropped without [`Node::stop`] it ends without waiting for live requests.
+pub(crate) struct Node {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) addresses: Addresses,
+    /// What the terminal shows while nobody is enrolled.
+    pub(crate) notice: Option<String>,
+    stopping: CancellationToken,
+    listeners: JoinSet<Result<()>>,
+}
+
+/// Where a running node is reached.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Addresses {
+    /// The public URL of token endpoint and admin API.
+    pub(crate) server: String,
+    /// The public URL of the gateway.
+    pub(crate) gateway: String,
+    /// The URL of health and metrics.
+    pub(crate) ops: String,
+    /// Where the first administrator is enrolled, while there is none.
+    pub(crate) enroll_socket: Option<String>,
+}
+
+impl Node {
+    /// Starts a node. When it returns, the node is ready and every listener accepts.
+    pub(crate) async fn start(config: &Config) -> Result<Self> {
+        // Keys first: without them nothing listens.
+        let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
+        let server = bind(&config.server.address).await?;
+        let gateway = bind(&config.gateway.address).await?;
+        let ops = bind(&config.ops).await?;
+        let urls = Urls { server: url(&config.server, &server)?, gateway: url(&config.gateway, &gateway)? };
+        let ops_url = format!("http://{}", local(&ops)?);
+        let engine = parts::start_engine(config, keys, &urls).await?;
+        let socket = config.data.join("enroll.sock");
+        let door = Door::open(&engine, &socket, &urls.server).await?;
+        let addresses = Addresses {
+            server: urls.server.clone(),
+            gateway: urls.gateway.clone(),
+            ops: ops_url,
+            enroll_socket: door.as_ref().map(|_| socket.display().to_string()),
+        };
+        let mut node = Self {
+            notice: door.as_ref().map(Door::notice),
+            engine: engine.clone(),
+            addresses,
+            stopping: CancellationToken::new(),
+            listeners: JoinSet::new(),
+        };
+        let routers = super::routers::routers(&engine, config, &urls);
+        node.listen(server, routers.server);
+        node.listen(gateway, routers.gateway);
+        node.listen(ops, routers.ops);
+        if let Some(door) = door {
+            let stopping = node.stopping.clone();
+            node.listeners.spawn(async move {
+                door.keep(engine, stopping).await;
+                Ok(())
+            });
+        }
+        Ok(node)
+    }
+
+    /// Waits until a listener fails, which none ever should.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        loop {
+            match self.listeners.join_next().await {
+                Some(Ok(Err(failure))) => return failure,
+                Some(Err(panicked)) => {
+                    return Failure::new("listener_failed", "a listener ended").because(&panicked);
+                }
+                // The enrolment socket ends in order.
+                Some(Ok(Ok(()))) => {}
+                None => return Failure::new("listener_failed", "no listener is left"),
+            }
+        }
+    }
+
+    /// Ends live requests, then publishes and closes the ledger.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.stopping.cancel();
+        let ended = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!(code = "BW-1503", "requests were still live after the grace period and are cut");
+            self.listeners.shutdown().await;
+        }
+        let log = self.engine.log().clone();
+        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        let unclosed = Failure::new("ledger_not_closed", "the ledger did not close in order");
+        match closed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(unclosed.because(&error)),
+            Err(error) => Err(unclosed.because(&error)),
+        }
+    }
+
+    fn listen(&mut self, listener: TcpListener, router: Router) {
+        let stopping = self.stopping.clone().cancelled_owned();
+        // axum leaves Nagle's algorithm on, which holds small writes of a stream back for a round trip.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+        });
+        self.listeners.spawn(async move {
+            let served = axum::serve(listener, router).with_graceful_shutdown(stopping).await;
+            served.map_err(|error| Failure::new("listener_failed", "a listener ended").because(&error))
+        });
+    }
+}
+
+async fn bind(address: &SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new("address_not_bound", format!("`{address}` cannot be listened on"))
+            .because(&error)
+            .next("stop whatever listens there, or configure another `listen`")
+            .exit(Exit::Failed)
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| {
+        Failure::new("address_not_bound", "a listener has no address").because(&error)
+    })
+}
+
+fn url(listen: &Listen, listener: &TcpListener) -> Result<String> {
+    Ok(listen.url(local(listener)?))
+}

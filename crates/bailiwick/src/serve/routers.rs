@@ -1,0 +1,61 @@
+//! Which paths each listener serves.
+
+use std::sync::Arc;
+
+use axum::Router;
+use decide::{Engine, ServerRecord};
+use gateway::{
+    Gateway, Upstreams,
+    outbound::{Limits, Outbound},
+    upstream::ToolDefinition,
+};
+use govern::FoundTool;
+use server::{Discover, Server};
+
+use super::parts::Urls;
+use crate::{config::Config, failure::chain};
+
+/// One for each listener.
+pub(super) struct Routers {
+    pub(super) server: Router,
+    pub(super) gateway: Router,
+    pub(super) ops: Router,
+}
+
+/// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
+pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Routers {
+    let upstreams = Arc::new(Upstreams::new(Outbound::new(Limits::default())));
+    let server = Server {
+        engine: engine.clone(),
+        discover: discover(upstreams.clone()),
+        public_url: urls.server.clone(),
+        ledger_dir: config.ledger_dir(),
+    };
+    Routers {
+        server: server::router(server),
+        gateway: gateway::router(Gateway::new(engine.clone(), upstreams)),
+        ops: server::ops_router(engine.clone()),
+    }
+}
+
+/// Asks a server which tools it has. A tool whose definition cannot be used is left out, and said so.
+fn discover(upstreams: Arc<Upstreams>) -> Discover {
+    Arc::new(move |record: ServerRecord| {
+        let upstreams = upstreams.clone();
+        Box::pin(async move {
+            let ServerRecord { name, url, internal, credential, .. } = record;
+            let listing = upstreams.discover(&url, internal, credential.as_deref()).await;
+            let listing = listing.map_err(|error| chain(&error))?;
+            for refused in &listing.refused {
+                tracing::warn!(code = "BW-1504", server = %name, tool = ?refused.name, why = %refused.error, "a tool is left out");
+            }
+            listing.tools.iter().map(found).collect()
+        })
+    })
+}
+
+fn found(tool: &ToolDefinition) -> Result<FoundTool, String> {
+    let definition = String::from_utf8(tool.bytes().to_vec());
+    let definition = definition.map_err(|_| format!("the definition of `{}` is not UTF-8", tool.name()))?;
+    Ok(FoundTool { name: tool.name().to_owned(), definition })
+}

@@ -1,0 +1,155 @@
+use serde_json::Value;
+
+use crate::world::{Place, Ran};
+
+const BLUEPRINT: &str = r#"
+name = "support"
+purpose = "answers customers"
+owner = "olivia"
+token_ttl_seconds = 300
+
+[[allow]]
+verbs = ["read", "list", "pay"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const GRANT: &str = r#"
+name = "olivia-support"
+holder = "olivia"
+
+[[allow]]
+verbs = ["read", "pay"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const AGENT: &str = r#"
+name = "support-bot"
+blueprint = "support"
+owner = "olivia"
+purpose = "answers customers"
+public_key = "bot.pem.pub"
+
+[version]
+model = "m-1"
+prompt = "file:prompt.txt"
+tools = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+image = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+"#;
+
+const POLICY: &str = r#"
+@id("support-reads")
+permit (principal, action == Action::"read", resource in System::"support-desk");
+"#;
+
+/// The approval that a held command names.
+fn held(ran: Ran) -> String {
+    let error = ran.ends(8).json()["error"]["what"].clone();
+    error.as_str().unwrap().rsplit(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let (olivia, bob) = (place.somebody("olivia"), place.somebody("bob"));
+    place.run(["key", "new", "bot.pem"]).ends(0);
+    for (file, text) in [
+        ("blueprint.toml", BLUEPRINT),
+        ("grant.toml", GRANT),
+        ("agent.toml", AGENT),
+        ("prompt.txt", "be kind"),
+        ("misspelt.toml", &BLUEPRINT.replace("purpose", "purpse")),
+    ] {
+        place.write(file, text);
+    }
+    std::fs::create_dir(place.path("policies")).unwrap();
+    place.write("policies/support.cedar", POLICY);
+
+    // Alone, the first administrator waits for nobody.
+    olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+    olivia.run(&["blueprint", "add", "misspelt.toml"]).ends(1).says("did you mean `purpose`?");
+    olivia.run(&["blueprint", "add", "blueprint.toml"]).ends(0);
+    olivia.run(&["grant", "give", "grant.toml"]).ends(0);
+    olivia.run(&["agent", "register", "agent.toml"]).ends(0);
+    olivia.run(&["agent", "register", "agent.toml"]).ends(7);
+    olivia.run(&["agent", "list"]).ends(0).says("support-bot  active  support");
+    let add = ["person", "add", "--handle", "bob", "--name", "Bob", "--public-key", "bob.pem.pub"];
+    let added = olivia.run(&[&add[..], &["--team", "administrator", "-o", "json"]].concat()).ends(0).json();
+    bob.remember(node.server(), added["uri"].as_str().unwrap());
+
+    // Together, what widens needs both.
+    let ask = ["can-i", "read", "support-desk/Order/7", "--agent", "support-bot"];
+    olivia.run(&ask).ends(3).says("DENY");
+    let apply = ["policy", "apply", "policies", "-o", "json"];
+    let approval = held(olivia.run(&apply));
+    olivia.run(&["approve", &approval, "--yes"]).ends(5);
+    bob.run(&["approval", "list"]).ends(0).says(&approval).says("1 of administrator");
+    bob.run(&["approve", &approval]).ends(1).says("--yes");
+    bob.run(&["approve", &approval, "--yes"]).ends(0).says("APPROVED").says("support-reads");
+    olivia.run(&apply).ends(0).says("support.cedar");
+    held(olivia.run(&["policy", "apply", "policies", "-o", "json"]));
+    olivia.run(&["policy", "show"]).ends(0).says("support-reads");
+    olivia.run(&["policy", "check", "policies"]).ends(0);
+    place.write("policies/broken.cedar", "permit (principal, action, resource");
+    olivia.run(&["policy", "check", "policies"]).ends(3).says("broken.cedar");
+    olivia.run(&ask).ends(0).says("PERMIT");
+    olivia.run(&["can-i", "pay", "support-desk/Refund/7", "--amount", "50.00 EUR"]).ends(3);
+
+    // A task, and the agent's life.
+    let open = ["task", "open", "--agent", "support-bot", "--purpose", "support", "-o", "json"];
+    let task = olivia.run(&open).ends(0).json();
+    assert!(task["token"].as_str().unwrap().contains('.'));
+    olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0);
+    olivia.run(&["agent", "suspend", "support-bot", "--reason", "looks odd"]).ends(0).says("suspended");
+    olivia.run(&ask).ends(3);
+    olivia.run(&["agent", "reinstate", "support-bot"]).ends(0).says("active");
+    olivia.run(&ask).ends(0);
+
+    // The stop does not ask; its end needs a second person.
+    let stopped = olivia.run(&["stop", "agent:support-bot", "--reason", "drill"]).ends(0);
+    stopped.says("ordered").says("in force").says("final").says("bailiwick resume agent:support-bot");
+    olivia.run(&ask).ends(3).says("stop");
+    olivia.run(&["stops"]).ends(0).says("agent:support-bot").says("drill");
+    let resume = ["resume", "agent:support-bot", "--reason", "drill is over", "-o", "json"];
+    let approval = held(olivia.run(&resume));
+    bob.run(&["approve", &approval, "--yes"]).ends(0);
+    olivia.run(&resume).ends(0);
+    olivia.run(&ask).ends(0);
+    let approval = held(olivia.run(&["policy", "apply", "policies/support.cedar", "-o", "json"]));
+    bob.run(&["deny", &approval, "--yes"]).ends(0).says("DENIED");
+
+    olivia.run(&["ledger", "show", "--limit", "1000"]).ends(0).says("governance");
+    let opened = olivia.run(&["ledger", "show", "--payload", "-o", "json"]).ends(0).json();
+    assert!(opened["entries"].as_array().unwrap().iter().any(|entry| entry["payload"]["state"] == "open"));
+    assert_eq!(node.stop(), 0);
+    check_offline(&place);
+}
+
+/// What an auditor does, without any server.
+fn check_offline(place: &Place) {
+    let config = ["--config", "acme/bailiwick.toml"];
+    let own = place.run(["ledger", "verify", "-o", "json"].into_iter().chain(config)).ends(0).json();
+    assert_eq!(own["verified"], Value::Bool(true));
+    assert!(own["commitments"].as_u64().unwrap() > 0);
+    let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;
+    assert!(key.starts_with("acme/dev/1+"), "{key}");
+    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(0).says("bailiwick verify");
+    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(1).says("not empty");
+    place.run(["verify", "pack"]).ends(1).says("--key LINE");
+    place.run(["verify", "pack", "--key", key.trim()]).ends(0).says("VERIFIED");
+    place.write("key.txt", &key);
+    place.run(["verify", "pack", "--key", "key.txt", "--older", "pack/checkpoint"]).ends(0);
+    place.run(["ledger", "key", "--data", "nowhere"]).ends(6);
+
+    // One byte of one entry.
+    let bundles = place.path("pack/tile/entries/000.p");
+    let bundle = std::fs::read_dir(bundles).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let broken = place.run(["verify", "pack", "--key", key.trim()]).ends(3);
+    broken.says("NOT VERIFIED").says("integrity");
+}

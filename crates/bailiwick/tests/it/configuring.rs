@@ -1,0 +1,74 @@
+use crate::world::{Place, exists};
+
+#[test]
+fn an_installation_is_never_overwritten() {
+    let place = Place::initialized();
+    let before = std::fs::read(place.path("acme/master.key")).unwrap();
+    place.run(["init", "--dir", "acme"]).ends(7).says("is there already").says("never overwritten");
+    assert_eq!(std::fs::read(place.path("acme/master.key")).unwrap(), before);
+    std::fs::remove_file(place.path("acme/bailiwick.toml")).unwrap();
+    place.run(["init", "--dir", "acme"]).ends(7);
+    assert!(!exists(&place.path("acme/bailiwick.toml")));
+}
+
+#[test]
+fn the_master_key_lies_outside_the_data_and_secrets_are_for_their_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    place.run(["init", "--dir", "x", "--master-key", "x/data/master.key"]).ends(1).says("outside the data folder");
+    assert!(!exists(&place.path("x/data")));
+    let place = Place::initialized();
+    for secret in ["master.key", "data/keys/token.key", "data/keys/checkpoint.key", "data/keys/payload.key"] {
+        let mode = std::fs::metadata(place.path("acme").join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    place.run(["key", "new", "a.pem", "--alg", "es256"]).ends(0);
+    place.run(["key", "new", "a.pem"]).ends(7);
+}
+
+#[test]
+fn an_unknown_setting_is_named_with_its_place_and_the_nearest_known_one() {
+    let place = Place::initialized();
+    place.run(["config", "check", "--config", "acme/bailiwick.toml"]).ends(0);
+    std::fs::create_dir(place.path("acme/bailiwick.d")).unwrap();
+    place.write("acme/bailiwick.d/10.toml", "[server]\nlistn = \"x\"\n");
+    place
+        .run(["serve", "--config", "acme/bailiwick.toml"])
+        .ends(1)
+        .says("unknown key `listn` in [server]; did you mean `listen`?")
+        .says("10.toml:2");
+    place.run(["serve", "--config", "nowhere.toml"]).ends(1).says("bailiwick init");
+}
+
+#[test]
+fn every_setting_is_explained_with_where_it_comes_from() {
+    let place = Place::initialized();
+    let config = ["--config", "acme/bailiwick.toml", "--set", "ops.listen=127.0.0.1:9", "-o", "json"];
+    let explained = place.run(["config", "explain"].into_iter().chain(config)).ends(0).json();
+    assert_eq!(explained["ops.listen"]["value"], "127.0.0.1:9");
+    assert!(explained["ops.listen"]["from"].as_str().unwrap().contains("flag"));
+    assert!(explained["realm.org"]["from"].as_str().unwrap().ends_with("bailiwick.toml:5"));
+    let one = place.run(["config", "explain", "realm.nod"].into_iter().chain(config)).ends(1);
+    one.says("did you mean `node`?");
+}
+
+#[test]
+fn nothing_starts_without_its_keys() {
+    let place = Place::initialized();
+    let serve = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
+    let token = place.path("acme/data/keys/token.key");
+    std::fs::rename(&token, place.path("kept")).unwrap();
+    let refused = place.run(serve).ends(1).says("the token key").says("key_missing");
+    assert_eq!(refused.stdout, "");
+    std::fs::rename(place.path("kept"), &token).unwrap();
+    std::fs::remove_file(place.path("acme/master.key")).unwrap();
+    let refused = place.run(serve).ends(1).says("master_key_missing");
+    assert_eq!(refused.stdout, "");
+    let other = "c29tZSBvdGhlciBrZXkgb2YgMzIgYnl0ZXMgbGVuZ3Q=";
+    place.write("acme/master.key", other);
+    place.run(serve).ends(1).says("can be read by others");
+    use std::os::unix::fs::PermissionsExt as _;
+    let owner = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(place.path("acme/master.key"), owner).unwrap();
+    place.run(serve).ends(1).says("key_closed");
+}

@@ -1,0 +1,66 @@
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
+
+use crate::world::{Place, exists};
+
+#[test]
+fn the_first_administrator_is_enrolled_once_and_the_socket_is_worth_nothing_after() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let socket = place.path("acme/data/enroll.sock");
+    let (olivia, mallory) = (place.somebody("olivia"), place.somebody("mallory"));
+    let code = node.code.clone().unwrap();
+    mallory.enroll("AAAAA-AAAAA").ends(5).says("4 more tries");
+    olivia.enroll(&code.to_lowercase().replace('-', " ")).ends(0).says("spiffe://acme/dev/person/");
+    olivia.run(&["whoami"]).ends(0).says("administrator");
+    assert!(!exists(&socket));
+    mallory.enroll(&code).ends(9);
+    assert_eq!(node.stop(), 0);
+    let node = place.serve();
+    assert!(node.addresses["enroll_socket"].is_null() && node.code.is_none());
+    assert!(!exists(&socket));
+}
+
+#[test]
+fn five_wrong_codes_close_the_socket_until_a_restart_gives_a_fresh_code() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let olivia = place.somebody("olivia");
+    for _ in 0..4 {
+        olivia.enroll("00000-00000").ends(5);
+    }
+    olivia.enroll("00000-00000").ends(5).says("the last try");
+    let old = node.code.clone().unwrap();
+    olivia.enroll(&old).ends(9);
+    assert_eq!(node.stop(), 0);
+    let node = place.serve();
+    let fresh = node.code.clone().unwrap();
+    assert_ne!(fresh, old);
+    olivia.enroll(&old).ends(5);
+    olivia.enroll(&fresh).ends(0);
+}
+
+#[test]
+fn what_is_no_wish_is_refused_and_costs_no_try() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let say = |line: &[u8]| {
+        let mut stream = UnixStream::connect(place.path("acme/data/enroll.sock")).unwrap();
+        stream.write_all(line).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    };
+    let long = vec![b'x'; 100_000];
+    for line in [&b"\n"[..], b"{}\n", b"{\"code\":\"a\",\"code\":\"b\"}\n", b"null\n"] {
+        assert!(say(line).contains("refused"));
+    }
+    // Cut off at its bound; whether the answer still arrives is up to the socket.
+    let mut stream = UnixStream::connect(place.path("acme/data/enroll.sock")).unwrap();
+    let _ = stream.write_all(&long);
+    drop(stream);
+    place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
+}

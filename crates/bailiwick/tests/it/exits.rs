@@ -1,0 +1,61 @@
+use crate::world::Place;
+
+#[test]
+fn what_cannot_be_read_is_a_matter_of_usage() {
+    let place = Place::new();
+    place.run(["nonsense"]).ends(2);
+    place.run(["agent", "show"]).ends(2);
+    place.run(["agent", "show", "Not A Name"]).ends(2);
+    place.run(["can-i", "fly", "x/Y/z"]).ends(2).says("is not a verb");
+    place.run(["stop", "everything"]).ends(2).says("is not a scope");
+    place.run(["--version"]).ends(0).says("bailiwick");
+}
+
+#[test]
+fn nobody_is_signed_in_before_they_say_who_and_where() {
+    let place = Place::new();
+    let olivia = place.somebody("olivia");
+    olivia.run(&["agent", "list"]).ends(4).says("bailiwick profile set");
+    olivia.remember("http://127.0.0.1:1", "spiffe://acme/dev/person/p1");
+    let gone = olivia.run(&["agent", "list", "-o", "json"]).ends(9);
+    assert_eq!(gone.json()["error"]["code"], "server_unreachable");
+    assert_eq!(gone.json()["error"]["exit"], 9);
+    let far = ["agent", "list", "--server", "http://id.example"];
+    olivia.run(&far).ends(1).says("in the clear");
+    std::fs::remove_file(place.path("olivia.pem")).unwrap();
+    olivia.run(&["agent", "list"]).ends(4).says("bailiwick key new");
+}
+
+#[test]
+fn each_refusal_of_the_server_has_its_status() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let olivia = place.somebody("olivia");
+    let identity = olivia.enroll(node.code.as_ref().unwrap()).ends(0).json_or_profile(&place);
+    let mallory = place.somebody("mallory");
+    mallory.remember(node.server(), &identity);
+    mallory.run(&["whoami"]).ends(4);
+    let (key, nina) = ("mallory.pem.pub", "nina");
+    let add = ["person", "add", "--handle", nina, "--name", "Nina", "--public-key", key, "-o", "json"];
+    let nina = olivia.run(&add).ends(0).json()["uri"].as_str().unwrap().to_owned();
+    olivia.run(&add).ends(7);
+    mallory.remember(node.server(), &nina);
+    mallory.run(&["whoami"]).ends(0).says("nina");
+    mallory.run(&["person", "list"]).ends(5);
+    mallory.run(&["agent", "suspend", "nobody", "--reason", "x"]).ends(5);
+    olivia.run(&["agent", "show", "nobody"]).ends(6);
+    olivia.run(&["grant", "revoke", "nothing", "--yes"]).ends(6);
+    olivia.run(&["grant", "revoke", "nothing"]).ends(1).says("--yes");
+    let url = ["server", "add", "desk", "--internal", "--url", "http://127.0.0.1:1/mcp"];
+    olivia.run(&url).ends(1).says("desk");
+}
+
+impl crate::world::Ran {
+    /// The identity that an enrolment printed.
+    fn json_or_profile(&self, place: &Place) -> String {
+        let profile = std::fs::read_to_string(place.path("olivia.toml")).unwrap();
+        let line = profile.lines().find(|line| line.starts_with("identity")).unwrap();
+        assert!(self.stdout.contains("spiffe://"));
+        line.split('"').nth(1).unwrap().to_owned()
+    }
+}

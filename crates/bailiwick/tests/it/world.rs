@@ -1,0 +1,176 @@
+//! An installation in a folder of its own, a node that serves it, and people who ask it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Expects an exit status.
+    #[track_caller]
+    pub(crate) fn ends(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(said, "`{text}` is not said in {self:?}");
+        self
+    }
+
+    /// The one document on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("no document in {self:?}"))
+    }
+}
+
+/// A folder for one test.
+pub(crate) struct Place {
+    folder: TempDir,
+}
+
+/// Somebody with a key and a profile of their own.
+pub(crate) struct Somebody<'a> {
+    place: &'a Place,
+    name: &'static str,
+}
+
+/// A node that serves; it ends with its test.
+pub(crate) struct Node {
+    child: Child,
+    pub(crate) addresses: Value,
+    pub(crate) code: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// With an installation in it whose node listens wherever it can.
+    pub(crate) fn initialized() -> Self {
+        let place = Self::new();
+        let free = "127.0.0.1:0";
+        let ports = ["--server-listen", free, "--gateway-listen", free, "--ops-listen", free];
+        place.run([&["init", "--dir", "acme", "--org", "acme"], &ports[..]].concat()).ends(0);
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        Ran {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub(crate) fn somebody(&self, name: &'static str) -> Somebody<'_> {
+        self.run(["key", "new", &format!("{name}.pem")]).ends(0);
+        Somebody { place: self, name }
+    }
+
+    /// Starts a node, and waits until it says that it is ready.
+    pub(crate) fn serve(&self) -> Node {
+        let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let Ok(addresses) = serde_json::from_str::<Value>(&line) else {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).unwrap();
+            panic!("the node is not ready: {said}");
+        };
+        let mut code = None;
+        while code.is_none() && !addresses["enroll_socket"].is_null() {
+            let mut line = String::new();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no code is shown");
+            code = line.trim().strip_prefix("code  ").map(|rest| rest[..11].to_owned());
+        }
+        // Whatever it says later is read, so that it never waits for a reader.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Node { child, addresses, code }
+    }
+
+    fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        command.args(arguments).current_dir(self.folder.path()).env("HOME", self.folder.path());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("BAILIWICK") || name == "XDG_CONFIG_HOME" {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+}
+
+impl Somebody<'_> {
+    /// Runs the program as this person.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let profile = format!("{}.toml", self.name);
+        self.place.run(arguments.iter().copied().chain(["--profile", &profile]))
+    }
+
+    /// Enrols as the first administrator.
+    pub(crate) fn enroll(&self, code: &str) -> Ran {
+        let (socket, key) = ("acme/data/enroll.sock", format!("{}.pem", self.name));
+        let arguments = ["person", "enroll", "--socket", socket, "--handle", self.name, "--name", "Somebody"];
+        self.run(&[&arguments[..], &["--key", &key, "--code", code]].concat())
+    }
+
+    /// Remembers who this is.
+    pub(crate) fn remember(&self, server: &str, identity: &str) {
+        let key = format!("{}.pem", self.name);
+        self.run(&["profile", "set", "--server", server, "--key", &key, "--identity", identity]).ends(0);
+    }
+}
+
+impl Node {
+    pub(crate) fn server(&self) -> &str {
+        self.addresses["server"].as_str().unwrap()
+    }
+
+    /// Asks the node to end, and waits until it has.
+    pub(crate) fn stop(mut self) -> i32 {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a path is there.
+pub(crate) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}

@@ -1,0 +1,308 @@
+//! Governance acts on the same road: decided by the same policies on system `bailiwick`, recorded in the same ledger.
+
+use std::{collections::BTreeSet, fmt, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Resource, Verb, ijson::Json};
+use policy::GOVERNED_SYSTEM;
+
+use crate::{
+    attempt::{final_word, lifted, policy_marks},
+    authenticate::Caller,
+    catalog::Pair,
+    directory::Directory,
+    engine::Engine,
+    entries::{Decision, to_json},
+    evaluate::Asked,
+    refusal::{Code, Refusal},
+};
+
+/// Something that a person does to governance itself.
+pub trait Act: fmt::Debug + Send + Sync + 'static {
+    /// What is done.
+    fn verb(&self) -> Verb;
+
+    /// To what: one of [`policy::BUILT_IN_KINDS`] and an id.
+    fn target(&self) -> (&'static str, String);
+
+    /// Who answers for the target, as policies see it.
+    fn owner(&self, _directory: &Directory) -> Option<IdentityId> {
+        None
+    }
+
+    /// The team that is asked to decide on the target, as policies see it.
+    fn group(&self, _directory: &Directory) -> Option<Name> {
+        None
+    }
+
+    /// Whether the act only takes away. Such an act waits neither for its record nor for a healthy store.
+    fn takes_away(&self) -> bool {
+        false
+    }
+
+    /// What a second person sees before approving; everything that can move is in it.
+    fn shown(&self) -> Json;
+}
+
+/// Proof that a person may do exactly this. It owns the act: what was decided is what is done.
+#[derive(Debug)]
+pub struct Allowed<A> {
+    act: A,
+    caller: Arc<Caller>,
+    action: ActionId,
+    decision: Digest,
+    approval: Option<ApprovalId>,
+}
+
+impl<A> Allowed<A> {
+    /// The act.
+    pub fn act(&self) -> &A {
+        &self.act
+    }
+
+    /// Who may do it.
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// The attempt's id.
+    pub fn action(&self) -> ActionId {
+        self.action
+    }
+
+    /// The leaf hash of the decision.
+    pub fn decision(&self) -> Digest {
+        self.decision
+    }
+
+    /// The approval that was used up, where one was needed.
+    pub fn approval(&self) -> Option<ApprovalId> {
+        self.approval
+    }
+}
+
+impl Engine {
+    /// Decides on a governance act and records the decision before it is returned.
+    ///
+    /// Whatever any policy says, only a person's own session comes through: no agent, no delegation, no task.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `held` names the approval that a second person gives before the same act is tried again.
+    pub async fn allow<A: Act>(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        act: A,
+    ) -> Result<Allowed<A>, Refusal> {
+        let action = self.context.id();
+        let mut body = Decision { system: GOVERNED_SYSTEM.parse().ok(), ..Decision::default() };
+        let shown = act.shown().canonical();
+        let decided =
+            AssertUnwindSafe(self.decide_act(caller, &act, action, &mut body)).catch_unwind().await;
+        let decided = decided.unwrap_or_else(|_| {
+            Err(Refusal::new(action, Code::Internal, "a step of the decision failed"))
+        });
+        match decided {
+            Ok((decision, approval)) => {
+                Ok(Allowed { act, caller: caller.clone(), action, decision, approval })
+            }
+            Err(refusal) => {
+                self.note_refusal(caller, &refusal, body, Some(shown));
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn decide_act<A: Act>(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        act: &A,
+        action: ActionId,
+        body: &mut Decision,
+    ) -> Result<(Digest, Option<ApprovalId>), Refusal> {
+        if !caller.is_own_session() {
+            let reason = "governance acts need a person's own session";
+            return Err(Refusal::new(action, Code::Forbidden, reason));
+        }
+        // What takes away works on the last known state: a store that is down must not keep a stop from happening.
+        let now = if act.takes_away() { self.context.now() } else { self.sure_moment(action)? };
+        let standing = self.standing(caller, action, None, now)?;
+        let pair = governed_pair(act.verb(), act.target(), action)?;
+        body.effects = vec![self.mark(&pair)];
+        let (owner, group) = (act.owner(&self.directory), act.group(&self.directory));
+        let asked = Asked {
+            caller,
+            standing: &standing,
+            pairs: std::slice::from_ref(&pair),
+            owner: owner.as_ref(),
+            group: group.as_ref(),
+            tool: None,
+            cost: None,
+            now,
+        };
+        let outcome = self.evaluate(&asked, &BTreeSet::new());
+        body.policies = policy_marks(&outcome);
+        body.policy_epoch = Some(self.directory.policies().digest());
+        let approval = match final_word(&outcome, action, false) {
+            Some(word) => {
+                word?;
+                None
+            }
+            None => {
+                let rest = Json::object([
+                    ("act", act.shown()),
+                    ("target", Json::String(pair.resource.to_string())),
+                ]);
+                let binding = self.binding(&asked, &outcome, rest);
+                let shown = Json::object([
+                    ("act", act.shown()),
+                    ("resource", Json::String(pair.resource.to_string())),
+                    ("verb", to_json(&pair.verb)),
+                ]);
+                let approval = self.approval(&asked, &outcome, binding, shown, action).await?;
+                if self.evaluate(&asked, &lifted(&approval)).verdict != policy::Verdict::Permit {
+                    return Err(Refusal::new(
+                        action,
+                        Code::Held,
+                        "the approval does not lift what holds this",
+                    ));
+                }
+                if !self.tasks.use_approval(approval.id) {
+                    return Err(Refusal::new(
+                        action,
+                        Code::Replayed,
+                        "this approval was used before",
+                    ));
+                }
+                Some(approval.id)
+            }
+        };
+        let decision = self.record_act(caller, act, action, body, approval).await?;
+        Ok((decision, approval))
+    }
+
+    async fn record_act<A: Act>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        act: &A,
+        action: ActionId,
+        body: &Decision,
+        approval: Option<ApprovalId>,
+    ) -> Result<Digest, Refusal> {
+        let mut draft = self.decision(caller, action, body);
+        draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
+        draft.approval = approval;
+        draft.payload = Some(act.shown().canonical());
+        let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
+        let hash = sealed.hash();
+        if act.takes_away() {
+            self.log.note(sealed);
+            return Ok(hash);
+        }
+        let undo = move |engine: &Self| {
+            if let Some(id) = approval {
+                engine.tasks.unuse_approval(id);
+            }
+        };
+        self.record(sealed, action, undo).await.map_err(|why| why.refusal(action))?;
+        Ok(hash)
+    }
+}
+
+impl Engine {
+    /// Whether a person may look at something of governance. Only a refusal is recorded: looking changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn look(&self, caller: &Caller, kind: &'static str, id: &str) -> Result<(), Refusal> {
+        let action = self.context.id();
+        let looked = self.may_look(caller, kind, id, action);
+        if let Err(refusal) = &looked {
+            self.note_refusal(caller, refusal, Decision::default(), None);
+        }
+        looked
+    }
+
+    /// The same question without a record, for leaving out of a list what its reader may not look at.
+    pub fn sees(&self, caller: &Caller, kind: &'static str, id: &str) -> bool {
+        self.may_look(caller, kind, id, self.context.id()).is_ok()
+    }
+
+    fn may_look(
+        &self,
+        caller: &Caller,
+        kind: &'static str,
+        id: &str,
+        action: ActionId,
+    ) -> Result<(), Refusal> {
+        if !caller.is_own_session() {
+            return Err(Refusal::new(
+                action,
+                Code::Forbidden,
+                "governance is looked at in a person's own session",
+            ));
+        }
+        let now = self.context.now();
+        let standing = self.standing(caller, action, None, now)?;
+        let pair = governed_pair(Verb::Read, (kind, id.to_owned()), action)?;
+        let (owner, group) = self.answers_for(kind, id, &standing.person.person.teams);
+        let asked = Asked {
+            caller,
+            standing: &standing,
+            pairs: std::slice::from_ref(&pair),
+            owner: owner.as_ref(),
+            group: group.as_ref(),
+            tool: None,
+            cost: None,
+            now,
+        };
+        let outcome = self.evaluate(&asked, &BTreeSet::new());
+        final_word(&outcome, action, false).unwrap_or_else(|| {
+            Err(Refusal::new(action, Code::Held, "looking at this needs an approval"))
+        })
+    }
+
+    /// Who answers for a thing that is looked at, and which team is asked about it: of several, one that the reader is in.
+    fn answers_for(
+        &self,
+        kind: &str,
+        id: &str,
+        teams: &[Name],
+    ) -> (Option<IdentityId>, Option<Name>) {
+        match kind {
+            "Registration" => {
+                let identity = id.parse::<IdentityId>().ok();
+                let owner = identity.and_then(|identity| match self.directory.agent(&identity) {
+                    Some(entry) => entry.agent.state.owner().cloned(),
+                    None => Some(identity).filter(IdentityId::is_person),
+                });
+                (owner, None)
+            }
+            "Task" => (
+                id.parse().ok().and_then(|task| self.tasks.task(task)).map(|task| task.person),
+                None,
+            ),
+            "Approval" => {
+                let Some(record) = id.parse().ok().and_then(|id| self.directory.approval(id))
+                else {
+                    return (None, None);
+                };
+                let groups = || record.demands.iter().map(|demand| &demand.group);
+                let group =
+                    groups().find(|group| teams.contains(group)).or_else(|| groups().next());
+                (record.chain.first().cloned(), group.cloned())
+            }
+            _ => (None, None),
+        }
+    }
+}
+
+fn governed_pair(
+    verb: Verb,
+    (kind, id): (&str, String),
+    action: ActionId,
+) -> Result<Pair, Refusal> {
+    let system = GOVERNED_SYSTEM.parse().expect("the governed system's name is a name");
+    let resource = Resource::new(system, kind, &id)
+        .map_err(|why| Refusal::new(action, Code::ArgumentsInvalid, format!("`{id}`: {why}")))?;
+    Ok(Pair { verb, resource, classes: BTreeSet::new(), amount: None })
+}

@@ -1,0 +1,421 @@
+//! The walk of one action: stop set, identity states, chain and authority, catalog, policy, budget, record.
+
+use std::{
+    collections::BTreeSet,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures_util::FutureExt;
+use model::{ActionId, ApprovalId, Digest, Money, Name, Timestamp, ijson::Json};
+use policy::{DenyClass, Outcome, Verdict};
+
+use crate::{
+    authenticate::Caller,
+    catalog::{Pair, ResolveError, Tool},
+    directory::canonical_arguments,
+    engine::Engine,
+    entries::{Decision, EffectMark, PolicyMark, to_json},
+    evaluate::{self, Asked, holds, party},
+    permit::{FrozenCall, Permit, Reserved},
+    records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
+    refusal::{Code, Refusal},
+    standing::Standing,
+};
+
+/// The longest that one call may take, in seconds.
+const CALL_SECONDS: u32 = 120;
+/// How long a request for approval waits for an answer, in seconds: no answer by then is no.
+const APPROVAL_SECONDS: u32 = 3_600;
+
+/// One attempt to call a tool.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Names the attempt.
+    pub action: ActionId,
+    /// Who attempts it.
+    pub caller: Arc<Caller>,
+    /// The system.
+    pub system: Name,
+    /// The tool.
+    pub tool: String,
+    /// The arguments, parsed once.
+    pub arguments: Json,
+}
+
+/// What the walk knows about an attempt so far; the record says as much of it as there is.
+#[derive(Default)]
+struct Walked {
+    body: Decision,
+    arguments: Vec<u8>,
+}
+
+/// Everything of a call that is decided on.
+struct Call {
+    server: Arc<ServerRecord>,
+    tool: Arc<Tool>,
+    pairs: Vec<Pair>,
+    cost: Option<Money>,
+    digest: Digest,
+}
+
+impl Engine {
+    /// Walks the road. The result is a permit whose record is durable, or a refusal that is on its way to the ledger.
+    ///
+    /// # Errors
+    /// [`Refusal`]; also when any step panics: what is not decided is denied.
+    pub async fn attempt(self: &Arc<Self>, attempt: Attempt) -> Result<Permit, Refusal> {
+        let mut walked = Walked::default();
+        let walk = AssertUnwindSafe(self.walk(&attempt, &mut walked)).catch_unwind().await;
+        let result = walk.unwrap_or_else(|_| {
+            Err(Refusal::new(attempt.action, Code::Internal, "a step of the decision failed"))
+        });
+        if let Err(refusal) = &result {
+            let shown = shown(&walked.arguments, refusal);
+            self.note_refusal(&attempt.caller, refusal, walked.body, Some(shown));
+        }
+        result
+    }
+
+    async fn walk(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        walked: &mut Walked,
+    ) -> Result<Permit, Refusal> {
+        let Attempt { action, caller, system, tool, arguments } = attempt;
+        let action = *action;
+        walked.body.system = Some(system.clone());
+        walked.body.tool = Some(tool.chars().take(128).collect());
+        (walked.arguments, walked.body.call) = {
+            let (bytes, digest) = canonical_arguments(arguments);
+            (bytes, Some(digest))
+        };
+        self.step(Step::Standing);
+        let now = self.sure_moment(action)?;
+        let standing = self.standing(caller, action, Some(system), now)?;
+        self.step(Step::Catalog);
+        let call = self.understand(attempt, walked)?;
+        let asked = Asked {
+            caller,
+            standing: &standing,
+            pairs: &call.pairs,
+            owner: None,
+            group: None,
+            tool: Some(tool),
+            cost: call.cost,
+            now,
+        };
+        self.within_authority(&asked, action)?;
+        self.step(Step::Policy);
+        let approval = self.verdict(&asked, &call, action, walked).await?;
+        self.step(Step::Budget);
+        let reserved = self.reserve(&standing, &call, approval.as_deref(), action)?;
+        walked.body.reserve = reserved.cost;
+        let frozen = FrozenCall {
+            system: system.clone(),
+            url: call.server.url.clone(),
+            internal: call.server.internal,
+            credential: call.server.credential.clone(),
+            tool: call.tool.name.clone(),
+            definition: call.tool.definition,
+            definition_text: call.tool.text.clone(),
+            arguments: walked.arguments.clone().into(),
+            deadline: deadline(&standing, now),
+        };
+        self.step(Step::Record);
+        let decision = self.record_permit(attempt, walked, &reserved, approval.as_deref()).await?;
+        Ok(Permit::new(
+            self.clone(),
+            caller.clone(),
+            action,
+            frozen,
+            reserved,
+            decision,
+            standing.touches,
+        ))
+    }
+
+    /// Step 4: the tool, its pin, and what the call does.
+    fn understand(&self, attempt: &Attempt, walked: &mut Walked) -> Result<Call, Refusal> {
+        let Attempt { action, system, tool, arguments, .. } = attempt;
+        let refuse = |code, reason: String| Refusal::new(*action, code, reason);
+        let (server, entry) = self
+            .directory
+            .tool(system, tool)
+            .ok_or_else(|| refuse(Code::SystemUnknown, format!("there is no system `{system}`")))?;
+        let entry = entry
+            .ok_or_else(|| refuse(Code::ToolUnknown, format!("`{system}` has no such tool")))?;
+        let tool = entry.accepted.ok_or_else(|| {
+            refuse(
+                Code::ToolNotAccepted,
+                format!("nobody has accepted what this tool of `{system}` does"),
+            )
+        })?;
+        walked.body.catalog = Some(tool.mapping);
+        walked.body.definition = Some(tool.definition);
+        let pairs = tool.resolve(arguments).map_err(|why| match why {
+            ResolveError::Schema(_) => refuse(Code::ArgumentsInvalid, why.to_string()),
+            ResolveError::Expression(_) => refuse(Code::MappingFailed, why.to_string()),
+        })?;
+        walked.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
+        walked.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
+        let cost = total(&pairs).map_err(|why| refuse(Code::MappingFailed, why.to_string()))?;
+        let digest = walked.body.call.unwrap_or_default();
+        Ok(Call { server, tool, pairs, cost, digest })
+    }
+
+    /// An effect as a leaf may show it.
+    pub(crate) fn mark(&self, pair: &Pair) -> EffectMark {
+        let id = self.blind(b"resource", pair.resource.to_string().as_bytes());
+        EffectMark {
+            verb: pair.verb,
+            kind: pair.resource.kind().to_owned(),
+            id: id[..16].iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+
+    /// Step 5: a permit, by policy alone or with an approval that lifts what holds it.
+    async fn verdict(
+        self: &Arc<Self>,
+        asked: &Asked<'_>,
+        call: &Call,
+        action: ActionId,
+        walked: &mut Walked,
+    ) -> Result<Option<Arc<ApprovalRecord>>, Refusal> {
+        let outcome = self.evaluate(asked, &BTreeSet::new());
+        walked.body.policies = policy_marks(&outcome);
+        walked.body.policy_epoch = Some(self.directory.policies().digest());
+        if let Some(refusal) = final_word(&outcome, action, true) {
+            return refusal.map(|()| None);
+        }
+        let rest = Json::object([
+            ("arguments", to_json(&call.digest)),
+            ("catalog", to_json(&call.tool.mapping)),
+            ("definition", to_json(&call.tool.definition)),
+            ("system", to_json(&call.server.name)),
+        ]);
+        let binding = self.binding(asked, &outcome, rest);
+        let shown = shown_to_approver(asked, call, &walked.arguments);
+        let approval = self.approval(asked, &outcome, binding, shown, action).await?;
+        let lifted = lifted(&approval);
+        match self.evaluate(asked, &lifted).verdict {
+            Verdict::Permit => Ok(Some(approval)),
+            _ => Err(evaluate::refusal(action, Code::Held, &outcome, true)),
+        }
+    }
+
+    /// The approval that lifts this outcome's holds; else a refusal that names the request for it.
+    pub(crate) async fn approval(
+        self: &Arc<Self>,
+        asked: &Asked<'_>,
+        outcome: &Outcome,
+        binding: Digest,
+        shown: Json,
+        action: ActionId,
+    ) -> Result<Arc<ApprovalRecord>, Refusal> {
+        let for_agent = !asked.caller.agents.is_empty();
+        let held = |id: ApprovalId| Refusal {
+            approval: Some(id),
+            ..evaluate::refusal(action, Code::Held, outcome, for_agent)
+        };
+        let known = self
+            .directory
+            .approval_for(&binding)
+            .filter(|known| !self.tasks.is_approval_used(known.id));
+        match known.as_ref().map(|known| (known, known.standing(asked.now))) {
+            Some((known, ApprovalStanding::Approved)) => return Ok(known.clone()),
+            Some((known, ApprovalStanding::Waiting)) => return Err(held(known.id)),
+            Some((known, ApprovalStanding::Denied)) => {
+                let mut refusal = held(known.id);
+                refusal.code = Code::Forbidden;
+                refusal.reason = "the approver said no to exactly this".to_owned();
+                refusal.next = "Do something else, or talk to the approver.".to_owned();
+                return Err(refusal);
+            }
+            Some((_, ApprovalStanding::Expired)) | None => {}
+        }
+        let record = ApprovalRecord {
+            id: self.context.id(),
+            action,
+            binding,
+            chain: asked.caller.chain(),
+            party: party(asked.standing),
+            task: asked.caller.claims.task,
+            demands: holds(outcome),
+            shown,
+            amount: asked.cost,
+            nonce: self.nonce_text(),
+            asked: asked.now,
+            expires: asked.now.plus_seconds(APPROVAL_SECONDS),
+            answers: Vec::new(),
+        };
+        let id = record.id;
+        self.ask_for_approval(asked.caller, record)
+            .await
+            .map_err(|why| Refusal::new(action, Code::StoreUnavailable, why.to_string()))?;
+        Err(held(id))
+    }
+
+    /// Step 6: sets the cost aside and uses up the approval. Only what was permitted comes here, so a denied call spends
+    /// nothing.
+    fn reserve(
+        &self,
+        standing: &Standing,
+        call: &Call,
+        approval: Option<&ApprovalRecord>,
+        action: ActionId,
+    ) -> Result<Reserved, Refusal> {
+        let task = standing.task.as_ref().map(|(id, _)| *id);
+        if let Some(cost) = call.cost {
+            let task = task.ok_or_else(|| {
+                Refusal::new(action, Code::TaskOver, "money is spent only inside a task")
+            })?;
+            self.tasks
+                .reserve(task, cost)
+                .map_err(|why| Refusal::new(action, Code::BudgetExceeded, why.to_string()))?;
+        }
+        let reserved = Reserved {
+            task,
+            cost: call.cost,
+            approval: approval.map(|approval| approval.id),
+            labels: call.pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect(),
+        };
+        if let Some(id) = reserved.approval
+            && !self.tasks.use_approval(id)
+        {
+            // Somebody else's attempt took it first; the approval stays theirs.
+            Reserved { approval: None, ..reserved }.give_back(self);
+            return Err(Refusal::new(
+                action,
+                Code::Replayed,
+                "this approval was used by another attempt",
+            ));
+        }
+        Ok(reserved)
+    }
+
+    async fn record_permit(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        walked: &Walked,
+        reserved: &Reserved,
+        approval: Option<&ApprovalRecord>,
+    ) -> Result<Digest, Refusal> {
+        let action = attempt.action;
+        let mut draft = self.decision(&attempt.caller, action, &walked.body);
+        draft.verdict = Some(Verdict::Permit.name().to_owned());
+        draft.approval = approval.map(|approval| approval.id);
+        draft.payload = Some(walked.arguments.clone());
+        let back = reserved.clone();
+        let sealed = self.seal(draft).map_err(|why| {
+            reserved.give_back(self);
+            why.refusal(action)
+        })?;
+        let hash = sealed.hash();
+        match self.record(sealed, action, move |engine| back.give_back(engine)).await {
+            Ok(_) => {
+                self.counters.permitted.fetch_add(1, Ordering::Relaxed);
+                Ok(hash)
+            }
+            Err(why) => Err(why.refusal(action)),
+        }
+    }
+}
+
+/// Names the steps of the walk, so that a test can make any of them fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Standing,
+    Catalog,
+    Policy,
+    Budget,
+    Record,
+}
+
+/// `Some` when policy alone settles it: permitted, or refused for good.
+pub(crate) fn final_word(
+    outcome: &Outcome,
+    action: ActionId,
+    for_agent: bool,
+) -> Option<Result<(), Refusal>> {
+    let code = match (outcome.verdict, outcome.class) {
+        (Verdict::Permit, _) if outcome.obligations.is_empty() => return Some(Ok(())),
+        // No enforcement point fulfils obligations yet, and an unknown one is a deny.
+        (Verdict::Permit, _) => {
+            let name =
+                outcome.obligations.first().map(|one| one.name.to_string()).unwrap_or_default();
+            let reason = format!("the obligation `{name}` cannot be fulfilled here");
+            return Some(Err(Refusal::new(action, Code::Forbidden, reason)));
+        }
+        (Verdict::Hold, _)
+            if !outcome.demands.is_empty() && holds(outcome).len() == outcome.demands.len() =>
+        {
+            return None;
+        }
+        // Proving presence during a call has no form yet, so what demands it stays closed.
+        (Verdict::Hold | Verdict::StepUp, _) => Code::StepUp,
+        (Verdict::Deny, Some(DenyClass::Forbidden)) => Code::Forbidden,
+        (Verdict::Deny, Some(DenyClass::PolicyError)) => Code::PolicyError,
+        (Verdict::Deny, Some(DenyClass::NotPermitted) | None) => Code::NotPermitted,
+    };
+    Some(Err(evaluate::refusal(action, code, outcome, for_agent)))
+}
+
+/// The soft forbids that an approval lifts: those that it was asked for, no other.
+pub(crate) fn lifted(approval: &ApprovalRecord) -> BTreeSet<Name> {
+    approval.demands.iter().filter_map(|demand| demand.policy.parse().ok()).collect()
+}
+
+pub(crate) fn policy_marks(outcome: &Outcome) -> Vec<PolicyMark> {
+    outcome
+        .determining
+        .iter()
+        .map(|one| PolicyMark { id: one.policy.to_string(), digest: one.digest })
+        .collect()
+}
+
+fn total(pairs: &[Pair]) -> Result<Option<Money>, model::MoneyError> {
+    pairs.iter().filter_map(|pair| pair.amount).try_fold(None, |sum: Option<Money>, amount| {
+        sum.map_or(Ok(amount), |sum| sum.plus(amount)).map(Some)
+    })
+}
+
+fn deadline(standing: &Standing, now: Timestamp) -> Timestamp {
+    let latest = now.plus_seconds(CALL_SECONDS);
+    standing.task.as_ref().map_or(latest, |(_, task)| task.deadline.min(latest))
+}
+
+/// What the ledger keeps of a refused call, sealed: its arguments and the reason in full.
+fn shown(arguments: &[u8], refusal: &Refusal) -> Vec<u8> {
+    let reason = Json::String(refusal.reason.clone()).canonical();
+    let arguments = if arguments.is_empty() { b"null" } else { arguments };
+    [b"{\"arguments\":", arguments, b",\"reason\":", &reason, b"}"].concat()
+}
+
+/// What an approver sees: accepted texts and canonical arguments, and who asks for whom.
+fn shown_to_approver(asked: &Asked<'_>, call: &Call, arguments: &[u8]) -> Json {
+    let effects = call.pairs.iter().map(|pair| {
+        let amount = pair.amount.map_or(Json::Null, |amount| Json::String(amount.to_string()));
+        Json::object([
+            ("amount", amount),
+            ("classes", to_json(&pair.classes)),
+            ("resource", Json::String(pair.resource.to_string())),
+            ("verb", to_json(&pair.verb)),
+        ])
+    });
+    Json::object([
+        ("arguments", serde_json::from_slice(arguments).unwrap_or(Json::Null)),
+        ("chain", to_json(&asked.caller.chain())),
+        ("effects", Json::Array(effects.collect())),
+        (
+            "purpose",
+            asked
+                .standing
+                .task
+                .as_ref()
+                .map_or(Json::Null, |(_, task)| Json::String(task.purpose.clone())),
+        ),
+        ("system", to_json(&call.server.name)),
+        ("tool", Json::String(call.tool.name.to_string())),
+    ])
+}

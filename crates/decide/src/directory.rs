@@ -1,0 +1,529 @@
+//! The read model: governance as it is in force on this node, fed by the store's change feed.
+//!
+//! A row is in force when its content is what its ledger entry says; until then it waits, except that what this process
+//! itself stored and what narrows is in force at once. A row that differs from its entry grants nothing and is a finding.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use model::{
+    Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, MAX_DEPTH, Name, Person,
+    Timestamp, ijson, ijson::Json,
+};
+use policy::{Policies, Source};
+use serde::de::DeserializeOwned;
+use store::{Governed, RawRow};
+use token::{Jwk, PublicKey};
+
+use crate::{
+    catalog::{self, Tool},
+    context::Monotonic,
+    records::{
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicySetRecord,
+        ServerRecord, StopRecord, ToolRecord,
+    },
+    stop::AgentTouch,
+};
+
+/// How long a node may decide without hearing from the store, in milliseconds.
+pub const LEASE_MILLIS: i64 = 3_000;
+
+/// How long a request for approval is remembered after its end, in seconds.
+const FORGET_SECONDS: u32 = 24 * 3600;
+/// The team whose members govern Bailiwick itself.
+const ADMINISTRATOR: &str = "administrator";
+
+/// A person in force.
+pub struct PersonEntry {
+    /// The person.
+    pub person: Person,
+    /// Their keys.
+    pub keys: Vec<PublicKey>,
+}
+
+/// An agent in force.
+pub struct AgentEntry {
+    /// The agent.
+    pub agent: Agent,
+    /// Its keys.
+    pub keys: Vec<PublicKey>,
+}
+
+/// A server in force, with its tools.
+pub struct ServerEntry {
+    /// The server.
+    pub record: ServerRecord,
+    /// Its tools by name.
+    pub tools: BTreeMap<String, ToolEntry>,
+}
+
+/// Servers and tools in force. A tool may be known before its server: the feed's order is that of the last changes.
+#[derive(Clone, Default)]
+struct Catalog {
+    servers: HashMap<Name, Arc<ServerRecord>>,
+    tools: HashMap<Name, BTreeMap<String, ToolEntry>>,
+}
+
+/// A tool as far as it is known.
+#[derive(Clone)]
+pub struct ToolEntry {
+    /// What was recorded of it.
+    pub record: Arc<ToolRecord>,
+    /// Ready to be asked, once accepted.
+    pub accepted: Option<Arc<Tool>>,
+}
+
+/// Governance in force.
+pub struct Directory {
+    persons: DashMap<IdentityId, Arc<PersonEntry>>,
+    agents: DashMap<IdentityId, Arc<AgentEntry>>,
+    blueprints: DashMap<Name, (Arc<Blueprint>, Arc<Authority>)>,
+    grants: DashMap<IdentityId, BTreeMap<Name, Authority>>,
+    held: DashMap<IdentityId, Arc<Authority>>,
+    administrators: AtomicU32,
+    catalog: ArcSwap<Catalog>,
+    /// Whether policies or resource types changed since the policies were compiled.
+    stale_policies: AtomicBool,
+    sources: ArcSwap<Vec<Source>>,
+    policies: ArcSwap<Policies>,
+    approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
+    bindings: DashMap<Digest, ApprovalId>,
+    sealed: DashMap<(String, String), (u64, Digest)>,
+    tampered: DashMap<(String, String), ()>,
+    lease_until: AtomicI64,
+    seen: AtomicU64,
+}
+
+/// What became of a row that the feed brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is in force.
+    InForce,
+    /// Its entry is not in the ledger yet.
+    Pending,
+    /// It is not what its entry says: it grants nothing.
+    Tampered,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            persons: DashMap::new(),
+            agents: DashMap::new(),
+            blueprints: DashMap::new(),
+            grants: DashMap::new(),
+            held: DashMap::new(),
+            administrators: AtomicU32::new(0),
+            catalog: ArcSwap::default(),
+            stale_policies: AtomicBool::new(true),
+            sources: ArcSwap::default(),
+            policies: ArcSwap::from_pointee(Policies::none()),
+            approvals: DashMap::new(),
+            bindings: DashMap::new(),
+            sealed: DashMap::new(),
+            tampered: DashMap::new(),
+            lease_until: AtomicI64::new(i64::MIN),
+            seen: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Directory {
+    /// Whether the store was heard from within the lease.
+    pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
+        now < self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Extends the lease from the moment at which the answered request was sent.
+    pub(crate) fn renew(&self, sent: Monotonic) {
+        self.lease_until.fetch_max(sent + LEASE_MILLIS, Ordering::AcqRel);
+    }
+
+    /// How far the feed has been read.
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Notes what the ledger says about an object.
+    pub(crate) fn sealed(&self, kind: &str, key: &str, version: u64, digest: Digest) {
+        let mut held =
+            self.sealed.entry((kind.to_owned(), key.to_owned())).or_insert((version, digest));
+        if version >= held.0 {
+            *held = (version, digest);
+        }
+    }
+
+    /// Takes a row of the feed into account.
+    pub(crate) fn admit(&self, row: &RawRow) -> Admission {
+        self.seen.fetch_max(row.changed, Ordering::AcqRel);
+        let admission = self.judge(row);
+        self.take(row, admission)
+    }
+
+    /// Takes a row into account that this process just stored and that narrows. The feed is not believed so far: a row
+    /// could say of itself that it narrows.
+    pub(crate) fn admit_own(&self, row: &RawRow) -> Admission {
+        self.take(row, if row.intact { Admission::InForce } else { Admission::Tampered })
+    }
+
+    fn take(&self, row: &RawRow, admission: Admission) -> Admission {
+        let key = (row.kind.clone(), row.key.clone());
+        match admission {
+            Admission::InForce if self.apply(row).is_ok() => {
+                self.tampered.remove(&key);
+                Admission::InForce
+            }
+            Admission::Pending => Admission::Pending,
+            Admission::InForce | Admission::Tampered => {
+                self.withdraw(row);
+                self.tampered.insert(key, ());
+                tracing::error!(
+                    code = "BW-1001",
+                    kind = row.kind,
+                    key = row.key,
+                    "a row differs from its ledger entry and grants nothing"
+                );
+                Admission::Tampered
+            }
+        }
+    }
+
+    fn judge(&self, row: &RawRow) -> Admission {
+        let sealed = self.sealed.get(&(row.kind.clone(), row.key.clone())).map(|sealed| *sealed);
+        match (row.intact, row.sealed, sealed) {
+            (false, ..) => Admission::Tampered,
+            (_, _, Some((version, digest))) if version == row.version && digest == row.digest => {
+                Admission::InForce
+            }
+            // An older version than the ledger's, or one that claims an entry the ledger does not hold.
+            (_, Some(_), _) => Admission::Tampered,
+            (_, None, Some((version, _))) if row.version <= version => Admission::Tampered,
+            (_, None, _) => Admission::Pending,
+        }
+    }
+
+    /// The rows that grant nothing because they differ from their ledger entries.
+    pub fn tampered(&self) -> Vec<(String, String)> {
+        self.tampered.iter().map(|row| row.key().clone()).collect()
+    }
+
+    /// Whether the object's row was found tampered with.
+    pub(crate) fn is_tampered(&self, kind: &str, key: &str) -> bool {
+        !self.tampered.is_empty() && self.tampered.contains_key(&(kind.to_owned(), key.to_owned()))
+    }
+
+    fn apply(&self, row: &RawRow) -> Result<(), serde_json::Error> {
+        match row.kind.as_str() {
+            PersonRecord::KIND => self.apply_person(parse(row)?),
+            AgentRecord::KIND => self.apply_agent(parse(row)?),
+            BlueprintRecord::KIND => {
+                let BlueprintRecord(blueprint) = parse(row)?;
+                let authority = Arc::new(blueprint.authority.clone());
+                self.blueprints.insert(blueprint.name.clone(), (Arc::new(blueprint), authority));
+            }
+            GrantRecord::KIND => self.apply_grant(parse(row)?),
+            ServerRecord::KIND => self.apply_server(parse(row)?),
+            ToolRecord::KIND => self.apply_tool(parse(row)?),
+            PolicySetRecord::KIND => self.apply_policies(parse(row)?),
+            ApprovalRecord::KIND => self.apply_approval(parse(row)?),
+            // The engine merges it into the stop set.
+            StopRecord::KIND => {}
+            _ => tracing::warn!(
+                code = "BW-1002",
+                kind = row.kind,
+                "a row of an unknown kind was left alone"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Takes a tampered object out of force.
+    fn withdraw(&self, row: &RawRow) {
+        let identity = row.key.parse::<IdentityId>();
+        match (row.kind.as_str(), identity) {
+            (PersonRecord::KIND, Ok(id)) => {
+                self.persons.remove(&id);
+                self.count_administrators();
+            }
+            (AgentRecord::KIND, Ok(id)) => drop(self.agents.remove(&id)),
+            (BlueprintRecord::KIND, _) => {
+                drop(row.key.parse().map(|name: Name| self.blueprints.remove(&name)))
+            }
+            (GrantRecord::KIND, _) => {
+                if let Ok(name) = row.key.parse::<Name>() {
+                    self.grants.iter_mut().for_each(|mut held| drop(held.remove(&name)));
+                    self.held.clear();
+                }
+            }
+            (ServerRecord::KIND, _) => self.change_catalog(|catalog| {
+                catalog.servers.retain(|name, _| name.as_str() != row.key);
+            }),
+            (ToolRecord::KIND, _) => self.change_catalog(|catalog| {
+                if let Some((server, tool)) = row.key.split_once('/') {
+                    let server = catalog.tools.iter_mut().find(|(name, _)| name.as_str() == server);
+                    server.map(|(_, tools)| tools.remove(tool));
+                }
+            }),
+            (PolicySetRecord::KIND, _) => self.policies.store(Arc::new(Policies::none())),
+            (ApprovalRecord::KIND, _) => {
+                if let Some((_, record)) =
+                    row.key.parse().ok().and_then(|id| self.approvals.remove(&id))
+                {
+                    self.bindings.remove(&record.binding);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_person(&self, record: PersonRecord) {
+        let entry = PersonEntry { keys: keys(&record.keys), person: record.person };
+        self.persons.insert(entry.person.id.clone(), Arc::new(entry));
+        self.count_administrators();
+    }
+
+    fn apply_agent(&self, record: AgentRecord) {
+        let entry = AgentEntry { keys: keys(&record.keys), agent: record.agent };
+        self.agents.insert(entry.agent.id.clone(), Arc::new(entry));
+    }
+
+    fn apply_grant(&self, record: GrantRecord) {
+        let mut held = self.grants.entry(record.holder.clone()).or_default();
+        if record.revoked {
+            held.remove(&record.name);
+        } else {
+            held.insert(record.name, record.authority);
+        }
+        let clauses = held.values().flat_map(|one| one.clauses.iter().cloned()).collect();
+        self.held.insert(record.holder, Arc::new(Authority { clauses, depth: MAX_DEPTH }));
+    }
+
+    fn apply_server(&self, record: ServerRecord) {
+        let record = Arc::new(record);
+        self.change_catalog(|catalog| {
+            // The server's default classes stand in its tools' effects, so these are compiled again.
+            if let Some(tools) = catalog.tools.get_mut(&record.name) {
+                tools
+                    .values_mut()
+                    .for_each(|tool| *tool = compiled(tool.record.clone(), Some(&record)));
+            }
+            catalog.servers.insert(record.name.clone(), record.clone());
+        });
+    }
+
+    fn apply_tool(&self, record: ToolRecord) {
+        let record = Arc::new(record);
+        self.change_catalog(|catalog| {
+            let server = catalog.servers.get(&record.server);
+            let tool = compiled(record.clone(), server.map(Arc::as_ref));
+            catalog
+                .tools
+                .entry(record.server.clone())
+                .or_default()
+                .insert(record.name.clone(), tool);
+        });
+    }
+
+    fn change_catalog(&self, change: impl Fn(&mut Catalog)) {
+        self.catalog.rcu(|catalog| {
+            let mut next = Catalog::clone(catalog);
+            change(&mut next);
+            next
+        });
+        self.stale_policies.store(true, Ordering::Release);
+    }
+
+    fn apply_policies(&self, record: PolicySetRecord) {
+        let source = |file: &crate::records::PolicyFile| Source {
+            name: file.name.clone(),
+            text: file.text.clone(),
+        };
+        self.sources.store(Arc::new(record.sources.iter().map(source).collect()));
+        self.stale_policies.store(true, Ordering::Release);
+    }
+
+    /// Compiles guard pack and policies against the resource types of the catalog, if either changed. A set that does not
+    /// load leaves the running one in place.
+    pub(crate) fn settle(&self) {
+        if !self.stale_policies.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        match Policies::load(&with_guards(&self.sources.load()), &self.kinds()) {
+            Ok(policies) => self.policies.store(Arc::new(policies)),
+            Err(why) => {
+                tracing::error!(code = "BW-1003", %why, "the policies do not load; those before stay in force")
+            }
+        }
+    }
+
+    fn apply_approval(&self, record: ApprovalRecord) {
+        let newer = self.bindings.get(&record.binding).is_none_or(|held| *held <= record.id);
+        if newer {
+            self.bindings.insert(record.binding, record.id);
+        }
+        self.approvals.insert(record.id, Arc::new(record));
+    }
+
+    /// The resource types that accepted mappings name.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        let catalog = self.catalog.load();
+        let accepted = catalog
+            .tools
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(|tool| tool.accepted.as_ref());
+        accepted.flat_map(|tool| tool.verbs().map(|(_, kind, _)| kind.to_owned())).collect()
+    }
+
+    /// The person.
+    pub fn person(&self, id: &IdentityId) -> Option<Arc<PersonEntry>> {
+        self.persons.get(id).map(|entry| entry.clone())
+    }
+
+    /// The agent.
+    pub fn agent(&self, id: &IdentityId) -> Option<Arc<AgentEntry>> {
+        self.agents.get(id).map(|entry| entry.clone())
+    }
+
+    /// The blueprint.
+    pub fn blueprint(&self, name: &Name) -> Option<Arc<Blueprint>> {
+        self.blueprints.get(name).map(|entry| entry.0.clone())
+    }
+
+    /// The server with its tools.
+    pub fn server(&self, name: &Name) -> Option<ServerEntry> {
+        let catalog = self.catalog.load();
+        let record = ServerRecord::clone(catalog.servers.get(name)?);
+        Some(ServerEntry { record, tools: catalog.tools.get(name).cloned().unwrap_or_default() })
+    }
+
+    /// The names of all servers.
+    pub fn servers(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.catalog.load().servers.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// A server, and one tool of it.
+    pub fn tool(
+        &self,
+        server: &Name,
+        tool: &str,
+    ) -> Option<(Arc<ServerRecord>, Option<ToolEntry>)> {
+        let catalog = self.catalog.load();
+        let record = catalog.servers.get(server)?.clone();
+        Some((record, catalog.tools.get(server).and_then(|tools| tools.get(tool)).cloned()))
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    /// All that a person holds by grants.
+    pub fn held_by_person(&self, id: &IdentityId) -> Arc<Authority> {
+        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.clone())
+    }
+
+    /// All that an agent may do: its blueprint's authority.
+    pub fn held_by_agent(&self, agent: &Agent) -> Arc<Authority> {
+        self.blueprints
+            .get(&agent.blueprint)
+            .map_or_else(|| Arc::new(Authority::nothing()), |entry| entry.1.clone())
+    }
+
+    /// The request for approval that binds exactly this.
+    pub fn approval_for(&self, binding: &Digest) -> Option<Arc<ApprovalRecord>> {
+        let id = *self.bindings.get(binding)?;
+        self.approval(id)
+    }
+
+    /// The request for approval.
+    pub fn approval(&self, id: ApprovalId) -> Option<Arc<ApprovalRecord>> {
+        self.approvals.get(&id).map(|record| record.clone())
+    }
+
+    /// All requests for approval, the oldest first.
+    pub fn approvals(&self) -> Vec<Arc<ApprovalRecord>> {
+        let mut records: Vec<_> = self.approvals.iter().map(|record| record.clone()).collect();
+        records.sort_by_key(|record| record.id);
+        records
+    }
+
+    /// How many active people govern Bailiwick itself.
+    pub fn administrators(&self) -> u32 {
+        self.administrators.load(Ordering::Relaxed)
+    }
+
+    fn count_administrators(&self) {
+        let governs = |entry: &PersonEntry| {
+            entry.person.active
+                && entry.person.teams.iter().any(|team| team.as_str() == ADMINISTRATOR)
+        };
+        let count = self.persons.iter().filter(|entry| governs(entry)).count();
+        self.administrators.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Forgets requests for approval that ended a day before.
+    pub(crate) fn forget(&self, now: Timestamp) {
+        self.approvals.retain(|_, record| now < record.expires.plus_seconds(FORGET_SECONDS));
+        self.bindings.retain(|_, id| self.approvals.contains_key(id));
+    }
+
+    /// What a stop can be aimed at in an agent.
+    pub(crate) fn touch(agent: &Agent) -> AgentTouch {
+        AgentTouch {
+            name: agent.id.name().clone(),
+            blueprint: agent.blueprint.clone(),
+            owner: agent.state.owner().map(|owner| owner.name().clone()),
+            model: agent.version.model.clone(),
+        }
+    }
+}
+
+/// The guard pack, then what people wrote.
+pub fn with_guards(sources: &[Source]) -> Vec<Source> {
+    policy::guard().into_iter().chain(sources.iter().cloned()).collect()
+}
+
+fn parse<T: DeserializeOwned>(row: &RawRow) -> Result<T, serde_json::Error> {
+    serde_json::from_str(&row.body)
+}
+
+/// The keys that can be read; one that cannot proves nobody.
+fn keys(jwks: &[Json]) -> Vec<PublicKey> {
+    jwks.iter().filter_map(|jwk| Jwk::from_json(jwk).ok()).map(Jwk::into_key).collect()
+}
+
+/// A tool with its mapping compiled. A definition that is not what was pinned, or a mapping that does not compile, leaves
+/// the tool not accepted.
+fn compiled(record: Arc<ToolRecord>, server: Option<&ServerRecord>) -> ToolEntry {
+    let Some(server) = server else { return ToolEntry { record, accepted: None } };
+    let pinned = crate::hash::sha256(&[record.definition.as_bytes()]) == record.digest;
+    let mapping = record.mapping.as_ref().filter(|_| pinned && record.accepted_by.is_some());
+    let accepted = mapping.and_then(|mapping| match catalog::compile(&record, mapping, &server.default_classes) {
+        Ok(tool) => Some(Arc::new(tool)),
+        Err(why) => {
+            tracing::error!(code = "BW-1004", tool = record.name, %why, "an accepted mapping does not compile");
+            None
+        }
+    });
+    ToolEntry { record, accepted }
+}
+
+/// The canonical arguments of a call, and what an approval binds of them.
+pub(crate) fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
+    let bytes = arguments.canonical();
+    let digest = crate::hash::sha256(&[b"arguments/v1\0", &bytes]);
+    (bytes, digest)
+}
+
+/// How much of a call's arguments is read.
+pub const ARGUMENT_LIMITS: ijson::Limits = ijson::Limits { bytes: 1024 * 1024, depth: 32 };

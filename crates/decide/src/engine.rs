@@ -1,0 +1,252 @@
+//! One node's decisions: what they stand on, and the tasks that keep it current.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+use dashmap::DashMap;
+use ledger::Log;
+use model::{Digest, Name};
+use store::Store;
+use token::dpop::{Nonces, Replays};
+
+use crate::{
+    attempt::Step,
+    authenticate::{Caller, PROOF_WINDOW_SECONDS},
+    context::Context,
+    directory::Directory,
+    entries::{self, Started},
+    fold,
+    governance::NotInForce,
+    issue::Issuer,
+    stop::Stops,
+    tasks::Tasks,
+};
+
+/// How often the store is asked for changes when nothing wakes the feed: several times within a lease.
+const FEED_PAUSE: Duration = Duration::from_millis(500);
+/// The most proofs of possession remembered at once; beyond it proofs are refused until some are over.
+const MAX_PROOFS: usize = 1_000_000;
+/// How often what has ended is forgotten.
+const FORGET_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a node is built from.
+pub struct Parts {
+    /// Who, where and when.
+    pub context: Context,
+    /// Who issues tokens, and for whom.
+    pub issuer: Issuer,
+    /// What happened.
+    pub log: Log,
+    /// What governance says.
+    pub store: Store,
+    /// What is stopped, from the journal.
+    pub stops: Arc<Stops>,
+    /// Key of the blind indexes: equal ids meet, no id is told.
+    pub index_key: [u8; 32],
+    /// Seals nonces.
+    pub nonces: Nonces,
+}
+
+/// The one road, and everything it reads.
+pub struct Engine {
+    pub(crate) context: Context,
+    pub(crate) issuer: Issuer,
+    pub(crate) log: Log,
+    pub(crate) store: Store,
+    pub(crate) stops: Arc<Stops>,
+    pub(crate) tasks: Tasks,
+    pub(crate) directory: Directory,
+    pub(crate) nonces: Nonces,
+    pub(crate) replays: Replays,
+    pub(crate) verified: DashMap<Digest, Arc<Caller>>,
+    pub(crate) counters: Counters,
+    /// One mover and one reader at a time: entries keep the outbox's order, rows the feed's.
+    pub(crate) moving: tokio::sync::Mutex<()>,
+    pub(crate) reading: tokio::sync::Mutex<()>,
+    index_key: hmac::Key,
+    ready: AtomicBool,
+    /// A step that a test made fail.
+    failing: Mutex<Option<Step>>,
+}
+
+/// What is counted, for metrics.
+#[derive(Default)]
+pub struct Counters {
+    /// Attempts that were permitted.
+    pub permitted: AtomicU64,
+    /// Attempts that were refused, holds included.
+    pub refused: AtomicU64,
+    /// Tokens whose signature was verified anew.
+    pub tokens_verified: AtomicU64,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be read.
+    #[error("the ledger cannot be folded: {0}")]
+    Ledger(String),
+    /// Governance cannot be read, or its record cannot be moved into the ledger.
+    #[error(transparent)]
+    Governance(#[from] NotInForce),
+}
+
+impl Engine {
+    /// Starts a node: merges the stop set, folds the ledger, moves the outbox, reads governance. Only then is it ready.
+    ///
+    /// # Errors
+    /// [`StartError`]: a node that does not know what is stopped, spent or in force decides nothing.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
+        let engine = Arc::new(Self {
+            context: parts.context,
+            issuer: parts.issuer,
+            log: parts.log,
+            store: parts.store,
+            stops: parts.stops,
+            tasks: Tasks::default(),
+            directory: Directory::default(),
+            nonces: parts.nonces,
+            replays: Replays::new(MAX_PROOFS, PROOF_WINDOW_SECONDS),
+            verified: DashMap::new(),
+            counters: Counters::default(),
+            moving: tokio::sync::Mutex::new(()),
+            reading: tokio::sync::Mutex::new(()),
+            index_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.index_key),
+            ready: AtomicBool::new(false),
+            failing: Mutex::new(None),
+        });
+        fold::fold(&engine).map_err(|why| StartError::Ledger(why.to_string()))?;
+        engine.directory.settle();
+        engine.move_outbox().await?;
+        engine.read_feed().await?;
+        let body = Started { program: env!("CARGO_PKG_VERSION").to_owned() };
+        engine.note(entries::draft(engine.context.id(), engine.context.now(), &body));
+        engine.ready.store(true, Ordering::Release);
+        keep_current(&engine);
+        Ok(engine)
+    }
+
+    /// Whether stop set, ledger and governance are loaded, and the store was heard from within the lease.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+            && self.directory.is_fresh(self.context.clock.monotonic())
+    }
+
+    /// Whether the store was heard from within the lease.
+    pub fn is_fresh(&self) -> bool {
+        self.directory.is_fresh(self.context.clock.monotonic())
+    }
+
+    /// Who, where and when this node is.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Governance in force.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What is stopped.
+    pub fn stops(&self) -> &Arc<Stops> {
+        &self.stops
+    }
+
+    /// What has happened, as far as decisions need it.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// The ledger.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Who issues tokens.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A keyed hash of something that must not be told.
+    pub(crate) fn blind(&self, domain: &[u8], what: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.index_key);
+        context.update(domain);
+        context.update(b"\0");
+        context.update(what);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.sign().as_ref());
+        bytes
+    }
+
+    /// 128 unpredictable bits as text.
+    pub(crate) fn nonce_text(&self) -> String {
+        format!("{:016x}{:016x}", self.context.random(), self.context.random())
+    }
+
+    /// A fresh pseudonym for a person: 80 random bits, so that it tells nothing and never meets another.
+    pub fn pseudonym(&self) -> Name {
+        let text = format!("p{:016x}{:04x}", self.context.random(), self.context.random() & 0xffff);
+        text.parse().expect("`p` and hexadecimal digits are a name")
+    }
+
+    /// Marks a step of the walk. A test can make it panic, to prove that a panic denies.
+    pub(crate) fn step(&self, step: Step) {
+        if cfg!(test) && *self.failing.lock().unwrap_or_else(PoisonError::into_inner) == Some(step)
+        {
+            std::panic::panic_any("a step that a test made fail");
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail_at(&self, step: Option<Step>) {
+        *self.failing.lock().unwrap() = step;
+    }
+}
+
+/// Spawns what keeps a node current; each ends when the engine is gone.
+fn keep_current(engine: &Arc<Engine>) {
+    let feed = Arc::downgrade(engine);
+    let mut changed = engine.store.changed();
+    tokio::spawn(async move {
+        loop {
+            // A closed channel means that the store is gone: the pause alone paces the loop then.
+            let woken = tokio::time::timeout(FEED_PAUSE, changed.changed()).await;
+            if matches!(woken, Ok(Err(_))) {
+                tokio::time::sleep(FEED_PAUSE).await;
+            }
+            let Some(engine) = Weak::upgrade(&feed) else { return };
+            // A failed read is tried again at the next pause; until one succeeds the lease runs out and nothing is granted.
+            if let Err(why) = engine.read_feed().await {
+                tracing::warn!(code = "BW-1301", %why, "the change feed cannot be read");
+            }
+            if let Err(why) = engine.move_outbox().await {
+                tracing::warn!(code = "BW-1302", %why, "the outbox cannot be moved into the ledger");
+            }
+        }
+    });
+    let forgetful = Arc::downgrade(engine);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(FORGET_PAUSE).await;
+            let Some(engine) = Weak::upgrade(&forgetful) else { return };
+            engine.tasks.forget(engine.context.now());
+            engine.directory.forget(engine.context.now());
+        }
+    });
+}

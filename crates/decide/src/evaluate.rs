@@ -1,0 +1,252 @@
+//! Step 5 of the walk: what authority and policy say about every hop of a chain and every effect of a call.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{
+    ActionId, Authority, Digest, IdentityId, Money, Name, Question, Timestamp, ijson::Json,
+};
+use policy::{Effect, Facts, Lift, Outcome, Principal, Request, combine};
+
+use crate::{
+    authenticate::Caller,
+    catalog::Pair,
+    directory::{AgentEntry, PersonEntry},
+    engine::Engine,
+    entries::to_json,
+    hash::sha256,
+    records::DemandRecord,
+    refusal::{Code, Refusal},
+    standing::Standing,
+};
+
+/// The longest name of an unmet demand's group list that a refusal spells out.
+const MAX_GROUPS: usize = 4;
+
+/// What is asked of authority and policy.
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) standing: &'a Standing,
+    pub(crate) pairs: &'a [Pair],
+    /// Who answers for the resource, and the team asked to decide on it; governance only.
+    pub(crate) owner: Option<&'a IdentityId>,
+    pub(crate) group: Option<&'a Name>,
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) cost: Option<Money>,
+    pub(crate) now: Timestamp,
+}
+
+impl Engine {
+    /// Refuses an effect that the token, the person's live rights, or those of an agent in the chain do not allow.
+    pub(crate) fn within_authority(
+        &self,
+        asked: &Asked<'_>,
+        action: ActionId,
+    ) -> Result<(), Refusal> {
+        let standing = asked.standing;
+        let person = &standing.person.person.id;
+        let agents = standing.agents.iter();
+        let agents =
+            agents.map(|entry| (&entry.agent.id, self.directory.held_by_agent(&entry.agent)));
+        let held: Vec<(&IdentityId, Arc<Authority>)> =
+            std::iter::once((person, self.directory.held_by_person(person)))
+                .chain(agents)
+                .collect();
+        for pair in asked.pairs {
+            let question = Question {
+                verb: pair.verb,
+                resource: &pair.resource,
+                amount: pair.amount,
+                classes: &pair.classes,
+                at: asked.now,
+            };
+            let beyond = |whose: String| {
+                let what = format!(
+                    "`{}` on a `{}` of `{}`",
+                    pair.verb,
+                    pair.resource.kind(),
+                    pair.resource.system()
+                );
+                Refusal::new(
+                    action,
+                    Code::BeyondAuthority,
+                    format!("{what} is beyond the authority of {whose}"),
+                )
+            };
+            if !asked.caller.claims.authority.allows(&question) {
+                return Err(beyond("this delegation".to_owned()));
+            }
+            if let Some((who, _)) = held.iter().find(|(_, authority)| !authority.allows(&question))
+            {
+                return Err(beyond(format!("`{who}`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the policies in force say, with these soft forbids lifted: every hop, every effect, put together.
+    pub(crate) fn evaluate(&self, asked: &Asked<'_>, lifted: &BTreeSet<Name>) -> Outcome {
+        let policies = self.directory.policies();
+        let facts = self.facts(asked);
+        let canary = self.canary(asked);
+        let person = person_principal(&asked.standing.person);
+        let agents = asked.standing.agents.iter().map(|entry| agent_principal(entry));
+        let hops: Vec<Principal> = std::iter::once(person).chain(agents).collect();
+        let outcomes: Vec<Outcome> = hops
+            .iter()
+            .flat_map(|principal| asked.pairs.iter().map(move |pair| (principal, pair)))
+            .map(|(principal, pair)| {
+                policies.evaluate(&Request {
+                    principal,
+                    verb: pair.verb,
+                    resource: &pair.resource,
+                    classes: &pair.classes,
+                    owner: asked.owner,
+                    group: asked.group,
+                    facts: &Facts { amount: pair.amount, ..facts.clone() },
+                    lifted,
+                    canary,
+                })
+            })
+            .collect();
+        combine(&outcomes)
+    }
+
+    fn facts(&self, asked: &Asked<'_>) -> Facts {
+        let task = asked.standing.task.as_ref().map(|(_, task)| task);
+        let spent = task.and_then(|task| {
+            let budget = task.budget?;
+            Money::new(
+                i64::try_from(task.spent.saturating_add(task.reserved)).ok()?,
+                budget.currency(),
+            )
+            .ok()
+        });
+        Facts {
+            amount: asked.cost,
+            environment: self.context.realm.environment.clone(),
+            at: asked.now,
+            invoker: Some(person_principal(&asked.standing.person)),
+            actor: asked.caller.current().clone(),
+            depth: u8::try_from(asked.standing.agents.len()).unwrap_or(u8::MAX),
+            purpose: task.map(|task| task.purpose.clone()),
+            tool: asked.tool.map(str::to_owned),
+            labels: task.map(|task| task.labels.clone()).unwrap_or_default(),
+            spent: spent
+                .filter(|spent| asked.cost.is_none_or(|cost| cost.currency() == spent.currency())),
+            administrators: self.directory.administrators(),
+        }
+    }
+
+    /// The canary bucket of the delegation root: a keyed hash, so that nobody can aim for a bucket.
+    fn canary(&self, asked: &Asked<'_>) -> u8 {
+        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
+        self.blind(b"canary", &root.to_be_bytes())[0] % 100
+    }
+
+    /// What an approval of this attempt binds: everything that can move.
+    pub(crate) fn binding(&self, asked: &Asked<'_>, outcome: &Outcome, rest: Json) -> Digest {
+        let determining: Vec<Json> = outcome
+            .determining
+            .iter()
+            .map(|one| {
+                Json::object([("digest", to_json(&one.digest)), ("policy", to_json(&one.policy))])
+            })
+            .collect();
+        let versions = asked
+            .standing
+            .agents
+            .iter()
+            .map(|entry| to_json(&entry.agent.version.digest))
+            .collect();
+        let links = asked.caller.claims.links.iter().map(|link| to_json(&link.id)).collect();
+        let held =
+            asked.standing.agents.iter().map(|entry| self.directory.held_by_agent(&entry.agent));
+        let held = held
+            .chain([self.directory.held_by_person(&asked.caller.person)])
+            .map(|one| to_json(&*one));
+        let bound = Json::object([
+            ("authority", to_json(&asked.caller.claims.authority)),
+            ("call", rest),
+            ("chain", to_json(&asked.caller.chain())),
+            ("grants", Json::Array(held.collect())),
+            ("links", Json::Array(links)),
+            ("policies", Json::Array(determining)),
+            ("task", to_json(&asked.caller.claims.task)),
+            ("versions", Json::Array(versions)),
+        ]);
+        sha256(&[b"approval/v1\0", &bound.canonical()])
+    }
+}
+
+/// The people who are one party with a chain: the invoker, and the owners of its agents (POL4).
+pub(crate) fn party(standing: &Standing) -> Vec<IdentityId> {
+    let owners = standing.agents.iter().filter_map(|entry| entry.agent.state.owner().cloned());
+    let mut party: Vec<IdentityId> =
+        std::iter::once(standing.person.person.id.clone()).chain(owners).collect();
+    party.sort();
+    party.dedup();
+    party
+}
+
+/// The unmet demands that people can meet, one a policy.
+pub(crate) fn holds(outcome: &Outcome) -> Vec<DemandRecord> {
+    let held = outcome.demands.iter().filter_map(|demand| match &demand.lift {
+        Lift::Hold { group, quorum } => Some(DemandRecord {
+            policy: demand.policy.to_string(),
+            group: group.clone(),
+            quorum: *quorum,
+        }),
+        Lift::StepUp { .. } => None,
+    });
+    held.collect()
+}
+
+/// A refusal in the words of the policies that made it. An agent reads a policy's reason only where the policy says so.
+pub(crate) fn refusal(action: ActionId, code: Code, outcome: &Outcome, for_agent: bool) -> Refusal {
+    let matters = |effect| match code {
+        Code::Held | Code::StepUp => effect == Effect::SoftForbid,
+        _ => effect != Effect::Permit,
+    };
+    let determining: Vec<_> =
+        outcome.determining.iter().filter(|one| matters(one.effect)).collect();
+    let policies: Vec<String> = determining.iter().map(|one| one.policy.to_string()).collect();
+    let words = determining
+        .iter()
+        .find_map(|one| if for_agent { one.reason_for_agent() } else { one.reason.as_deref() });
+    let groups: Vec<String> =
+        holds(outcome).iter().take(MAX_GROUPS).map(|demand| demand.group.to_string()).collect();
+    let reason = match (code, words) {
+        (_, Some(words)) => words.to_owned(),
+        (Code::Held, None) => format!("it waits for approval by {}", groups.join(" and ")),
+        (Code::StepUp, None) => "the person has to prove to be present".to_owned(),
+        (Code::NotPermitted, None) => "no policy permits this".to_owned(),
+        (Code::PolicyError, None) => {
+            "a policy could not be evaluated, which counts as a no".to_owned()
+        }
+        (_, None) => format!("forbidden by policy `{}`", policies.join("`, `")),
+    };
+    let mut refusal = Refusal::new(action, code, reason);
+    if let Some(next) = determining.iter().find_map(|one| one.next.as_deref()) {
+        next.clone_into(&mut refusal.next);
+    }
+    refusal.policies = policies;
+    refusal
+}
+
+pub(crate) fn person_principal(entry: &PersonEntry) -> Principal {
+    let person = &entry.person;
+    let principal = Principal::person(person.id.clone(), person.teams.clone());
+    Principal { manager: person.manager.clone(), ..principal }
+}
+
+pub(crate) fn agent_principal(entry: &AgentEntry) -> Principal {
+    let agent = &entry.agent;
+    Principal {
+        id: agent.id.clone(),
+        teams: Vec::new(),
+        blueprint: Some(agent.blueprint.clone()),
+        owner: agent.state.owner().cloned(),
+        manager: None,
+        attested: agent.version.attested_by.is_some(),
+    }
+}

@@ -1,0 +1,170 @@
+//! What has happened, read back from the ledger before a node is ready.
+
+use std::collections::HashMap;
+
+use ledger::Leaf;
+use model::{ActionId, EntryId, TaskId};
+
+use crate::{
+    engine::Engine,
+    entries::{
+        Body, Decision, Governed, Lapsed, Outcome, Resumed, Revoked, Stopped, TaskEnded,
+        TaskOpened, TokenIssued, read,
+    },
+    permit::Reserved,
+    stop::Order,
+    tasks::Task,
+};
+
+/// Why the ledger cannot be folded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FoldError {
+    #[error(transparent)]
+    Read(#[from] ledger::ReadError),
+    #[error(
+        "entry {index} is a `{kind}` that this program does not understand; start the program that wrote it"
+    )]
+    Body { index: u64, kind: String },
+}
+
+/// Reservations that no outcome has settled yet, by attempt.
+type Open = HashMap<ActionId, Reserved>;
+
+/// Folds every entry, oldest first. A reservation without an outcome counts as spent: what is unknown may have happened.
+pub(crate) fn fold(engine: &Engine) -> Result<(), FoldError> {
+    let mut open = Open::new();
+    for entry in engine.log.entries(0) {
+        let entry = entry?;
+        engine.context.has_passed(entry.leaf.at);
+        let damaged = |_| FoldError::Body { index: entry.index, kind: entry.leaf.kind.clone() };
+        fold_entry(engine, &mut open, &entry.leaf, entry.hash).map_err(damaged)?;
+    }
+    for reserved in open.into_values() {
+        if let (Some(task), Some(cost)) = (reserved.task, reserved.cost) {
+            engine.tasks.spend(task, cost);
+        }
+    }
+    engine.tasks.forget(engine.context.now());
+    Ok(())
+}
+
+fn fold_entry(
+    engine: &Engine,
+    open: &mut Open,
+    leaf: &Leaf,
+    hash: model::Digest,
+) -> Result<(), serde_json::Error> {
+    let tasks = &engine.tasks;
+    match leaf.kind.as_str() {
+        TaskOpened::KIND => {
+            let body: TaskOpened = read(&leaf.body)?;
+            if let (Some(id), Some(person), Some(agent)) =
+                (leaf.task, leaf.person.clone(), body.agent)
+            {
+                tasks.open(
+                    id,
+                    Task {
+                        person,
+                        agent,
+                        purpose: body.purpose,
+                        deadline: body.deadline,
+                        budget: body.budget,
+                        spent: 0,
+                        reserved: 0,
+                        labels: std::collections::BTreeSet::new(),
+                        calls: 0,
+                        ended: false,
+                    },
+                );
+            }
+        }
+        TaskEnded::KIND => {
+            if let Some(id) = leaf.task {
+                tasks.end(id);
+            }
+        }
+        TokenIssued::KIND => {
+            let body: TokenIssued = read(&leaf.body)?;
+            tasks.issue(hash, body.expires);
+            if let (Some(mark), Some(until)) = (body.mark, body.mark_until) {
+                tasks.mark(mark, until);
+            }
+        }
+        Decision::KIND => fold_decision(engine, open, leaf, read(&leaf.body)?),
+        Outcome::KIND => {
+            let body: Outcome = read(&leaf.body)?;
+            if let Some(reserved) = leaf.action.and_then(|action| open.remove(&action)) {
+                settle(engine, &reserved, body.spent.is_some());
+            }
+        }
+        Lapsed::KIND => {
+            let _: Lapsed = read(&leaf.body)?;
+            if let Some(reserved) = leaf.action.and_then(|action| open.remove(&action)) {
+                reserved.give_back(engine);
+            }
+        }
+        Revoked::KIND => {
+            let body: Revoked = read(&leaf.body)?;
+            body.links.iter().for_each(|link| tasks.revoke(*link, body.until));
+        }
+        Stopped::KIND => fold_stop(engine, leaf, read(&leaf.body)?),
+        Resumed::KIND => {
+            let body: Resumed = read(&leaf.body)?;
+            if let Some(order) = body.order {
+                engine.stops.resume(order);
+            }
+        }
+        Governed::KIND => {
+            let body: Governed = read(&leaf.body)?;
+            engine.directory.sealed(&body.object, &body.key, body.version, body.digest);
+        }
+        // What later versions add beside these changes no right that this one computes.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) {
+    if leaf.verdict.as_deref() != Some("permit") {
+        return;
+    }
+    if let Some(approval) = leaf.approval {
+        engine.tasks.use_approval(approval);
+    }
+    let Some(action) = leaf.action else { return };
+    if let (Some(task), Some(cost)) = (leaf.task, body.reserve) {
+        // The budget was checked when this was written; folding only repeats it.
+        let _ = engine.tasks.reserve(task, cost);
+    }
+    if let Some(task) = leaf.task {
+        engine.tasks.touch(task, &body.labels);
+    }
+    let reserved = Reserved {
+        task: leaf.task,
+        cost: body.reserve,
+        approval: leaf.approval,
+        labels: body.labels,
+    };
+    open.insert(action, reserved);
+}
+
+fn settle(engine: &Engine, reserved: &Reserved, spent: bool) {
+    if let (Some(task), Some(cost)) = (reserved.task, reserved.cost) {
+        settle_cost(engine, task, cost, spent);
+    }
+}
+
+fn settle_cost(engine: &Engine, task: TaskId, cost: model::Money, spent: bool) {
+    if spent {
+        engine.tasks.spend(task, cost);
+    } else {
+        engine.tasks.release(task, cost);
+    }
+}
+
+fn fold_stop(engine: &Engine, leaf: &Leaf, body: Stopped) {
+    if let (Some(scope), Some(by)) = (body.scope, leaf.person.clone()) {
+        let id: EntryId = leaf.id;
+        engine.stops.order(&Order { id, scope, by, at: leaf.at, reason: String::new() });
+    }
+}

@@ -1,0 +1,396 @@
+//! How a governance change comes into force: stored with its record, the record moved into the ledger, the row read back.
+//!
+//! Someone who can write to the database cannot grant a right: a row counts only when the ledger holds its digest, and a
+//! record is moved into the ledger only when this program signed it.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use ledger::Draft;
+use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Timestamp, ijson::Json};
+use serde::{Deserialize, Serialize};
+use store::{
+    Change, ClaimError, Expect, Governed as Object, ObjectVersion, OutboxRow, PutError, RawRow,
+    Row, Tx,
+};
+
+use crate::{
+    allow::Allowed,
+    authenticate::Caller,
+    directory::Admission,
+    engine::Engine,
+    entries::{self, Governed},
+    records::{ApprovalRecord, StopRecord},
+};
+
+/// How many rows are moved or read at a time.
+const BATCH: u32 = 256;
+/// How long a change may take until it is in force before its maker is told to look again.
+const IN_FORCE_BOUND: Duration = Duration::from_secs(5);
+/// Bytes of the signature before an outbox row's text.
+const SIGNATURE: usize = 32;
+
+/// A change that is stored and not in force, or not known to be.
+#[derive(Debug, thiserror::Error)]
+pub enum NotInForce {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The ledger does not take the record; what narrows is in force, what widens waits.
+    #[error("the ledger cannot record the change, so it is not in force: {0}")]
+    Ledger(String),
+    /// A record in the outbox was not written by this program.
+    #[error(
+        "the outbox holds an entry that this program did not write (`{0}`): look who can write to the database"
+    )]
+    Forged(EntryId),
+    /// It takes too long.
+    #[error("the change is stored but not in force yet; look again in a few seconds")]
+    Slow,
+}
+
+/// The record of a change, as it waits in the outbox.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waiting {
+    at: Timestamp,
+    action: Option<ActionId>,
+    approval: Option<ApprovalId>,
+    parents: Vec<Digest>,
+    person: Option<IdentityId>,
+    body: Governed,
+    content: Json,
+}
+
+/// Who changes governance, and by which decision.
+#[derive(Debug, Clone)]
+struct Origin {
+    at: Timestamp,
+    action: Option<ActionId>,
+    approval: Option<ApprovalId>,
+    parents: Vec<Digest>,
+    person: Option<IdentityId>,
+}
+
+/// A transaction over governance objects: every change of an object is recorded with it.
+pub struct Changes<'a, 'tx> {
+    tx: &'a mut Tx<'tx>,
+    engine: &'a Engine,
+    origin: &'a Origin,
+    /// The first of the ids drawn for this change; the n-th object takes the n-th. A second run writes the same.
+    first: EntryId,
+    changed: Vec<(&'static str, String)>,
+}
+
+impl Changes<'_, '_> {
+    /// The object as it is stored.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn get<T: Object>(&mut self, key: &str) -> Result<Option<Row<T>>, store::Error> {
+        self.tx.get(key)
+    }
+
+    /// Stores an object with its record. `widens` says whether any right grows by it: then it waits for its entry.
+    ///
+    /// # Errors
+    /// Somebody else changed the object first, or the store fails.
+    pub fn put<T: Object>(
+        &mut self,
+        value: &T,
+        expect: Expect,
+        widens: bool,
+    ) -> Result<(), PutError> {
+        let offset = self.changed.len() as u128;
+        let entry = EntryId::from_bits(self.first.bits() ^ offset);
+        let put = self.tx.put(value, expect, Change { entry, widens })?;
+        let key = value.key();
+        let waiting = Waiting {
+            at: self.origin.at,
+            action: self.origin.action,
+            approval: self.origin.approval,
+            parents: self.origin.parents.clone(),
+            person: self.origin.person.clone(),
+            body: Governed {
+                widens,
+                object: T::KIND.to_owned(),
+                key: key.clone(),
+                version: put.version,
+                digest: put.digest,
+            },
+            content: entries::to_json(value),
+        };
+        self.tx.enqueue(OutboxRow {
+            entry,
+            object: Some(ObjectVersion {
+                kind: T::KIND.to_owned(),
+                key: key.clone(),
+                version: put.version,
+            }),
+            draft: self.engine.signed(entry, &waiting),
+            takes_away: !widens,
+        })?;
+        self.changed.push((T::KIND, key));
+        Ok(())
+    }
+
+    /// Claims a value for one owner, for example a key's thumbprint.
+    ///
+    /// # Errors
+    /// Somebody else has it, or the store fails.
+    pub fn claim(&mut self, kind: &str, value: &str, owner: &str) -> Result<(), ClaimError> {
+        self.tx.claim(kind, value, owner)
+    }
+
+    /// Who has claimed a value.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn claimed(&mut self, kind: &str, value: &str) -> Result<Option<String>, store::Error> {
+        self.tx.claimed(kind, value)
+    }
+
+    /// When the change is made.
+    pub fn at(&self) -> Timestamp {
+        self.origin.at
+    }
+}
+
+impl Engine {
+    /// Makes a change that was allowed, and returns when it is in force.
+    ///
+    /// What narrows is in force at once, whatever the ledger does; what widens waits for its entry.
+    ///
+    /// # Errors
+    /// The closure's own; [`NotInForce`] when the change is stored and not in force yet.
+    pub async fn change<A, T, E>(
+        self: &Arc<Self>,
+        allowed: &Allowed<A>,
+        change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<store::Error> + From<NotInForce> + Send + 'static,
+    {
+        let origin = Origin {
+            at: self.context.now(),
+            action: Some(allowed.action()),
+            approval: allowed.approval(),
+            parents: vec![allowed.decision()],
+            person: Some(allowed.caller().person.clone()),
+        };
+        self.change_by(origin, change).await
+    }
+
+    /// Enrols the first administrator: the one change that nobody could have allowed. It is refused once there is a
+    /// person.
+    ///
+    /// # Errors
+    /// The closure's own, or [`NotInForce`].
+    pub async fn bootstrap<T, E>(
+        self: &Arc<Self>,
+        change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<store::Error> + From<NotInForce> + Send + 'static,
+    {
+        let origin = Origin {
+            at: self.context.now(),
+            action: None,
+            approval: None,
+            parents: Vec::new(),
+            person: None,
+        };
+        self.change_by(origin, change).await
+    }
+
+    async fn change_by<T, E>(
+        self: &Arc<Self>,
+        origin: Origin,
+        mut change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<store::Error> + From<NotInForce> + Send + 'static,
+    {
+        let first = self.context.id();
+        let engine = self.clone();
+        let stored = self.store.write(move |tx| {
+            let mut changes =
+                Changes { tx, engine: &engine, origin: &origin, first, changed: Vec::new() };
+            let value = change(&mut changes)?;
+            Ok::<_, E>((value, changes.changed))
+        });
+        let (value, changed) = stored.await?;
+        self.narrow_now(&changed).await?;
+        let in_force = async {
+            self.move_outbox().await?;
+            self.read_feed().await
+        };
+        match tokio::time::timeout(IN_FORCE_BOUND, in_force).await {
+            Ok(Ok(())) => Ok(value),
+            Ok(Err(why)) => Err(why.into()),
+            Err(_) => Err(NotInForce::Slow.into()),
+        }
+    }
+
+    /// Puts what this process just stored and what narrows in force, before anything waits for the ledger.
+    async fn narrow_now(
+        self: &Arc<Self>,
+        changed: &[(&'static str, String)],
+    ) -> Result<(), store::Error> {
+        let keys = changed.to_vec();
+        let rows = self.store.read(move |view| {
+            keys.iter()
+                .map(|(kind, key)| view.object(kind, key))
+                .collect::<Result<Vec<_>, store::Error>>()
+        });
+        let narrowing = rows.await?.into_iter().flatten().filter(|row| !row.widens);
+        for row in narrowing {
+            self.directory.admit_own(&row);
+        }
+        self.directory.settle();
+        self.verified.clear();
+        Ok(())
+    }
+
+    /// Moves what waits in the outbox into the ledger, each entry once, in order.
+    pub(crate) async fn move_outbox(self: &Arc<Self>) -> Result<(), NotInForce> {
+        let _turn = self.moving.lock().await;
+        loop {
+            let rows = self.store.read(|view| view.outbox(BATCH)).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut sealed = Vec::with_capacity(rows.len());
+            for row in &rows {
+                sealed.push((row.entry, self.append_row(row).await?));
+            }
+            self.store
+                .write(move |tx| {
+                    sealed.iter().try_for_each(|(entry, receipt)| {
+                        tx.sealed(*entry, receipt.index, receipt.hash)
+                    })
+                })
+                .await?;
+        }
+    }
+
+    async fn append_row(&self, row: &OutboxRow) -> Result<ledger::Receipt, NotInForce> {
+        let waiting = self.own(row).ok_or(NotInForce::Forged(row.entry))?;
+        let body = waiting.body.clone();
+        let receipt = match self.log.position_of(row.entry) {
+            Some(receipt) => receipt,
+            None => {
+                let unavailable = |why: String| NotInForce::Ledger(why);
+                let sealed = self
+                    .log
+                    .seal(waiting.into_draft(row.entry))
+                    .map_err(|why| unavailable(why.to_string()))?;
+                self.log.append(sealed).await.map_err(|why| unavailable(why.to_string()))?
+            }
+        };
+        self.directory.sealed(&body.object, &body.key, body.version, body.digest);
+        Ok(receipt)
+    }
+
+    /// Reads the change feed to its end and renews the lease from when the last request was sent.
+    pub(crate) async fn read_feed(&self) -> Result<(), NotInForce> {
+        let _turn = self.reading.lock().await;
+        loop {
+            let sent = self.context.clock.monotonic();
+            let rows = self.store.changes(self.directory.seen(), BATCH).await?;
+            for row in &rows {
+                if self.directory.admit(row) == Admission::InForce && row.kind == StopRecord::KIND {
+                    self.merge_stop(row);
+                }
+            }
+            if !rows.is_empty() {
+                self.verified.clear();
+            }
+            if rows.len() < BATCH as usize {
+                self.directory.settle();
+                self.directory.renew(sent);
+                return Ok(());
+            }
+        }
+    }
+
+    /// A stop that another node was given, or that only the store still knows.
+    fn merge_stop(&self, row: &RawRow) {
+        match serde_json::from_str::<StopRecord>(&row.body) {
+            Ok(StopRecord { order, resumed: true }) => self.stops.resume(order.id),
+            Ok(StopRecord { order, resumed: false }) => drop(self.stops.order(&order)),
+            Err(why) => tracing::error!(code = "BW-1402", %why, "a stored stop cannot be read"),
+        }
+    }
+
+    /// Writes a stop to the store, for other nodes. It is in force here whatever becomes of this.
+    pub(crate) async fn store_stop(
+        self: &Arc<Self>,
+        person: IdentityId,
+        record: StopRecord,
+    ) -> Result<(), NotInForce> {
+        let (at, widens) = (self.context.now(), record.resumed);
+        let origin =
+            Origin { at, action: None, approval: None, parents: Vec::new(), person: Some(person) };
+        self.change_by(origin, move |changes| match changes.put(&record, Expect::Any, widens) {
+            Ok(()) | Err(PutError::Exists { .. } | PutError::Stale { .. }) => Ok(()),
+            Err(PutError::Store(why)) => Err(why.into()),
+        })
+        .await
+    }
+
+    /// Stores a request for approval. It grants nothing, so nobody has to allow it.
+    pub(crate) async fn ask_for_approval(
+        self: &Arc<Self>,
+        caller: &Caller,
+        record: ApprovalRecord,
+    ) -> Result<(), NotInForce> {
+        let origin = Origin {
+            at: record.asked,
+            action: Some(record.action),
+            approval: Some(record.id),
+            parents: vec![caller.claims.entry],
+            person: Some(caller.person.clone()),
+        };
+        self.change_by(origin, move |changes| match changes.put(&record, Expect::New, false) {
+            Ok(()) | Err(PutError::Exists { .. } | PutError::Stale { .. }) => {
+                Ok::<(), NotInForce>(())
+            }
+            Err(PutError::Store(why)) => Err(why.into()),
+        })
+        .await
+    }
+
+    /// A record for the outbox, signed so that it can be told from one that somebody else put there.
+    fn signed(&self, entry: EntryId, waiting: &Waiting) -> Vec<u8> {
+        let text = entries::to_json(waiting).canonical();
+        let mut signed = self.outbox_signature(entry, &text).to_vec();
+        signed.extend_from_slice(&text);
+        signed
+    }
+
+    fn own(&self, row: &OutboxRow) -> Option<Waiting> {
+        let (signature, text) = row.draft.split_at_checked(SIGNATURE)?;
+        verify_slices_are_equal(signature, &self.outbox_signature(row.entry, text)).ok()?;
+        serde_json::from_slice(text).ok()
+    }
+
+    fn outbox_signature(&self, entry: EntryId, text: &[u8]) -> [u8; SIGNATURE] {
+        self.blind(b"outbox", &[&entry.bits().to_be_bytes(), text].concat())
+    }
+}
+
+impl Waiting {
+    fn into_draft(self, entry: EntryId) -> Draft {
+        let mut draft = entries::draft(entry, self.at, &self.body);
+        draft.action = self.action;
+        draft.approval = self.approval;
+        draft.parents = self.parents;
+        draft.person = self.person;
+        draft.payload = Some(self.content.canonical());
+        draft
+    }
+}

@@ -1,0 +1,251 @@
+//! A permit and what becomes of it: dispatched once, settled once, or lapsed.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{ActionId, ApprovalId, Digest, Money, Name, TaskId, Timestamp};
+
+use crate::{
+    authenticate::Caller,
+    engine::Engine,
+    entries::{self, Outcome},
+    record::NotRecorded,
+    records::Standing,
+    refusal::{Code, Refusal},
+    stop::{LiveCall, Touches},
+};
+
+/// The call that was decided on, byte for byte. Nothing else is sent.
+#[derive(Debug, Clone)]
+pub struct FrozenCall {
+    /// The system.
+    pub system: Name,
+    /// The MCP endpoint.
+    pub url: String,
+    /// Whether its address may be special-use.
+    pub internal: bool,
+    /// Where its secret is.
+    pub credential: Option<String>,
+    /// The tool.
+    pub tool: Arc<str>,
+    /// The pin of the tool's accepted definition.
+    pub definition: Digest,
+    /// The definition itself.
+    pub definition_text: Arc<str>,
+    /// The canonical arguments.
+    pub arguments: Arc<[u8]>,
+    /// When the call ends, answered or not.
+    pub deadline: Timestamp,
+}
+
+/// What was set aside for a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Reserved {
+    pub(crate) task: Option<TaskId>,
+    pub(crate) cost: Option<Money>,
+    pub(crate) approval: Option<ApprovalId>,
+    pub(crate) labels: BTreeSet<Name>,
+}
+
+impl Reserved {
+    /// The call did not leave: money and approval are free again.
+    pub(crate) fn give_back(&self, engine: &Engine) {
+        if let (Some(task), Some(cost)) = (self.task, self.cost) {
+            engine.tasks.release(task, cost);
+        }
+        if let Some(approval) = self.approval {
+            engine.tasks.unuse_approval(approval);
+        }
+    }
+}
+
+/// Proof that one action was permitted and that its record is durable.
+///
+/// Only [`Engine::attempt`] makes one and [`Permit::dispatch`] takes it by value: a call without a decision, or a second
+/// call on one decision, does not compile. It never leaves its process; one that is dropped unused lapses.
+pub struct Permit {
+    held: Option<Held>,
+}
+
+struct Held {
+    engine: Arc<Engine>,
+    caller: Arc<Caller>,
+    action: ActionId,
+    call: FrozenCall,
+    reserved: Reserved,
+    decision: Digest,
+    touches: Touches,
+}
+
+/// A call that is leaving. It must be settled; dropped unsettled, its outcome is recorded as unknown and its cost spent.
+pub struct Dispatch {
+    held: Option<Held>,
+    live: LiveCall,
+}
+
+/// How a dispatched call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The upstream says it is done.
+    Completed,
+    /// The upstream says it was not done.
+    Failed,
+    /// Nothing was sent: no connection.
+    NotSent,
+    /// A stop cut it; what the upstream did by then is not known.
+    Cut,
+    /// No answer, or none that can be believed.
+    Unknown,
+}
+
+impl Ending {
+    /// The ending as records write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::NotSent => "not_sent",
+            Self::Cut => "cut",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the cost counts as spent. What is not known may have happened.
+    const fn spends(self) -> bool {
+        matches!(self, Self::Completed | Self::Cut | Self::Unknown)
+    }
+}
+
+impl Permit {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        caller: Arc<Caller>,
+        action: ActionId,
+        call: FrozenCall,
+        reserved: Reserved,
+        decision: Digest,
+        touches: Touches,
+    ) -> Self {
+        Self { held: Some(Held { engine, caller, action, call, reserved, decision, touches }) }
+    }
+
+    /// Frees the call, if everything that was true at the decision still is: the stop set, the lease, the approval, the
+    /// pin of the tool, and the state of every hop.
+    ///
+    /// # Errors
+    /// [`Refusal`] when something has moved; the permit lapses and what was reserved is free again.
+    pub fn dispatch(mut self) -> Result<Dispatch, Refusal> {
+        let held = self.held.take().expect("a permit holds its call until it is dispatched");
+        // Registered before the stop set is read again: a stop either sees this call or is seen by it.
+        let live = held.engine.stops.register(held.action, held.touches.clone());
+        if let Err(refusal) = held.recheck() {
+            held.lapse(refusal.code);
+            return Err(refusal);
+        }
+        if let Some(task) = held.reserved.task {
+            held.engine.tasks.touch(task, &held.reserved.labels);
+        }
+        Ok(Dispatch { held: Some(held), live })
+    }
+}
+
+impl Held {
+    fn recheck(&self) -> Result<(), Refusal> {
+        let (engine, action) = (&self.engine, self.action);
+        let now = engine.sure_moment(action)?;
+        engine.standing(&self.caller, action, Some(&self.call.system), now)?;
+        let tool = engine.directory.tool(&self.call.system, &self.call.tool);
+        let pinned = tool.and_then(|(_, tool)| tool?.accepted).map(|tool| tool.definition);
+        if pinned != Some(self.call.definition) {
+            return Err(Refusal::new(
+                action,
+                Code::ToolNotAccepted,
+                "the tool changed after the decision",
+            ));
+        }
+        if let Some(approval) = self.reserved.approval {
+            let stands = engine.directory.approval(approval).map(|record| record.standing(now));
+            if stands != Some(Standing::Approved) {
+                return Err(Refusal::new(
+                    action,
+                    Code::Held,
+                    "the approval ended before the call left",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn lapse(&self, code: Code) {
+        self.reserved.give_back(&self.engine);
+        self.engine.note_lapsed(self.action, self.decision, code);
+    }
+
+    /// Settles the budget and drafts the outcome's record.
+    fn settle(&self, ending: Ending, result: Option<Digest>) -> ledger::Draft {
+        let engine = &self.engine;
+        if let (Some(task), Some(cost)) = (self.reserved.task, self.reserved.cost) {
+            if ending.spends() {
+                engine.tasks.spend(task, cost);
+            } else {
+                engine.tasks.release(task, cost);
+            }
+        }
+        let spent = self.reserved.cost.filter(|_| ending.spends());
+        let body = Outcome { result, spent, status: ending.name().to_owned() };
+        let draft = engine.about(&self.caller, &body, engine.context.id());
+        entries::of_action(draft, self.action, vec![self.decision])
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.lapse(Code::Internal);
+        }
+    }
+}
+
+impl Dispatch {
+    /// The call to send, exactly.
+    pub fn call(&self) -> &FrozenCall {
+        &self.held.as_ref().expect("a dispatch holds its call until it is settled").call
+    }
+
+    /// Resolves when a stop cuts this call.
+    pub async fn cut(&self) {
+        self.live.cut().await;
+    }
+
+    /// Records how the call ended and settles its budget. The result leaves only when this is done.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the outcome could not be recorded in time: the result is withheld from the agent.
+    pub async fn settle(mut self, ending: Ending, result: Option<Digest>) -> Result<(), Refusal> {
+        let held = self.held.take().expect("a dispatch holds its call until it is settled");
+        let draft = held.settle(ending, result);
+        let sealed = held.engine.seal(draft).map_err(|why| why.refusal(held.action))?;
+        let appending = held.engine.log.append(sealed);
+        let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending).await;
+        match recorded {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(why)) => Err(NotRecorded::Unavailable(why.to_string()).refusal(held.action)),
+            Err(_) => Err(NotRecorded::Slow.refusal(held.action)),
+        }
+    }
+
+    /// Records, without waiting, that a stop cut the call.
+    pub fn settle_cut(mut self) {
+        if let Some(held) = self.held.take() {
+            held.engine.note(held.settle(Ending::Cut, None));
+        }
+    }
+}
+
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            let ending = if self.live.is_cut() { Ending::Cut } else { Ending::Unknown };
+            held.engine.note(held.settle(ending, None));
+        }
+    }
+}

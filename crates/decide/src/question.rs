@@ -1,0 +1,164 @@
+//! Questions: what would be decided, without a reservation, a record or a permit.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
+use policy::{Policies, Source, Verdict};
+use token::{Claims, Thumbprint, claims::Confirmation};
+
+use crate::{
+    attempt::final_word,
+    authenticate::Caller,
+    catalog::Pair,
+    directory::with_guards,
+    engine::Engine,
+    evaluate::{self, Asked, holds},
+    records::PolicyFile,
+    refusal::{Code, Refusal},
+};
+
+/// What would be decided.
+#[derive(Debug)]
+pub struct Answer {
+    /// `permit`, `deny`, `hold` or `step_up`.
+    pub verdict: &'static str,
+    /// Why not, where it would not be permitted.
+    pub refusal: Option<Refusal>,
+    /// The policies that would decide.
+    pub policies: Vec<String>,
+}
+
+impl Engine {
+    /// Whether an agent, working for a person, could do this now with all that both hold. With no agent, whether the
+    /// person could.
+    pub fn can(&self, person: &IdentityId, agent: Option<&IdentityId>, pair: &Pair) -> Answer {
+        let action: ActionId = self.context.id();
+        match self.would(person, agent, pair, action) {
+            Ok(policies) => Answer { verdict: Verdict::Permit.name(), refusal: None, policies },
+            Err(refusal) => Answer {
+                verdict: refusal.verdict(),
+                policies: refusal.policies.clone(),
+                refusal: Some(refusal),
+            },
+        }
+    }
+
+    fn would(
+        &self,
+        person: &IdentityId,
+        agent: Option<&IdentityId>,
+        pair: &Pair,
+        action: ActionId,
+    ) -> Result<Vec<String>, Refusal> {
+        let now = self.sure_moment(action)?;
+        let caller = self.supposed(person, agent, action)?;
+        // A question has no task of its own, so the chain is looked at without one.
+        let alone = Caller { agents: Vec::new(), ..self.supposed(person, None, action)? };
+        let mut standing = self.standing(&alone, action, Some(pair.resource.system()), now)?;
+        if let Some(agent) = agent {
+            let entry = self.found_agent(agent, action)?;
+            standing.touches.agents.push(crate::directory::Directory::touch(&entry.agent));
+            self.not_halted(&standing.touches, action)?;
+            self.may_act(&entry, action)?;
+            standing.agents.push(entry);
+        }
+        let asked = Asked {
+            caller: &caller,
+            standing: &standing,
+            pairs: std::slice::from_ref(pair),
+            owner: None,
+            group: None,
+            tool: None,
+            cost: pair.amount,
+            now,
+        };
+        self.within_authority(&asked, action)?;
+        let outcome = self.evaluate(&asked, &BTreeSet::new());
+        let policies = outcome.determining.iter().map(|one| one.policy.to_string()).collect();
+        match final_word(&outcome, action, false) {
+            Some(Ok(())) => Ok(policies),
+            Some(Err(refusal)) => Err(refusal),
+            None => {
+                let mut refusal = evaluate::refusal(action, Code::Held, &outcome, false);
+                refusal.policies =
+                    holds(&outcome).into_iter().map(|demand| demand.policy).collect();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A caller as an exchange would make it, with all that person and agent have in common.
+    fn supposed(
+        &self,
+        person: &IdentityId,
+        agent: Option<&IdentityId>,
+        action: ActionId,
+    ) -> Result<Caller, Refusal> {
+        let held = self.directory.held_by_person(person);
+        let authority = match agent {
+            None => Authority::clone(&held),
+            Some(agent) => {
+                let entry = self.found_agent(agent, action)?;
+                let both = held.intersect(&self.directory.held_by_agent(&entry.agent));
+                both.map_err(|why| Refusal::new(action, Code::BeyondAuthority, why.to_string()))?
+            }
+        };
+        Ok(Caller {
+            claims: supposed_claims(authority),
+            person: person.clone(),
+            agents: agent.into_iter().cloned().collect(),
+        })
+    }
+
+    /// The tools of a system that the caller may be able to call with some arguments: what a listing shows.
+    pub fn listable(&self, caller: &Arc<Caller>, system: &Name) -> Vec<Arc<crate::catalog::Tool>> {
+        let Some(server) = self.directory.server(system) else { return Vec::new() };
+        let now = self.context.now();
+        let agents = caller.agents.iter().filter_map(|id| self.directory.agent(id));
+        let mut held: Vec<Arc<Authority>> =
+            agents.map(|entry| self.directory.held_by_agent(&entry.agent)).collect();
+        held.push(self.directory.held_by_person(&caller.person));
+        held.push(Arc::new(caller.claims.authority.clone()));
+        let reachable = |tool: &crate::catalog::Tool| {
+            tool.verbs()
+                .all(|(verb, kind, _)| held.iter().all(|one| one.reaches(verb, system, kind, now)))
+        };
+        let accepted = server.tools.into_values().filter_map(|tool| tool.accepted);
+        accepted.filter(|tool| reachable(tool)).collect()
+    }
+}
+
+fn supposed_claims(authority: Authority) -> Claims {
+    Claims {
+        iss: String::new(),
+        sub: String::new(),
+        aud: String::new(),
+        client_id: String::new(),
+        iat: Timestamp::default(),
+        exp: Timestamp::NEVER,
+        jti: model::EntryId::from_bits(0),
+        cnf: Confirmation { jkt: Thumbprint([0; 32]) },
+        act: None,
+        may_act: None,
+        authority,
+        task: None,
+        links: Vec::new(),
+        entry: Digest::default(),
+        version: None,
+        scope: None,
+    }
+}
+
+impl Engine {
+    /// Whether policies would load beside the guard pack, against the resource types of the accepted catalog.
+    ///
+    /// # Errors
+    /// What is wrong, with file, line and column.
+    pub fn check_policies(&self, files: &[PolicyFile]) -> Result<(), String> {
+        let source =
+            |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
+        let sources: Vec<Source> = files.iter().map(source).collect();
+        let loaded = Policies::load(&with_guards(&sources), &self.directory.kinds());
+        loaded.map(drop).map_err(|why| why.to_string())
+    }
+}

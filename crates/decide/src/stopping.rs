@@ -1,0 +1,201 @@
+//! Stop and resume: memory first, then the journal, then the ledger, then the store.
+
+use std::{sync::Arc, time::Duration};
+
+use model::{EntryId, IdentityId, Verb, ijson::Json};
+
+use crate::{
+    allow::{Act, Allowed},
+    directory::Directory,
+    engine::Engine,
+    entries::{self, Resumed, Stopped, to_json},
+    records::StopRecord,
+    stop::{Acknowledgement, Order, StopReport, StopScope},
+};
+
+/// How long a stop waits for its calls to be gone before it reports without this node's acknowledgement.
+const QUIET_BOUND: Duration = Duration::from_secs(5);
+
+/// Orders a stop.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// What it halts.
+    pub scope: StopScope,
+    /// Why.
+    pub reason: String,
+}
+
+/// Ends every stop of one scope.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// Which.
+    pub scope: StopScope,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a stop is not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// Nothing is stopped there.
+    #[error("`{0}` is not stopped")]
+    NotStopped(StopScope),
+    /// The journal cannot be written; the stop stays.
+    #[error("the stop journal cannot be written, so the stop stays in force")]
+    Journal(#[source] std::io::Error),
+    /// The ledger cannot record it; the stop stays.
+    #[error("the ledger cannot record the resume, so the stop stays in force: {0}")]
+    Ledger(String),
+}
+
+/// Who answers for what a scope names.
+fn answers_for(scope: &StopScope, directory: &Directory) -> Option<IdentityId> {
+    match scope {
+        StopScope::Agent(name) => {
+            let id = IdentityId::new(model::IdentityKind::Agent, name.clone());
+            directory.agent(&id).and_then(|entry| entry.agent.state.owner().cloned())
+        }
+        StopScope::Owner(name) => Some(IdentityId::new(model::IdentityKind::Person, name.clone())),
+        StopScope::Blueprint(name) => {
+            directory.blueprint(name).map(|blueprint| blueprint.owner.clone())
+        }
+        _ => None,
+    }
+}
+
+fn shown(scope: &StopScope, reason: &str) -> Json {
+    Json::object([("reason", Json::String(reason.to_owned())), ("scope", to_json(scope))])
+}
+
+impl Act for Stop {
+    fn verb(&self) -> Verb {
+        Verb::Admin
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Stop", self.scope.to_string())
+    }
+
+    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
+        answers_for(&self.scope, directory)
+    }
+
+    fn takes_away(&self) -> bool {
+        true
+    }
+
+    fn shown(&self) -> Json {
+        shown(&self.scope, &self.reason)
+    }
+}
+
+impl Act for Resume {
+    fn verb(&self) -> Verb {
+        Verb::Delete
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Stop", self.scope.to_string())
+    }
+
+    fn shown(&self) -> Json {
+        shown(&self.scope, &self.reason)
+    }
+}
+
+impl Engine {
+    /// Stops a scope. It waits for nothing but this node's own calls to be gone.
+    pub async fn stop(self: &Arc<Self>, allowed: &Allowed<Stop>) -> StopReport {
+        let Stop { scope, reason } = allowed.act();
+        let order = Order {
+            id: self.context.id(),
+            scope: scope.clone(),
+            by: allowed.caller().person.clone(),
+            at: self.context.now(),
+            reason: reason.clone(),
+        };
+        let cut = self.stops.order(&order);
+        // Verified tokens are checked against the stop set again anyway; forgetting them leaves nothing to get wrong.
+        self.verified.clear();
+        let durable = self.journal(&order).await;
+        let mut draft =
+            self.about(allowed.caller(), &Stopped { scope: Some(scope.clone()) }, order.id);
+        draft.payload = Some(allowed.act().shown().canonical());
+        self.note(entries::of_action(draft, allowed.action(), vec![allowed.decision()]));
+        self.tell_the_store(&order, false);
+        let in_force = match tokio::time::timeout(QUIET_BOUND, self.stops.quiet(scope)).await {
+            Ok(()) => vec![Acknowledgement { point: self.point(), at: self.context.now() }],
+            Err(_) => Vec::new(),
+        };
+        let is_final = in_force.iter().map(|point| point.at).max();
+        StopReport {
+            order: order.id,
+            scope: scope.clone(),
+            ordered: order.at,
+            in_force,
+            is_final,
+            cut,
+            durable,
+        }
+    }
+
+    async fn journal(self: &Arc<Self>, order: &Order) -> bool {
+        let (stops, order) = (self.stops.clone(), order.clone());
+        let written = tokio::task::spawn_blocking(move || stops.journal_order(&order)).await;
+        match written {
+            Ok(Ok(())) => true,
+            Ok(Err(why)) => {
+                tracing::error!(code = "BW-1401", %why, "a stop is in force but its journal cannot be written");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The store comes last, and nobody waits for it: memory, journal and ledger hold the stop.
+    fn tell_the_store(self: &Arc<Self>, order: &Order, resumed: bool) {
+        let (engine, record) = (self.clone(), StopRecord { order: order.clone(), resumed });
+        tokio::spawn(async move {
+            if let Err(why) = engine.store_stop(record.order.by.clone(), record).await {
+                tracing::warn!(code = "BW-1403", %why, "a stop could not be stored for other nodes");
+            }
+        });
+    }
+
+    /// The name of this node's own enforcement point.
+    pub fn point(&self) -> String {
+        format!("gateway@{}", self.context.realm.node)
+    }
+
+    /// Ends every stop of a scope, once the ledger holds it.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; the stop stays in force.
+    pub async fn resume(
+        self: &Arc<Self>,
+        allowed: &Allowed<Resume>,
+    ) -> Result<Vec<EntryId>, ResumeError> {
+        let scope = &allowed.act().scope;
+        let orders = self.stops.of_scope(scope);
+        if orders.is_empty() {
+            return Err(ResumeError::NotStopped(scope.clone()));
+        }
+        for order in &orders {
+            let draft =
+                self.about(allowed.caller(), &Resumed { order: Some(order.id) }, self.context.id());
+            let draft = entries::of_action(draft, allowed.action(), vec![allowed.decision()]);
+            let unavailable =
+                |why: crate::record::NotRecorded| ResumeError::Ledger(why.to_string());
+            let sealed = self.seal(draft).map_err(unavailable)?;
+            self.record(sealed, allowed.action(), |_| ()).await.map_err(unavailable)?;
+            let (stops, id) = (self.stops.clone(), order.id);
+            let written = tokio::task::spawn_blocking(move || stops.journal_resume(id)).await;
+            written
+                .unwrap_or_else(|_| Err(std::io::Error::other("the writer failed")))
+                .map_err(ResumeError::Journal)?;
+            self.stops.resume(order.id);
+            self.tell_the_store(order, true);
+        }
+        Ok(orders.iter().map(|order| order.id).collect())
+    }
+}

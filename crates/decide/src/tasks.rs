@@ -1,0 +1,280 @@
+//! What has happened, as far as later decisions need it: tasks with their budgets and history, revoked delegations, tokens
+//! issued, and what may be used only once. Folded from the ledger at start, kept in step by whoever appends.
+
+use std::collections::BTreeSet;
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use model::{ApprovalId, Digest, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
+
+/// How long what has expired is still remembered, in milliseconds: twice the clocks' tolerated skew.
+const SKEW_MILLIS: i64 = 2 * 60_000;
+/// The most single-use marks held at once; beyond it nothing new is accepted until some expire.
+const MAX_MARKS: usize = 4_000_000;
+
+/// One piece of work, as decisions see it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Who invoked it.
+    pub person: IdentityId,
+    /// The agent it was given to.
+    pub agent: IdentityId,
+    /// What it is for, as policies read it.
+    pub purpose: String,
+    /// When it ends by itself.
+    pub deadline: Timestamp,
+    /// What it may spend.
+    pub budget: Option<Money>,
+    /// What it has spent, in minor units of the budget's currency.
+    pub spent: u64,
+    /// What calls on their way may spend.
+    pub reserved: u64,
+    /// The data classes that this task has touched, at any depth of its chain.
+    pub labels: BTreeSet<Name>,
+    /// How many calls were dispatched.
+    pub calls: u64,
+    /// Whether it was ended before its deadline.
+    pub ended: bool,
+}
+
+/// Why a cost cannot be reserved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Overspent {
+    /// The task is not known.
+    #[error("the task is not known")]
+    NoTask,
+    /// The task may spend nothing, or nothing in this currency.
+    #[error("the task has no budget in {0}")]
+    NoBudget(model::Currency),
+    /// Not enough is left.
+    #[error("the task has {left} left and this would spend {cost}")]
+    Beyond {
+        /// What is left after what others have reserved.
+        left: Money,
+        /// What was asked for.
+        cost: Money,
+    },
+}
+
+/// The state that attempts read and change.
+#[derive(Default)]
+pub struct Tasks {
+    tasks: DashMap<TaskId, Task>,
+    revoked: DashMap<LinkId, Timestamp>,
+    issued: DashMap<Digest, Timestamp>,
+    marks: DashMap<Digest, Timestamp>,
+    approvals_used: DashMap<ApprovalId, ()>,
+}
+
+impl Tasks {
+    /// Adds a task that the ledger holds.
+    pub fn open(&self, id: TaskId, task: Task) {
+        self.tasks.insert(id, task);
+    }
+
+    /// The task.
+    pub fn task(&self, id: TaskId) -> Option<Task> {
+        self.tasks.get(&id).map(|task| task.clone())
+    }
+
+    /// Ends a task before its deadline.
+    pub fn end(&self, id: TaskId) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.ended = true;
+        }
+    }
+
+    /// Sets money aside for a call that is about to leave. One lock covers check and change: two calls never get the same
+    /// cent.
+    ///
+    /// # Errors
+    /// The task has no such budget, or not enough of it left.
+    pub fn reserve(&self, id: TaskId, cost: Money) -> Result<(), Overspent> {
+        let mut task = self.tasks.get_mut(&id).ok_or(Overspent::NoTask)?;
+        let budget = task.budget.filter(|budget| budget.currency() == cost.currency());
+        let budget = budget.ok_or(Overspent::NoBudget(cost.currency()))?;
+        let taken = task.spent.saturating_add(task.reserved);
+        let left = budget.minor_units().saturating_sub(taken);
+        if cost.minor_units() > left {
+            let left =
+                i64::try_from(left).ok().and_then(|left| Money::new(left, cost.currency()).ok());
+            return Err(Overspent::Beyond { left: left.unwrap_or(budget), cost });
+        }
+        task.reserved += cost.minor_units();
+        Ok(())
+    }
+
+    /// Turns a reservation into spending.
+    pub fn spend(&self, id: TaskId, cost: Money) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.reserved = task.reserved.saturating_sub(cost.minor_units());
+            task.spent = task.spent.saturating_add(cost.minor_units());
+        }
+    }
+
+    /// Gives a reservation back: the call did not leave, or certainly did nothing.
+    pub fn release(&self, id: TaskId, cost: Money) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.reserved = task.reserved.saturating_sub(cost.minor_units());
+        }
+    }
+
+    /// Notes what a call touches, from its dispatch on; never rolled back, since what left may leak.
+    pub fn touch(&self, id: TaskId, labels: &BTreeSet<Name>) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.calls += 1;
+            if !labels.is_subset(&task.labels) {
+                task.labels.extend(labels.iter().cloned());
+            }
+        }
+    }
+
+    /// Revokes a delegation. It is remembered until its own end, since nothing below it lives longer.
+    pub fn revoke(&self, link: LinkId, end: Timestamp) {
+        self.revoked.insert(link, end);
+    }
+
+    /// Whether the delegation was revoked.
+    pub fn is_revoked(&self, link: LinkId) -> bool {
+        !self.revoked.is_empty() && self.revoked.contains_key(&link)
+    }
+
+    /// Notes a token by its issuance entry.
+    pub fn issue(&self, entry: Digest, expires: Timestamp) {
+        self.issued.insert(entry, expires);
+    }
+
+    /// Whether the ledger holds the issuance of this token.
+    pub fn is_issued(&self, entry: Digest) -> bool {
+        self.issued.contains_key(&entry)
+    }
+
+    /// Marks something that may be used once. `false` when it was used before, or when too many marks are held.
+    pub fn mark(&self, what: Digest, until: Timestamp) -> bool {
+        if self.marks.len() >= MAX_MARKS {
+            return false;
+        }
+        match self.marks.entry(what) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(until);
+                true
+            }
+        }
+    }
+
+    /// Takes a mark back: what it stood for did not happen.
+    pub fn unmark(&self, what: Digest) {
+        self.marks.remove(&what);
+    }
+
+    /// Uses an approval. `false` when it was used before.
+    pub fn use_approval(&self, id: ApprovalId) -> bool {
+        self.approvals_used.insert(id, ()).is_none()
+    }
+
+    /// Takes the use of an approval back: the call did not leave.
+    pub fn unuse_approval(&self, id: ApprovalId) {
+        self.approvals_used.remove(&id);
+    }
+
+    /// Whether the approval was used.
+    pub fn is_approval_used(&self, id: ApprovalId) -> bool {
+        self.approvals_used.contains_key(&id)
+    }
+
+    /// Forgets what has ended twice the tolerated skew ago.
+    pub fn forget(&self, now: Timestamp) {
+        let over = |end: &mut Timestamp| end.millis().saturating_add(SKEW_MILLIS) > now.millis();
+        self.revoked.retain(|_, end| over(end));
+        self.issued.retain(|_, end| over(end));
+        self.marks.retain(|_, end| over(end));
+        self.tasks.retain(|_, task| over(&mut task.deadline) || task.reserved > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn eur(minor_units: i64) -> Money {
+        Money::new(minor_units, "EUR".parse().unwrap()).unwrap()
+    }
+
+    fn task(budget: Option<Money>) -> Task {
+        Task {
+            person: "person/p1".parse().unwrap(),
+            agent: "agent/bot".parse().unwrap(),
+            purpose: "test".to_owned(),
+            deadline: Timestamp::from_millis(100),
+            budget,
+            spent: 0,
+            reserved: 0,
+            labels: BTreeSet::new(),
+            calls: 0,
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn a_budget_is_never_overspent_by_calls_at_the_same_moment() {
+        let tasks = Arc::new(Tasks::default());
+        let id = TaskId::from_bits(1);
+        tasks.open(id, task(Some(eur(100))));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let tasks = tasks.clone();
+                std::thread::spawn(move || {
+                    (0..50).filter(|_| tasks.reserve(id, eur(1)).is_ok()).count()
+                })
+            })
+            .collect();
+        let reserved: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(reserved, 100);
+        assert_eq!(tasks.task(id).unwrap().reserved, 100);
+    }
+
+    #[test]
+    fn what_is_released_can_be_reserved_again_and_what_is_spent_cannot() {
+        let tasks = Tasks::default();
+        let id = TaskId::from_bits(1);
+        tasks.open(id, task(Some(eur(100))));
+        tasks.reserve(id, eur(60)).unwrap();
+        assert_eq!(
+            tasks.reserve(id, eur(60)),
+            Err(Overspent::Beyond { left: eur(40), cost: eur(60) })
+        );
+        tasks.release(id, eur(60));
+        tasks.reserve(id, eur(60)).unwrap();
+        tasks.spend(id, eur(60));
+        assert_eq!(
+            tasks.reserve(id, eur(41)),
+            Err(Overspent::Beyond { left: eur(40), cost: eur(41) })
+        );
+    }
+
+    #[test]
+    fn without_a_budget_in_the_currency_nothing_is_spent() {
+        let tasks = Tasks::default();
+        let dollars = Money::new(1, "USD".parse().unwrap()).unwrap();
+        let id = TaskId::from_bits(1);
+        assert_eq!(tasks.reserve(id, dollars), Err(Overspent::NoTask));
+        tasks.open(id, task(None));
+        assert_eq!(tasks.reserve(id, dollars), Err(Overspent::NoBudget(dollars.currency())));
+        tasks.open(id, task(Some(eur(100))));
+        assert_eq!(tasks.reserve(id, dollars), Err(Overspent::NoBudget(dollars.currency())));
+    }
+
+    #[test]
+    fn a_mark_counts_once_until_it_is_certainly_over() {
+        let tasks = Tasks::default();
+        let (what, until) = (Digest([1; 32]), Timestamp::from_millis(1_000));
+        assert!(tasks.mark(what, until));
+        assert!(!tasks.mark(what, until));
+        tasks.forget(Timestamp::from_millis(1_000 + SKEW_MILLIS - 1));
+        assert!(!tasks.mark(what, until));
+        tasks.forget(Timestamp::from_millis(1_000 + SKEW_MILLIS));
+        assert!(tasks.mark(what, until));
+    }
+}

@@ -1,0 +1,124 @@
+//! The fault table: each denies, and recovers when the fault is gone.
+
+use std::sync::atomic::Ordering;
+
+use store::Target;
+
+use super::world::{POLICIES, World, eur};
+use crate::attempt::Step;
+
+const READ: (&str, &str) = ("get_order", r#"{"order":"A-1"}"#);
+
+#[tokio::test]
+async fn a_write_error_of_the_ledger_denies_until_the_node_starts_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = Target::Sqlite(directory.path().join("db"));
+    let world = World::empty(target.clone()).await;
+    world.found().await;
+    let bot = world.bot(None).await;
+    world.faults.writes_fail.store(true, Ordering::SeqCst);
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    world.faults.writes_fail.store(false, Ordering::SeqCst);
+    // A failed log stays failed in its process, whatever the disk says later.
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    let world = world.restart(&target).await;
+    let bot = world.bot(None).await;
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}
+
+#[tokio::test]
+async fn a_sync_error_of_the_ledger_denies() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    world.faults.syncs_fail.store(true, Ordering::SeqCst);
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+}
+
+#[tokio::test]
+async fn a_ledger_slower_than_its_bound_denies_and_what_comes_late_lapses() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(10_000))).await;
+    world.faults.hold_syncs(true);
+    let refused = world.verdict(&bot, "refund", r#"{"order":"A-1","amount":6000}"#).await;
+    assert_eq!(refused, "deny ledger_slow: the ledger did not confirm within 250 ms");
+    world.faults.hold_syncs(false);
+    // The late record is followed by `lapsed`, and only then is the reservation free.
+    while !world.recorded().await.iter().any(|entry| entry == "lapsed ") {
+        tokio::task::yield_now().await;
+    }
+    while !world
+        .verdict(&bot, "refund", r#"{"order":"A-1","amount":6000}"#)
+        .await
+        .starts_with("permit")
+    {
+        tokio::task::yield_now().await;
+    }
+    let recorded = world.recorded().await;
+    let lapsed = recorded.iter().position(|entry| entry == "lapsed ").unwrap();
+    assert!(recorded[..lapsed].contains(&"decision permit".to_owned()));
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_heard_from_denies_once_the_lease_is_over() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    world.refresh().await;
+    let _turn = world.engine.reading.lock().await;
+    world.tick(2_900);
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+    world.tick(200);
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny stale"));
+    assert!(!world.engine.is_ready());
+    drop(_turn);
+    world.refresh().await;
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+    assert!(world.engine.is_ready());
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_denies_until_it_has_caught_up() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+    world.tick(-1_500);
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit", "a correction is no fault");
+    world.tick(-60_000);
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny clock"));
+    world.tick(61_500);
+    world.refresh().await;
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}
+
+#[tokio::test]
+async fn without_policies_nothing_is_permitted() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    world.apply("").await;
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny not_permitted"));
+    world.apply(POLICIES).await;
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}
+
+#[tokio::test]
+async fn a_forbid_that_fails_counts_as_a_no() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let failing = r#"@id("overflows") forbid (principal, action, resource in System::"desk")
+        when { context.at * 9223372036854775807 > 0 };"#;
+    world.apply(&format!("{POLICIES}\n{failing}")).await;
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny policy_error"));
+}
+
+#[tokio::test]
+async fn a_panic_in_any_step_denies_and_is_recorded() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(10_000))).await;
+    for step in [Step::Standing, Step::Catalog, Step::Policy, Step::Budget, Step::Record] {
+        world.engine.fail_at(Some(step));
+        let verdict = world.verdict(&bot, "refund", r#"{"order":"A-1","amount":2000}"#).await;
+        assert_eq!(verdict, "deny internal: a step of the decision failed", "{step:?}");
+        assert_eq!(world.recorded().await.last().unwrap(), "decision deny", "{step:?}");
+    }
+    world.engine.fail_at(None);
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}

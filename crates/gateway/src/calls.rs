@@ -1,0 +1,320 @@
+//! One tool call: decided, dispatched, answered, settled. A stop cuts it at both sides.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use decide::{Attempt, Code, Dispatch, Ending, Permit, Refusal, sha256};
+use futures_util::stream;
+use http::{HeaderName, HeaderValue, header};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    envelope::{self, Era, Fault, RequestId, ToolCall, event},
+    gate::{Asked, Gateway, INFO, fault, json},
+    refusal,
+    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError},
+};
+
+/// Names the attempt in the ledger, on every answer to a call.
+const ACTION: HeaderName = HeaderName::from_static("bailiwick-action");
+/// How many events wait for a slow client before its upstream has to wait, too.
+const EVENTS_AHEAD: usize = 16;
+
+impl Gateway {
+    /// Answers `tools/call`.
+    pub(crate) async fn call(self: &Arc<Self>, asked: Asked, id: RequestId) -> Response {
+        let call = match ToolCall::of(&asked.message) {
+            Ok(call) => call,
+            Err(why) => {
+                self.engine.refuse(
+                    &asked.caller,
+                    &asked.system,
+                    Code::ArgumentsInvalid,
+                    why.to_string(),
+                );
+                return fault(&why.fault(), asked.era, Some(&id));
+            }
+        };
+        if let Err(why) = self.headers_agree(&asked, &call) {
+            self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, why.message());
+            return fault(&why, asked.era, Some(&id));
+        }
+        let attempt = Attempt {
+            action: self.engine.context().id(),
+            caller: asked.caller.clone(),
+            system: asked.system.clone(),
+            tool: call.name.to_owned(),
+            arguments: call.arguments.clone(),
+        };
+        let action = attempt.action;
+        let response = match self.engine.attempt(attempt).await.and_then(Permit::dispatch) {
+            Ok(dispatch) => self.forward(dispatch, &asked, &id).await,
+            Err(refusal) => refused(&id, asked.era, &refusal),
+        };
+        named(response, &action.to_string())
+    }
+
+    /// Headers that repeat arguments must say what the body says (MCP 2026-07-28).
+    fn headers_agree(&self, asked: &Asked, call: &ToolCall<'_>) -> Result<(), Fault> {
+        let tool = self.engine.directory().tool(&asked.system, call.name);
+        let Some(tool) = tool.and_then(|(_, tool)| tool?.accepted) else { return Ok(()) };
+        let mirror = self.upstreams.mirror(tool.definition, &tool.text);
+        if asked.era == Era::Legacy || mirror.is_empty() {
+            return Ok(());
+        }
+        mirror.check(&asked.headers, call.arguments).map_err(|why| why.fault())
+    }
+
+    /// Sends what was decided on, and nothing else.
+    async fn forward(
+        self: &Arc<Self>,
+        dispatch: Dispatch,
+        asked: &Asked,
+        id: &RequestId,
+    ) -> Response {
+        let frozen = dispatch.call().clone();
+        let upstream =
+            self.upstreams.get(&frozen.url, frozen.internal, frozen.credential.as_deref());
+        let upstream = match upstream {
+            Ok(upstream) => upstream,
+            Err(why) => {
+                tracing::warn!(code = "BW-2001", system = %frozen.system, %why, "an upstream cannot be called");
+                return self
+                    .settled(dispatch, Ending::NotSent, None, unreachable(asked.era, id))
+                    .await;
+            }
+        };
+        let mirror = self.upstreams.mirror(frozen.definition, &frozen.definition_text);
+        let left = frozen.deadline.millis_since(self.engine.context().now());
+        let call = Call {
+            id,
+            tool: &frozen.tool,
+            arguments: &frozen.arguments,
+            meta: asked.message.meta(),
+            mirror: &mirror,
+            deadline: deadline(left),
+        };
+        let answer = tokio::select! {
+            // A stop comes first: an answer that arrives at the same moment is not delivered.
+            biased;
+            () = dispatch.cut() => return self.stopped(dispatch, asked.era, id),
+            answer = upstream.call(call) => answer,
+        };
+        match answer {
+            Ok(Answer::Whole(reply)) => self.deliver(dispatch, reply, asked.era, id).await,
+            Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
+                self.stream(dispatch, *events, asked.era, id)
+            }
+            Ok(Answer::Stream(events)) => self.collect(dispatch, *events, asked.era, id).await,
+            Err(why) => self.failed(dispatch, &why, asked.era, id).await,
+        }
+    }
+
+    /// A whole answer leaves once its outcome is recorded.
+    async fn deliver(
+        &self,
+        dispatch: Dispatch,
+        reply: Reply,
+        era: Era,
+        id: &RequestId,
+    ) -> Response {
+        let digest = sha256(&[&reply.bytes]);
+        let ending = ending(reply.outcome);
+        match dispatch.settle(ending, Some(digest)).await {
+            Ok(()) => json(reply.bytes),
+            Err(refusal) => withheld(id, era, &refusal),
+        }
+    }
+
+    /// The client takes no stream: notifications are dropped, the response is delivered whole.
+    async fn collect(
+        &self,
+        dispatch: Dispatch,
+        events: Events,
+        era: Era,
+        id: &RequestId,
+    ) -> Response {
+        let reply = tokio::select! {
+            biased;
+            () = dispatch.cut() => return self.stopped(dispatch, era, id),
+            reply = events.reply() => reply,
+        };
+        match reply {
+            Ok(reply) => self.deliver(dispatch, reply, era, id).await,
+            Err(why) => self.failed(dispatch, &why, era, id).await,
+        }
+    }
+
+    /// Passes events on as they come. The pump owns the call: when the client goes away the channel closes, the pump ends,
+    /// and with it the upstream's stream.
+    fn stream(
+        self: &Arc<Self>,
+        dispatch: Dispatch,
+        events: Events,
+        era: Era,
+        id: &RequestId,
+    ) -> Response {
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
+        let (gateway, id) = (self.clone(), id.clone());
+        tokio::spawn(async move { gateway.pump(dispatch, events, era, &id, sender).await });
+        let body = stream::unfold(receiver, |mut receiver| async move {
+            let event: Bytes = receiver.recv().await?;
+            Some((Ok::<_, std::convert::Infallible>(event), receiver))
+        });
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        (headers, Body::from_stream(body)).into_response()
+    }
+
+    async fn pump(
+        &self,
+        dispatch: Dispatch,
+        mut events: Events,
+        era: Era,
+        id: &RequestId,
+        sender: mpsc::Sender<Bytes>,
+    ) {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = dispatch.cut() => {
+                    drop(events);
+                    dispatch.settle_cut();
+                    let _gone = sender.send(event(&cut_words(era, id)).into()).await;
+                    return;
+                }
+                () = sender.closed() => return,
+                next = events.next() => next,
+            };
+            let out = match next {
+                Ok(Some(Event::Notification(bytes))) => event(&bytes),
+                Ok(Some(Event::Refused { method })) => {
+                    tracing::warn!(code = "BW-2002", %method, "an upstream asked the client for something; refused");
+                    continue;
+                }
+                Ok(Some(Event::Reply(reply))) => {
+                    let digest = sha256(&[&reply.bytes]);
+                    let settled = dispatch.settle(ending(reply.outcome), Some(digest)).await;
+                    let last = match settled {
+                        Ok(()) => reply.bytes.to_vec(),
+                        Err(refusal) => withheld_words(id, era, &refusal),
+                    };
+                    let _gone = sender.send(event(&last).into()).await;
+                    return;
+                }
+                Ok(None) => return,
+                Err(why) => {
+                    let fault = upstream_fault(&why).response(Some(id));
+                    let settled = dispatch.settle(failure(&why), None).await;
+                    let last = settled
+                        .map_or_else(|refusal| withheld_words(id, era, &refusal), |()| fault);
+                    let _gone = sender.send(event(&last).into()).await;
+                    return;
+                }
+            };
+            if sender.send(out.into()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn stopped(&self, dispatch: Dispatch, era: Era, id: &RequestId) -> Response {
+        dispatch.settle_cut();
+        json(cut_words(era, id))
+    }
+
+    async fn failed(
+        &self,
+        dispatch: Dispatch,
+        why: &UpstreamError,
+        era: Era,
+        id: &RequestId,
+    ) -> Response {
+        tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
+        self.settled(dispatch, failure(why), None, fault(&upstream_fault(why), era, Some(id))).await
+    }
+
+    async fn settled(
+        &self,
+        dispatch: Dispatch,
+        ending: Ending,
+        digest: Option<model::Digest>,
+        response: Response,
+    ) -> Response {
+        // The answer says that the call failed; that stays true when its record is late.
+        if let Err(refusal) = dispatch.settle(ending, digest).await {
+            tracing::error!(code = "BW-2004", why = %refusal, "an outcome could not be recorded");
+        }
+        response
+    }
+}
+
+fn deadline(left_millis: u64) -> Instant {
+    Instant::now() + Duration::from_millis(left_millis)
+}
+
+fn ending(outcome: Outcome) -> Ending {
+    match outcome {
+        Outcome::Done => Ending::Completed,
+        Outcome::ToolError | Outcome::Error(_) => Ending::Failed,
+    }
+}
+
+fn failure(why: &UpstreamError) -> Ending {
+    if why.may_have_arrived() { Ending::Unknown } else { Ending::NotSent }
+}
+
+fn refused(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
+    json(refusal::response(id, era, &INFO, refusal))
+}
+
+/// The result exists and is not handed out, because nothing proves that it was.
+fn withheld(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
+    json(withheld_words(id, era, refusal))
+}
+
+fn withheld_words(id: &RequestId, era: Era, refusal: &Refusal) -> Vec<u8> {
+    let mut refusal = refusal.clone();
+    refusal.reason =
+        format!("the call was made, but its outcome could not be recorded: {}", refusal.reason);
+    "Do not repeat the call before its effect was looked at.".clone_into(&mut refusal.next);
+    refusal::response(id, era, &INFO, &refusal)
+}
+
+fn cut_words(era: Era, id: &RequestId) -> Vec<u8> {
+    let reason =
+        "a stop cut this call while it was on its way; what the upstream did by then is not known";
+    let refusal = Refusal::new(model::ActionId::from_bits(0), Code::Stopped, reason);
+    refusal::response(id, era, &INFO, &refusal)
+}
+
+fn unreachable(era: Era, id: &RequestId) -> Response {
+    let fault = Fault::new(
+        envelope::Code::Unavailable,
+        "the upstream server cannot be called; nothing was sent",
+    );
+    crate::gate::fault(&fault, era, Some(id))
+}
+
+/// What a client is told of an upstream's failure: what it is, never the upstream's address or words.
+fn upstream_fault(why: &UpstreamError) -> Fault {
+    let words = if why.may_have_arrived() {
+        "the upstream server gave no usable answer; whether it acted is not known"
+    } else {
+        "the upstream server could not be reached; nothing was sent"
+    };
+    Fault::new(envelope::Code::Unavailable, words)
+}
+
+fn named(mut response: Response, action: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(action) {
+        response.headers_mut().insert(ACTION, value);
+    }
+    response
+}

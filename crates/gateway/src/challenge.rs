@@ -1,0 +1,73 @@
+//! What a caller is told who has not proved who they are: RFC 9728 metadata and `WWW-Authenticate`.
+
+use axum::{
+    Json as Body,
+    response::{IntoResponse, Response},
+};
+use decide::{Engine, NotAuthenticated};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use model::Name;
+use serde_json::json;
+
+/// The header that carries the nonce for the next proof (RFC 9449 §8.2).
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// Where the metadata of a system's endpoint is
+/// ([RFC 9728 §3.1](https://www.rfc-editor.org/rfc/rfc9728#section-3.1)).
+pub(crate) fn metadata_url(engine: &Engine, system: &str) -> String {
+    format!("{}/.well-known/oauth-protected-resource/mcp/{system}", engine.issuer().gateway_url)
+}
+
+/// The metadata of a system's endpoint. It says the same for every name, so that it does not tell which systems exist.
+pub(crate) fn metadata(engine: &Engine, system: &Name) -> Response {
+    let issuer = engine.issuer();
+    Body(json!({
+        "resource": issuer.audience_of(system),
+        "authorization_servers": [issuer.url],
+        "bearer_methods_supported": ["header"],
+        "dpop_bound_access_tokens_required": true,
+        "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
+        "authorization_details_types_supported": ["bailiwick"],
+        "resource_name": format!("{system} behind Bailiwick"),
+    }))
+    .into_response()
+}
+
+/// The answer to a caller who is not believed.
+pub(crate) fn challenge(engine: &Engine, system: &str, why: &NotAuthenticated) -> Response {
+    let error = match why {
+        NotAuthenticated::Missing => None,
+        NotAuthenticated::UseNonce => Some("use_dpop_nonce"),
+        NotAuthenticated::Proof(_) => Some("invalid_dpop_proof"),
+        _ => Some("invalid_token"),
+    };
+    let metadata = metadata_url(engine, system);
+    let mut value = format!("DPoP algs=\"EdDSA ES256\", resource_metadata=\"{metadata}\"");
+    if let Some(error) = error {
+        value +=
+            &format!(", error=\"{error}\", error_description=\"{}\"", quoted(&why.to_string()));
+    }
+    let mut response = (StatusCode::UNAUTHORIZED, why.to_string()).into_response();
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    with_nonce(engine, response)
+}
+
+/// Adds a fresh nonce for the next proof.
+pub(crate) fn with_nonce(engine: &Engine, mut response: Response) -> Response {
+    if let Some(nonce) = engine.nonce().and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+    response
+}
+
+/// Text inside a quoted header value: what the grammar of RFC 6750 §3 does not allow becomes `'` or `?`.
+fn quoted(text: &str) -> String {
+    let plain = |letter: char| match letter {
+        '"' | '\\' | '`' => '\'',
+        ' '..='~' => letter,
+        _ => '?',
+    };
+    text.chars().map(plain).collect()
+}

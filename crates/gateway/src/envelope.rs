@@ -1,0 +1,24 @@
+//! MCP's JSON-RPC messages as a client sends them: read once, decided on, and written anew from that one reading.
+//!
+//! Two revisions are served on one path ([`Era`]). Never here: sockets, sessions, what a tool may do.
+
+mod call;
+mod era;
+mod fault;
+mod media;
+mod message;
+mod mirror;
+mod result;
+#[cfg(test)]
+mod tests;
+
+pub use call::{ToolCall, tool_call_request};
+pub use era::{Era, HeaderError, LEGACY_VERSIONS, MODERN_VERSION, header_name};
+pub use fault::{Code, Fault};
+pub use media::{Accepts, MediaError, accepts};
+pub use message::{EnvelopeError, MAX_BYTES, MAX_DEPTH, Message, RequestId};
+pub use mirror::{Mirror, MirrorError};
+pub use result::{ServerInfo, discover, event, initialize, pong, reply, tool_error, tools_list};
+
+pub(crate) use era::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION, encode};
+pub(crate) use media::{is_event_stream, is_json};

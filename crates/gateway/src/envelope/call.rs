@@ -1,0 +1,68 @@
+//! `tools/call`: read from a client's message, written for an upstream.
+
+use model::ijson::Json;
+
+use super::{EnvelopeError, Message, RequestId, message::is_name};
+
+/// What a client calls, out of the one reading of its message.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ToolCall<'m> {
+    /// The tool.
+    pub name: &'m str,
+    /// Its arguments, an object; empty where the client sent none.
+    pub arguments: &'m Json,
+    /// What the client said about the request itself.
+    pub meta: Option<&'m Json>,
+}
+
+static NO_ARGUMENTS: Json = Json::Object(Vec::new());
+
+impl<'m> ToolCall<'m> {
+    /// The call in a message whose method is `tools/call`.
+    ///
+    /// Of its parameters `name`, `arguments` and `_meta` count. Answers to a server's question are refused, since none
+    /// was passed on; whatever else stands there is neither decided on nor sent on.
+    ///
+    /// # Errors
+    /// The name or the arguments are missing or of the wrong type.
+    pub fn of(message: &'m Message) -> Result<Self, EnvelopeError> {
+        for unasked in ["inputResponses", "requestState"] {
+            if message.param(unasked).is_some() {
+                return Err(EnvelopeError::UnaskedInput(unasked));
+            }
+        }
+        let name = message.param("name").and_then(Json::as_str).filter(|name| is_name(name));
+        let arguments = message.param("arguments").unwrap_or(&NO_ARGUMENTS);
+        if !matches!(arguments, Json::Object(_)) {
+            return Err(EnvelopeError::Arguments);
+        }
+        Ok(Self { name: name.ok_or(EnvelopeError::Name)?, arguments, meta: message.meta() })
+    }
+
+    /// The arguments as they are decided on, digested and sent on.
+    pub fn canonical_arguments(&self) -> Vec<u8> {
+        self.arguments.canonical()
+    }
+}
+
+/// The body of a `tools/call` request. `arguments` are a JSON object's bytes and stand in the body unchanged.
+pub fn tool_call_request(
+    id: &RequestId,
+    name: &str,
+    arguments: &[u8],
+    meta: Option<&Json>,
+) -> Vec<u8> {
+    let mut body = Vec::with_capacity(128 + arguments.len());
+    body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    body.extend_from_slice(&id.to_json().canonical());
+    body.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
+    body.extend_from_slice(&Json::String(name.to_owned()).canonical());
+    body.extend_from_slice(b",\"arguments\":");
+    body.extend_from_slice(arguments);
+    if let Some(meta) = meta {
+        body.extend_from_slice(b",\"_meta\":");
+        body.extend_from_slice(&meta.canonical());
+    }
+    body.extend_from_slice(b"}}");
+    body
+}

@@ -1,0 +1,212 @@
+//! The door: one path for each system, both revisions of MCP on it.
+//!
+//! Who calls comes first; then the message is read once; then the method. Only `tools/call` leads on, through a decision.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use bytes::Bytes;
+use decide::{Caller, Code, Engine, NotAuthenticated, Presented};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use model::Name;
+
+use crate::{
+    challenge::{challenge, metadata, with_nonce},
+    envelope::{self, Accepts, Era, Fault, MAX_BYTES, Message, ServerInfo},
+    upstreams::Upstreams,
+};
+
+/// How long a client may keep a list of tools, in milliseconds: a stop or a new mapping shows soon after.
+const LIST_TTL_MS: u32 = 5_000;
+
+/// How the gateway introduces itself.
+pub(crate) const INFO: ServerInfo<'static> = ServerInfo {
+    name: "bailiwick",
+    version: env!("CARGO_PKG_VERSION"),
+    instructions: Some(
+        "Calls are decided one by one. A refusal says why and what to do next; a call that waits for approval is made again unchanged once it was approved.",
+    ),
+};
+
+/// What the gateway stands on.
+pub struct Gateway {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) upstreams: Arc<Upstreams>,
+}
+
+/// One request of somebody who was believed.
+pub(crate) struct Asked {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) system: Name,
+    pub(crate) headers: HeaderMap,
+    pub(crate) accepts: Accepts,
+    pub(crate) message: Message,
+    pub(crate) era: Era,
+}
+
+impl Gateway {
+    /// A gateway that decides by `engine` and reaches servers through `upstreams`.
+    pub fn new(engine: Arc<Engine>, upstreams: Arc<Upstreams>) -> Arc<Self> {
+        Arc::new(Self { engine, upstreams })
+    }
+}
+
+/// The gateway's routes.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/mcp/{system}", any(enter))
+        .route("/.well-known/oauth-protected-resource/mcp/{system}", get(describe))
+        .with_state(gateway)
+}
+
+async fn describe(State(gateway): State<Arc<Gateway>>, Path(system): Path<String>) -> Response {
+    match system.parse() {
+        Ok(system) => metadata(&gateway.engine, &system),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn enter(
+    State(gateway): State<Arc<Gateway>>,
+    Path(system): Path<String>,
+    request: Request,
+) -> Response {
+    let engine = gateway.engine.clone();
+    let Ok(name) = system.parse::<Name>() else { return StatusCode::NOT_FOUND.into_response() };
+    let (parts, body) = request.into_parts();
+    if !same_origin(&engine, &parts.headers) {
+        return (StatusCode::FORBIDDEN, "requests from other origins are refused").into_response();
+    }
+    let caller = match authenticate(&engine, &name, &parts.method, &parts.headers) {
+        Ok(caller) => caller,
+        Err(why) => return challenge(&engine, &system, &why),
+    };
+    if parts.method != Method::POST {
+        // Neither revision has anything to fetch or end here: every answer belongs to its own request.
+        let allow = [(header::ALLOW, "POST")];
+        return with_nonce(&engine, (StatusCode::METHOD_NOT_ALLOWED, allow).into_response());
+    }
+    let response = match read(&engine, &caller, &name, parts.headers, body).await {
+        Ok(asked) => serve(&gateway, asked).await,
+        Err(response) => *response,
+    };
+    with_nonce(&engine, response)
+}
+
+/// A browser sends `Origin`; a page of somebody else must not use a local gateway (DNS rebinding).
+fn same_origin(engine: &Engine, headers: &HeaderMap) -> bool {
+    headers.get_all(header::ORIGIN).iter().all(|origin| *origin == *engine.issuer().gateway_url)
+}
+
+fn authenticate(
+    engine: &Engine,
+    system: &Name,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Arc<Caller>, NotAuthenticated> {
+    let audience = engine.issuer().audience_of(system);
+    let presented = Presented {
+        authorization: only(headers, &header::AUTHORIZATION).ok_or(NotAuthenticated::Missing)?,
+        proof: only(headers, &http::HeaderName::from_static("dpop"))
+            .ok_or_else(|| NotAuthenticated::Proof("there are several".to_owned()))?,
+        method: method.as_str(),
+        url: &audience,
+        audience: &audience,
+    };
+    engine.authenticate(presented)
+}
+
+/// The one value of a header, or its absence; `None` when it stands there twice or is not text.
+fn only<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<Option<&'h str>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return None;
+    }
+    match first.map(HeaderValue::to_str) {
+        None => Some(None),
+        Some(Ok(text)) => Some(Some(text)),
+        Some(Err(_)) => None,
+    }
+}
+
+/// Reads the message once. What cannot be read is recorded, since its sender is known, and goes no further.
+async fn read(
+    engine: &Engine,
+    caller: &Arc<Caller>,
+    system: &Name,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Asked, Box<Response>> {
+    let refuse = |reason: &dyn std::fmt::Display, response: Response| {
+        engine.refuse(
+            caller,
+            system,
+            Code::ArgumentsInvalid,
+            format!("malformed message: {reason}"),
+        );
+        Box::new(response)
+    };
+    let accepts = envelope::accepts(&headers)
+        .map_err(|why| refuse(&why, (why.status(), why.to_string()).into_response()))?;
+    let bytes = to_bytes(body, MAX_BYTES).await.map_err(|why| {
+        let response =
+            (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than 1 MiB, or broke off");
+        refuse(&why, response.into_response())
+    })?;
+    let message = Message::parse(&bytes)
+        .map_err(|why| refuse(&why, fault(&why.fault(), Era::Legacy, None)))?;
+    let era = Era::of(&headers, &message)
+        .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
+    Ok(Asked { caller: caller.clone(), system: system.clone(), headers, accepts, message, era })
+}
+
+async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
+    let era = asked.era;
+    let Some(id) = asked.message.id().cloned() else {
+        // A notification has no answer. None of them changes anything here: a call is cut by closing its stream.
+        return StatusCode::ACCEPTED.into_response();
+    };
+    match (asked.message.method(), era) {
+        ("initialize", Era::Legacy) => {
+            let version =
+                asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
+            json(envelope::initialize(&id, version, &INFO))
+        }
+        ("ping", Era::Legacy) => json(envelope::pong(&id)),
+        ("server/discover", _) => json(envelope::discover(&id, &INFO)),
+        ("tools/list", _) => {
+            let tools = gateway.engine.listable(&asked.caller, &asked.system);
+            let tools = tools.iter().map(|tool| tool.text.as_bytes());
+            json(envelope::tools_list(&id, era, &INFO, tools, LIST_TTL_MS))
+        }
+        ("tools/call", _) => gateway.call(asked, id).await,
+        (method, _) => {
+            let shown = model::Foreign::new(method.chars().take(64).collect::<String>());
+            let reason = format!("the method `{shown}` is not mapped");
+            gateway.engine.refuse(
+                &asked.caller,
+                &asked.system,
+                Code::MethodNotMapped,
+                reason.clone(),
+            );
+            fault(&Fault::new(envelope::Code::MethodNotFound, reason), era, Some(&id))
+        }
+    }
+}
+
+pub(crate) fn fault(fault: &Fault, era: Era, id: Option<&envelope::RequestId>) -> Response {
+    let mut response = json(fault.response(id));
+    *response.status_mut() = fault.status(era);
+    response
+}
+
+pub(crate) fn json(body: impl Into<Bytes>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+}

@@ -1,0 +1,290 @@
+//! One MCP server behind the gateway: which revision it speaks, its tools, and calls with their answers.
+//!
+//! A call goes out as the bytes that were decided on; a result comes back as the bytes that the server sent, with the
+//! client's id in place of ours. Never here: which tool may be called, retries of a call that may have arrived.
+
+mod answer;
+mod events;
+mod link;
+mod message;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode};
+use model::{
+    Foreign,
+    ijson::{self, Json, Limits},
+};
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    envelope::{self, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
+    outbound::{BodyError, Credential, Outbound, SendError, Target},
+};
+
+pub use answer::{Answer, Outcome, Reply};
+pub use events::{Event, Events};
+pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
+
+use link::Link;
+
+/// How long finding the revision and opening a session may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long reading a whole list of tools may take.
+const LIST: Duration = Duration::from_secs(30);
+
+/// One MCP server. Clones are the same server with the same session.
+#[derive(Clone)]
+pub struct Upstream(Arc<Server>);
+
+struct Server {
+    outbound: Outbound,
+    target: Target,
+    credential: Option<Credential>,
+    protocol: Protocol,
+    /// What was agreed with the server; `None` until it is needed.
+    link: Mutex<Option<Arc<Link>>>,
+    /// Ids of our requests: unique in every session.
+    next_id: AtomicI64,
+}
+
+/// Which revision is spoken with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Ask by `server/discover` and fall back to `initialize`.
+    Probe,
+    /// One of the two, because the server stumbles over the question.
+    Only(Era),
+}
+
+/// One tool call, as it was decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'c> {
+    /// The client's id of the call, which the answer will carry.
+    pub id: &'c RequestId,
+    /// The tool.
+    pub tool: &'c str,
+    /// The canonical bytes of its arguments, an object.
+    pub arguments: &'c [u8],
+    /// The client's `_meta`. Its progress token and trace context go on, nothing else: the rest is between the client
+    /// and the gateway, or was not decided on.
+    pub meta: Option<&'c Json>,
+    /// Which arguments the tool wants repeated as headers.
+    pub mirror: &'c Mirror,
+    /// When the whole answer must be there.
+    pub deadline: Instant,
+}
+
+/// Why a server gave no answer that can be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No response came.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The response broke off.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It came to no call, because nothing could be agreed with the server before.
+    #[error("no MCP revision or session could be agreed with the server")]
+    Handshake(#[source] Box<Self>),
+    /// HTTP failed and said no more.
+    #[error("the server answered HTTP {0}{hint}", hint = hint(*.0))]
+    Status(StatusCode),
+    /// The server refused a request that was our own.
+    #[error("the server refused `{method}` with error {code}: {message}")]
+    Refused {
+        /// The request.
+        method: &'static str,
+        /// Its code.
+        code: i64,
+        /// Its words.
+        message: Foreign,
+    },
+    /// Neither JSON nor an event stream.
+    #[error(
+        "the server answered with content type `{0}`, which is neither JSON nor an event stream"
+    )]
+    ContentType(Foreign),
+    /// Compressed, although nobody asked for it.
+    #[error("the server answered with content coding `{0}`, which nobody asked for")]
+    ContentCoding(Foreign),
+    /// Not JSON-RPC as MCP has it.
+    #[error("the server's answer is not an MCP message: {0}")]
+    Malformed(&'static str),
+    /// An answer to another request.
+    #[error("the server's answer carries the id of another request")]
+    ForeignId,
+    /// The stream ended too early.
+    #[error("the event stream ended without the answer")]
+    NoAnswer,
+    /// One event is too long.
+    #[error("an event is longer than {limit} bytes")]
+    EventTooLong {
+        /// The longest that is read.
+        limit: usize,
+    },
+    /// The server wants the client to answer something first.
+    #[error("the server asks the client for input, which is not passed on")]
+    InputRequired,
+    /// The server sent a request where there may be none, or too many of them.
+    #[error("the server sent the request `{0}` to the client, which is not passed on")]
+    ServerRequest(Foreign),
+    /// No common revision.
+    #[error("the server speaks no MCP revision that is spoken here, only {0}")]
+    Unsupported(Foreign),
+    /// A list of tools without end.
+    #[error("the server lists more tools than {0}")]
+    TooManyTools(usize),
+}
+
+impl Upstream {
+    /// A server at a target, reached with a credential of the gateway's own. Nothing is sent yet.
+    pub fn new(
+        outbound: Outbound,
+        target: Target,
+        credential: Option<Credential>,
+        protocol: Protocol,
+    ) -> Self {
+        Self(Arc::new(Server {
+            outbound,
+            target,
+            credential,
+            protocol,
+            link: Mutex::default(),
+            next_id: AtomicI64::new(1),
+        }))
+    }
+
+    /// Which revision the server speaks; asks it unless that is known.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or nothing can be agreed with it.
+    pub async fn era(&self) -> Result<Era, UpstreamError> {
+        Ok(self.0.link(Instant::now() + HANDSHAKE).await?.era())
+    }
+
+    /// The server's tools as it defines them now.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses, or the list has no end.
+    pub async fn list_tools(&self) -> Result<Listing, UpstreamError> {
+        let deadline = Instant::now() + LIST;
+        let link = self.0.link(deadline).await?;
+        match tools::list(&self.0, &link, deadline).await {
+            Err(error) if self.0.forgot_session(&link, &error).await => {
+                let link = self.0.link(deadline).await?;
+                tools::list(&self.0, &link, deadline).await
+            }
+            listed => listed,
+        }
+    }
+
+    /// Calls a tool. Dropping the future or the answer cuts the call: a modern server sees its stream closed, a legacy
+    /// one is also told by `notifications/cancelled`.
+    ///
+    /// # Errors
+    /// See [`UpstreamError`]; [`UpstreamError::may_have_arrived`] tells whether the server may have acted.
+    pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
+        let link = self.0.link(call.deadline).await?;
+        match self.0.call(&link, call).await {
+            Err(error) if self.0.forgot_session(&link, &error).await => {
+                let link = self.0.link(call.deadline).await?;
+                self.0.call(&link, call).await
+            }
+            answered => answered,
+        }
+    }
+
+    /// Ends the session with a legacy server, if there is one. A server that does not want to know is left alone.
+    pub async fn close(&self) {
+        if let Some(link) = self.0.link.lock().await.take() {
+            self.0.end_session(&link).await;
+        }
+    }
+}
+
+impl UpstreamError {
+    /// Whether the server may have acted on the call.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Send(error) => error.may_have_arrived(),
+            Self::Handshake(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// One request on its way.
+struct Sent {
+    id: RequestId,
+    client_id: RequestId,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    link: Arc<Link>,
+}
+
+impl Call<'_> {
+    /// The headers that repeat arguments, made of the very bytes that are sent.
+    fn mirrored(&self) -> Result<HeaderMap, UpstreamError> {
+        if self.mirror.is_empty() {
+            return Ok(HeaderMap::new());
+        }
+        let limits = Limits { bytes: MAX_BYTES, depth: MAX_DEPTH };
+        let arguments = ijson::parse(self.arguments, limits)
+            .map_err(|_| UpstreamError::Malformed("the call's own arguments are not I-JSON"))?;
+        Ok(self.mirror.headers(&arguments))
+    }
+}
+
+impl Server {
+    fn next_id(&self) -> RequestId {
+        RequestId::Number(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        call: Call<'_>,
+    ) -> Result<Answer, UpstreamError> {
+        let id = self.next_id();
+        let meta = link.meta(call.meta);
+        let body = envelope::tool_call_request(&id, call.tool, call.arguments, meta.as_ref());
+        let mut headers = link.headers("tools/call", Some(call.tool));
+        if link.era() == Era::Modern {
+            headers.extend(call.mirrored()?);
+        }
+        let sent = Sent { id, client_id: call.id.clone(), headers, body, link: link.clone() };
+        answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)
+    }
+
+    /// Whether the server has forgotten the session, so that the same request may be sent in a new one: it was refused
+    /// unseen. What was agreed is let go then, and also when the server seems to speak another revision now.
+    async fn forgot_session(&self, link: &Arc<Link>, error: &UpstreamError) -> bool {
+        let UpstreamError::Status(status) = error else { return false };
+        let disagrees =
+            [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+        if disagrees.contains(status) {
+            self.forget(link).await;
+        }
+        link.has_session() && *status == StatusCode::NOT_FOUND
+    }
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; check the credential for this server"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,161 @@
+//! Sending one request, and what comes back for the client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use model::Foreign;
+use tokio::time::Instant;
+
+use super::{
+    Events, Sent, Server, UpstreamError, link::Cut, message::ServerMessage, sse::MAX_EVENT,
+};
+use crate::{
+    envelope::{RequestId, is_event_stream, is_json},
+    outbound::{Request, Response},
+};
+
+/// What a server answers to a call.
+pub enum Answer {
+    /// The response, whole.
+    Whole(Reply),
+    /// Notifications, then the response.
+    Stream(Box<Events>),
+}
+
+/// A response for the client: the server's result or error with the client's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The JSON-RPC response.
+    pub bytes: Bytes,
+    /// How the call went.
+    pub outcome: Outcome,
+}
+
+/// How a call went, as far as the server says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The tool did its work.
+    Done,
+    /// The tool says that it failed.
+    ToolError,
+    /// The server refused the call with this code.
+    Error(i64),
+}
+
+/// Sends a request and reads its answer, or the beginning of its stream.
+pub(super) async fn exchange(
+    server: &Arc<Server>,
+    sent: Sent,
+    deadline: Instant,
+) -> Result<(Answer, HeaderMap), UpstreamError> {
+    let Sent { id, client_id, headers, body, link } = sent;
+    let mut cut = Cut::armed(server.clone(), link, id.clone());
+    let response = match server.post(headers, body, deadline).await {
+        Ok(response) => response,
+        Err(error) => {
+            if !error.may_have_arrived() {
+                cut.disarm();
+            }
+            return Err(error.into());
+        }
+    };
+    let headers = response.headers.clone();
+    check_coding(&headers)?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default();
+    if response.status.is_success() && is_event_stream(kind) {
+        let events = Events::new(response.body, id, client_id, cut);
+        return Ok((Answer::Stream(Box::new(events)), headers));
+    }
+    if !response.status.is_success() {
+        // The server did not take the request: there is nothing to cancel.
+        cut.disarm();
+    }
+    // Servers say in different ways that they have forgotten a session; the status is what they share.
+    if response.status == StatusCode::NOT_FOUND && cut.in_session() {
+        return Err(UpstreamError::Status(response.status));
+    }
+    let reply = whole(response, is_json(kind), &id, &client_id).await?;
+    cut.disarm();
+    match reply {
+        Some(reply) => Ok((Answer::Whole(reply), headers)),
+        None => Err(UpstreamError::ContentType(Foreign::new(kind))),
+    }
+}
+
+/// Reads a response that is no stream; `None` where it is no JSON either. Of a failure only a proper error response
+/// counts as an answer, everything else as the failure that HTTP names.
+async fn whole(
+    response: Response,
+    is_json: bool,
+    id: &RequestId,
+    client_id: &RequestId,
+) -> Result<Option<Reply>, UpstreamError> {
+    let status = response.status;
+    if !is_json {
+        return if status.is_success() { Ok(None) } else { Err(UpstreamError::Status(status)) };
+    }
+    let bytes = response.collect(MAX_EVENT).await?;
+    let read = ServerMessage::read(&bytes, id).and_then(|message| match message {
+        ServerMessage::Request { .. } | ServerMessage::Notification => {
+            Err(UpstreamError::Malformed("it is not a response"))
+        }
+        response => Ok(Reply::of(&response, client_id)),
+    });
+    match read {
+        Ok(Some(reply)) if status == StatusCode::OK || reply.is_error() => Ok(Some(reply)),
+        Err(error) if status.is_success() => Err(error),
+        _ => Err(UpstreamError::Status(status)),
+    }
+}
+
+impl Reply {
+    /// The response for the client, where the message is one.
+    pub(super) fn of(message: &ServerMessage<'_>, client_id: &RequestId) -> Option<Self> {
+        let (member, raw, outcome) = match message {
+            ServerMessage::Result { raw, is_error: false } => ("result", raw, Outcome::Done),
+            ServerMessage::Result { raw, is_error: true } => ("result", raw, Outcome::ToolError),
+            ServerMessage::Error { raw, error } => ("error", raw, Outcome::Error(error.code)),
+            ServerMessage::Notification | ServerMessage::Request { .. } => return None,
+        };
+        let mut bytes = Vec::with_capacity(64 + raw.get().len());
+        bytes.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+        bytes.extend_from_slice(&client_id.to_json().canonical());
+        bytes.extend_from_slice(b",\"");
+        bytes.extend_from_slice(member.as_bytes());
+        bytes.extend_from_slice(b"\":");
+        bytes.extend_from_slice(raw.get().as_bytes());
+        bytes.push(b'}');
+        Some(Self { bytes: bytes.into(), outcome })
+    }
+
+    fn is_error(&self) -> bool {
+        matches!(self.outcome, Outcome::Error(_))
+    }
+}
+
+impl Server {
+    /// Posts a body to the server.
+    pub(super) async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Response, crate::outbound::SendError> {
+        let body = Bytes::from(body);
+        let request =
+            Request { method: Method::POST, path: None, headers, body, deadline: Some(deadline) };
+        self.outbound.send(&self.target, request, self.credential.as_ref()).await
+    }
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), UpstreamError> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => {
+            let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+            Err(UpstreamError::ContentCoding(Foreign::new(coding)))
+        }
+        _ => Ok(()),
+    }
+}

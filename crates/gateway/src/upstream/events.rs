@@ -1,0 +1,123 @@
+//! An answer that comes as an event stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::Foreign;
+use tokio::time::timeout;
+
+use super::{Reply, UpstreamError, link::Cut, message::ServerMessage, sse::Parser};
+use crate::{
+    envelope::{Era, RequestId},
+    outbound::Body,
+};
+
+/// How many requests to the client are refused before the stream is.
+const MAX_REFUSALS: usize = 16;
+/// How long a stream may take to end after its last message, so that its connection can be used again.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// The messages of one call, up to its response. Dropping it before cuts the call.
+pub struct Events {
+    body: Option<Body>,
+    input: Bytes,
+    parser: Parser,
+    id: RequestId,
+    client_id: RequestId,
+    cut: Cut,
+    refusals: usize,
+}
+
+/// One message of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A notification, as the server sent it.
+    Notification(Bytes),
+    /// The server sent a request to the client and got an error: such requests are not passed on.
+    Refused {
+        /// The method that it asked for.
+        method: Foreign,
+    },
+    /// The response; nothing follows.
+    Reply(Reply),
+}
+
+impl Events {
+    pub(super) fn new(body: Body, id: RequestId, client_id: RequestId, cut: Cut) -> Self {
+        let (input, parser) = (Bytes::new(), Parser::default());
+        Self { body: Some(body), input, parser, id, client_id, cut, refusals: 0 }
+    }
+
+    /// The next message; `None` after the response. May be dropped and asked again without losing one.
+    ///
+    /// # Errors
+    /// The stream breaks, ends without the response, or carries what may not be passed on. The call is then cut.
+    pub async fn next(&mut self) -> Result<Option<Event>, UpstreamError> {
+        let event = self.read().await;
+        match &event {
+            Ok(Some(Event::Reply(_))) => {
+                self.cut.disarm();
+                if let Some(body) = self.body.take() {
+                    let_end(body);
+                }
+            }
+            Err(_) => {
+                self.body = None;
+                self.cut.fire();
+            }
+            Ok(_) => {}
+        }
+        event
+    }
+
+    /// The response, whatever comes before it.
+    ///
+    /// # Errors
+    /// As [`Events::next`].
+    pub async fn reply(mut self) -> Result<Reply, UpstreamError> {
+        while let Some(event) = self.next().await? {
+            if let Event::Reply(reply) = event {
+                return Ok(reply);
+            }
+        }
+        Err(UpstreamError::NoAnswer)
+    }
+
+    async fn read(&mut self) -> Result<Option<Event>, UpstreamError> {
+        loop {
+            let Some(body) = &mut self.body else { return Ok(None) };
+            while let Some(data) = self.parser.next(&mut self.input)? {
+                let message = ServerMessage::read(&data, &self.id)?;
+                if let Some(reply) = Reply::of(&message, &self.client_id) {
+                    return Ok(Some(Event::Reply(reply)));
+                }
+                let ServerMessage::Request { id, method } = message else {
+                    return Ok(Some(Event::Notification(data.into())));
+                };
+                // Only legacy servers may ask, and then a bounded number of times.
+                let method = Foreign::new(method.chars().take(64).collect::<String>());
+                self.refusals += 1;
+                if self.cut.era() == Era::Modern || self.refusals > MAX_REFUSALS {
+                    return Err(UpstreamError::ServerRequest(method));
+                }
+                let is_ping = method.raw() == "ping";
+                self.cut.answer(id.get(), is_ping);
+                if !is_ping {
+                    return Ok(Some(Event::Refused { method }));
+                }
+            }
+            match body.next().await {
+                Some(more) => self.input = more?,
+                None => return Err(UpstreamError::NoAnswer),
+            }
+        }
+    }
+}
+
+/// Lets a stream come to its end in the background.
+fn let_end(mut body: Body) {
+    tokio::spawn(async move {
+        let end = async { while let Some(Ok(_)) = body.next().await {} };
+        let _ = timeout(ENDING, end).await;
+    });
+}

@@ -1,0 +1,351 @@
+//! What is agreed with a server: the revision, and before 2026-07-28 a session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use model::{Foreign, ijson::Json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{runtime::Handle, time::Instant};
+
+use super::{
+    Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, answer,
+    message::{RpcError, ServerMessage},
+};
+use crate::{
+    envelope::{
+        Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
+        MODERN_VERSION, RequestId, encode, header_name,
+    },
+    outbound::Request,
+};
+
+/// Members of a client's `_meta` that go on: its progress token, and the trace it belongs to.
+const PASSED_META: [&str; 3] = ["progressToken", "traceparent", "tracestate"];
+/// The longest session id, in bytes.
+const MAX_SESSION: usize = 1024;
+
+/// What is agreed with a server.
+pub(super) enum Link {
+    /// Nothing but the revision.
+    Modern,
+    /// A revision with a handshake, and the session where the server wants one.
+    Legacy { version: &'static str, session: Option<HeaderValue> },
+    /// Nothing yet: the handshake itself.
+    Opening,
+}
+
+impl Link {
+    pub(super) fn era(&self) -> Era {
+        match self {
+            Self::Modern => Era::Modern,
+            Self::Legacy { .. } | Self::Opening => Era::Legacy,
+        }
+    }
+
+    pub(super) fn has_session(&self) -> bool {
+        matches!(self, Self::Legacy { session: Some(_), .. })
+    }
+
+    /// The headers of a request.
+    pub(super) fn headers(&self, method: &str, name: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let both = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert(header::ACCEPT, both);
+        match self {
+            Self::Opening => {}
+            Self::Modern => {
+                let version = HeaderValue::from_static(MODERN_VERSION);
+                headers.insert(header_name::PROTOCOL_VERSION, version);
+                headers.insert(header_name::METHOD, encode(method));
+                headers.extend(name.map(|name| (header_name::NAME, encode(name))));
+            }
+            Self::Legacy { version, session } => {
+                let version = HeaderValue::from_static(version);
+                headers.insert(header_name::PROTOCOL_VERSION, version);
+                headers.extend(session.clone().map(|session| (header_name::SESSION, session)));
+            }
+        }
+        headers
+    }
+
+    /// The `_meta` of a request: what goes on of the client's, and what the revision demands of us.
+    pub(super) fn meta(&self, client: Option<&Json>) -> Option<Json> {
+        let passed = PASSED_META.iter().filter_map(|name| {
+            let value = client?.member(name)?;
+            Some((*name, value.clone()))
+        });
+        let mut members: Vec<(&str, Json)> = passed.collect();
+        if let Self::Modern = self {
+            members.push((META_VERSION, Json::String(MODERN_VERSION.to_owned())));
+            members.push((META_CLIENT_INFO, client_info()));
+            members.push((META_CLIENT_CAPABILITIES, Json::object::<&str>([])));
+        }
+        (!members.is_empty()).then(|| Json::object(members))
+    }
+}
+
+#[derive(Deserialize)]
+struct Discovered {
+    #[serde(rename = "supportedVersions")]
+    supported_versions: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Initialized {
+    #[serde(rename = "protocolVersion")]
+    protocol_version: String,
+}
+
+impl Server {
+    /// What is agreed, agreeing first if need be. One caller asks the server, the others wait for it.
+    pub(super) async fn link(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Arc<Link>, UpstreamError> {
+        let mut agreed = self.link.lock().await;
+        if let Some(link) = &*agreed {
+            return Ok(link.clone());
+        }
+        let deadline = deadline.min(Instant::now() + HANDSHAKE);
+        let link = self.agree(deadline).await;
+        let link = Arc::new(link.map_err(|error| UpstreamError::Handshake(Box::new(error)))?);
+        *agreed = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Forgets what was agreed, unless somebody has agreed anew meanwhile.
+    pub(super) async fn forget(&self, link: &Arc<Link>) {
+        let mut agreed = self.link.lock().await;
+        if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+            *agreed = None;
+        }
+    }
+
+    async fn agree(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
+        match self.protocol {
+            Protocol::Only(Era::Modern) => Ok(Link::Modern),
+            Protocol::Only(Era::Legacy) => self.initialize(deadline).await,
+            Protocol::Probe => {
+                if self.probe(deadline).await? == Era::Modern {
+                    Ok(Link::Modern)
+                } else {
+                    self.initialize(deadline).await
+                }
+            }
+        }
+    }
+
+    /// Finds out which revision the server speaks
+    /// ([MCP 2026-07-28, backward compatibility](https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#backward-compatibility)).
+    async fn probe(self: &Arc<Self>, deadline: Instant) -> Result<Era, UpstreamError> {
+        let link = Arc::new(Link::Modern);
+        let asked = self.ask(&link, "server/discover", Json::object::<&str>([]), deadline).await;
+        let versions = match asked {
+            Ok((Ok(result), _)) => {
+                let discovered: Discovered = serde_json::from_str(result.get()).map_err(|_| {
+                    UpstreamError::Malformed("its discovery names no `supportedVersions`")
+                })?;
+                discovered.supported_versions
+            }
+            Ok((Err(error), _)) if error.code == Code::UnsupportedVersion.number() => {
+                error.supported().to_vec()
+            }
+            Ok((Err(error), _))
+                if error.code == Code::HeaderMismatch.number()
+                    || error.code == Code::MissingCapability.number() =>
+            {
+                return Err(error.refused("server/discover"));
+            }
+            // A server from before 2026-07-28 says in its own way that it does not understand.
+            Ok((Err(_), _)) => return Ok(Era::Legacy),
+            Err(UpstreamError::Status(status)) if is_not_understood(status) => {
+                return Ok(Era::Legacy);
+            }
+            Err(error) => return Err(error),
+        };
+        if versions.iter().any(|version| version == MODERN_VERSION) {
+            Ok(Era::Modern)
+        } else if versions.iter().any(|version| LEGACY_VERSIONS.contains(&version.as_str())) {
+            Ok(Era::Legacy)
+        } else {
+            Err(unsupported(&versions.join(", ")))
+        }
+    }
+
+    /// Opens a session ([MCP 2025-11-25, lifecycle](https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle)).
+    async fn initialize(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
+        let params = Json::object([
+            ("protocolVersion", Json::String(LEGACY_VERSIONS[0].to_owned())),
+            ("capabilities", Json::object::<&str>([])),
+            ("clientInfo", client_info()),
+        ]);
+        let opening = Arc::new(Link::Opening);
+        let (result, headers) = self.ask(&opening, "initialize", params, deadline).await?;
+        let result = result.map_err(|error| error.refused("initialize"))?;
+        let initialized: Initialized = serde_json::from_str(result.get()).map_err(|_| {
+            UpstreamError::Malformed("its answer to `initialize` names no `protocolVersion`")
+        })?;
+        let spoken = initialized.protocol_version;
+        let version = LEGACY_VERSIONS.into_iter().find(|version| *version == spoken);
+        let version = version.ok_or_else(|| unsupported(&spoken))?;
+        let session = headers.get(header_name::SESSION).cloned();
+        if session.as_ref().is_some_and(|session| session.len() > MAX_SESSION) {
+            return Err(UpstreamError::Malformed("its session id is too long"));
+        }
+        let link = Link::Legacy { version, session };
+        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let headers = link.headers("notifications/initialized", None);
+        let told = self.post(headers, initialized.into(), deadline).await?;
+        if told.status.is_success() { Ok(link) } else { Err(UpstreamError::Status(told.status)) }
+    }
+
+    /// Sends a request of our own and waits for its result or error.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        method: &'static str,
+        params: Json,
+        deadline: Instant,
+    ) -> Result<(Result<Box<RawValue>, RpcError>, HeaderMap), UpstreamError> {
+        let id = self.next_id();
+        let params = match (params, link.meta(None)) {
+            (Json::Object(members), Some(meta)) => {
+                Json::object(members.into_iter().chain([("_meta".to_owned(), meta)]))
+            }
+            (params, _) => params,
+        };
+        let body = Json::object([
+            ("jsonrpc", Json::String("2.0".to_owned())),
+            ("id", id.to_json()),
+            ("method", Json::String(method.to_owned())),
+            ("params", params),
+        ]);
+        let headers = link.headers(method, None);
+        let (body, client_id) = (body.canonical(), id.clone());
+        let sent = Sent { id: id.clone(), client_id, headers, body, link: link.clone() };
+        let (answer, headers) = answer::exchange(self, sent, deadline).await?;
+        let reply = match answer {
+            Answer::Whole(reply) => reply,
+            Answer::Stream(events) => events.reply().await?,
+        };
+        match ServerMessage::read(&reply.bytes, &id)? {
+            ServerMessage::Result { raw, .. } => Ok((Ok(raw.to_owned()), headers)),
+            ServerMessage::Error { error, .. } => Ok((Err(error), headers)),
+            _ => Err(UpstreamError::NoAnswer),
+        }
+    }
+
+    /// Tells a legacy server that the session is over.
+    pub(super) async fn end_session(&self, link: &Link) {
+        if link.has_session() {
+            let request = Request {
+                method: Method::DELETE,
+                path: None,
+                headers: link.headers("", None),
+                body: Bytes::new(),
+                deadline: Some(Instant::now() + HANDSHAKE),
+            };
+            // It may answer 405, or nothing: the session ends there in its own time.
+            let _ = self.outbound.send(&self.target, request, self.credential.as_ref()).await;
+        }
+    }
+}
+
+/// One request that the server may be working on. Dropped before its answer, it tells a legacy server to stop: there a
+/// closed stream alone does not cancel
+/// ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server)).
+pub(super) struct Cut {
+    server: Arc<Server>,
+    link: Arc<Link>,
+    id: RequestId,
+    armed: bool,
+}
+
+impl Cut {
+    pub(super) fn armed(server: Arc<Server>, link: Arc<Link>, id: RequestId) -> Self {
+        let armed = matches!(*link, Link::Legacy { .. });
+        Self { server, link, id, armed }
+    }
+
+    pub(super) fn era(&self) -> Era {
+        self.link.era()
+    }
+
+    pub(super) fn in_session(&self) -> bool {
+        self.link.has_session()
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.armed = false;
+    }
+
+    /// Cancels now, at most once.
+    pub(super) fn fire(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            let message = Json::object([
+                ("jsonrpc", Json::String("2.0".to_owned())),
+                ("method", Json::String("notifications/cancelled".to_owned())),
+                ("params", Json::object([("requestId", self.id.to_json())])),
+            ]);
+            self.send(message.canonical());
+        }
+    }
+
+    /// Answers a server's own request: `ping` with a result, everything else with an error.
+    pub(super) fn answer(&self, id: &str, is_ping: bool) {
+        let answer = if is_ping {
+            "\"result\":{}".to_owned()
+        } else {
+            let code = Code::MethodNotFound.number();
+            format!(
+                "\"error\":{{\"code\":{code},\"message\":\"requests to the client are not passed on\"}}"
+            )
+        };
+        self.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{answer}}}").into_bytes());
+    }
+
+    /// Posts in the background: neither a stop nor the reading of a stream waits for a slow server.
+    fn send(&self, body: Vec<u8>) {
+        let (server, headers) = (self.server.clone(), self.link.headers("", None));
+        // Outside of a runtime, as at the very end of a process, there is nobody left to send it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                // The server may be gone; then so is its work.
+                let _ = server.post(headers, body, Instant::now() + HANDSHAKE).await;
+            });
+        }
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.fire();
+    }
+}
+
+/// Statuses by which a server says that it does not understand the question, rather than that it does not want to.
+fn is_not_understood(status: StatusCode) -> bool {
+    status.is_client_error()
+        && !matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+fn unsupported(versions: &str) -> UpstreamError {
+    UpstreamError::Unsupported(Foreign::new(versions.chars().take(200).collect::<String>()))
+}
+
+fn client_info() -> Json {
+    Json::object([
+        ("name", Json::String("bailiwick".to_owned())),
+        ("version", Json::String(env!("CARGO_PKG_VERSION").to_owned())),
+    ])
+}

@@ -1,0 +1,133 @@
+//! JSON-RPC messages as a server sends them, read without touching what they carry.
+
+use model::Foreign;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::UpstreamError;
+use crate::envelope::RequestId;
+
+/// The longest id of a server's request, in bytes.
+const MAX_ID: usize = 256;
+
+/// One message of a server.
+pub(super) enum ServerMessage<'b> {
+    /// The result of our request.
+    Result { raw: &'b RawValue, is_error: bool },
+    /// The error of our request.
+    Error { raw: &'b RawValue, error: RpcError },
+    /// A message that wants no answer.
+    Notification,
+    /// A request to the client.
+    Request { id: &'b RawValue, method: String },
+}
+
+/// A JSON-RPC error.
+#[derive(Debug, Deserialize)]
+pub(super) struct RpcError {
+    pub(super) code: i64,
+    pub(super) message: String,
+    #[serde(default)]
+    pub(super) data: Option<ErrorData>,
+}
+
+/// What an error about the revision tells; other errors carry what they like.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ErrorData {
+    Versions { supported: Vec<String> },
+    Other(serde::de::IgnoredAny),
+}
+
+/// JSON-RPC has these members and no others; a name that comes twice is an error.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire<'b> {
+    jsonrpc: String,
+    #[serde(default, borrow)]
+    id: Option<&'b RawValue>,
+    method: Option<String>,
+    #[serde(default, borrow)]
+    params: Option<&'b RawValue>,
+    #[serde(default, borrow)]
+    result: Option<&'b RawValue>,
+    #[serde(default, borrow)]
+    error: Option<&'b RawValue>,
+}
+
+/// The members of a result that decide what becomes of it.
+#[derive(Deserialize)]
+struct ResultHead {
+    #[serde(rename = "resultType")]
+    result_type: Option<String>,
+    #[serde(rename = "isError")]
+    is_error: Option<bool>,
+}
+
+impl<'b> ServerMessage<'b> {
+    /// Reads one message in answer to the request `own`.
+    pub(super) fn read(bytes: &'b [u8], own: &RequestId) -> Result<Self, UpstreamError> {
+        let wire: Wire<'b> = serde_json::from_slice(bytes)
+            .map_err(|_| UpstreamError::Malformed("it is not a JSON-RPC object"))?;
+        if wire.jsonrpc != "2.0" {
+            return Err(UpstreamError::Malformed("`jsonrpc` is not `2.0`"));
+        }
+        match wire {
+            Wire { method: Some(method), id, result: None, error: None, .. } => match id {
+                Some(id) if id.get().len() > MAX_ID => {
+                    Err(UpstreamError::Malformed("the id of its request is too long"))
+                }
+                Some(id) => Ok(Self::Request { id, method }),
+                None => Ok(Self::Notification),
+            },
+            Wire { result: Some(raw), id, error: None, method: None, params: None, .. } => {
+                if id.is_none_or(|id| !is(id, own)) {
+                    return Err(UpstreamError::ForeignId);
+                }
+                Self::result(raw)
+            }
+            Wire { error: Some(raw), id, result: None, method: None, params: None, .. } => {
+                // Without an id it is still the answer to the one request of this HTTP exchange.
+                if id.is_some_and(|id| !is(id, own)) {
+                    return Err(UpstreamError::ForeignId);
+                }
+                let error = serde_json::from_str(raw.get())
+                    .map_err(|_| UpstreamError::Malformed("its `error` has no code or message"))?;
+                Ok(Self::Error { raw, error })
+            }
+            _ => Err(UpstreamError::Malformed("it is neither request, notification nor response")),
+        }
+    }
+
+    fn result(raw: &'b RawValue) -> Result<Self, UpstreamError> {
+        let head: ResultHead = serde_json::from_str(raw.get())
+            .map_err(|_| UpstreamError::Malformed("its `result` is not a plain object"))?;
+        match head.result_type.as_deref() {
+            None | Some("complete") => {
+                Ok(Self::Result { raw, is_error: head.is_error.unwrap_or(false) })
+            }
+            Some("input_required") => Err(UpstreamError::InputRequired),
+            Some(_) => Err(UpstreamError::Malformed("its `resultType` is unknown")),
+        }
+    }
+}
+
+impl RpcError {
+    /// The revisions that the server names.
+    pub(super) fn supported(&self) -> &[String] {
+        match &self.data {
+            Some(ErrorData::Versions { supported }) => supported,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn refused(self, method: &'static str) -> UpstreamError {
+        let message = Foreign::new(self.message.chars().take(200).collect::<String>());
+        UpstreamError::Refused { method, code: self.code, message }
+    }
+}
+
+/// Our ids are whole numbers, which have one spelling.
+fn is(id: &RawValue, own: &RequestId) -> bool {
+    id.get().as_bytes() == own.to_json().canonical()
+}

@@ -1,0 +1,322 @@
+//! A small organization around one gateway and one upstream server.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use decide::Clock;
+use gateway::{
+    Gateway, Upstreams,
+    envelope::Era,
+    outbound::{Limits, Outbound},
+    router,
+};
+use govern::FoundTool;
+use http::{HeaderMap, HeaderValue, Method};
+use model::{Authority, Clause, Conditions, Money, TaskId, Timestamp, Verb, Verbs};
+use serde_json::{Value, json};
+use testkit::world::{Agent, Options, Person, World};
+
+use crate::{
+    client::{Client, Reply},
+    desk::Desk,
+    soon,
+};
+
+/// What the upstream's secret is; it leaves for the upstream and for nobody else.
+pub(crate) const SECRET: &str = "desk-secret";
+const START: i64 = 1_800_000_000_000;
+
+const POLICIES: &str = r#"
+@id("desk-use")
+permit (
+  principal,
+  action in [Action::"read", Action::"list", Action::"pay", Action::"export", Action::"delete"],
+  resource in System::"desk"
+);
+
+@id("large-refunds-wait") @hold("finance") @reason("refunds above 1,000.00 wait for finance")
+forbid (principal, action == Action::"pay", resource is Refund)
+when { context has amount && context.amount > 100000 };
+
+@id("no-export") @reason("customers are not exported in bulk") @next("ask for a report instead") @explain("agent")
+forbid (principal, action == Action::"export", resource is Customers);
+"#;
+
+/// Olivia governs, Lena invokes, Max of finance approves, support-bot works at the desk.
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) clock: Clock,
+    pub(crate) desk: Desk,
+    pub(crate) client: Client,
+    pub(crate) olivia: Person,
+    pub(crate) lena: Person,
+    pub(crate) max: Person,
+    pub(crate) agent: Agent,
+    /// The first ledger entry after all this was set up.
+    settled: u64,
+}
+
+/// Support-bot at work in one task of Lena's.
+pub(crate) struct Bot<'h> {
+    pub(crate) house: &'h House,
+    pub(crate) token: String,
+    pub(crate) task: TaskId,
+}
+
+impl House {
+    /// With an upstream that speaks 2026-07-28.
+    pub(crate) async fn new() -> Self {
+        Self::with(Era::Modern, Limits::default()).await
+    }
+
+    pub(crate) async fn with(era: Era, limits: Limits) -> Self {
+        let clock = Clock::manual(Timestamp::from_millis(START));
+        let desk = Desk::start(era).await;
+        let upstreams = Arc::new(Upstreams::new(Outbound::new(limits)));
+        let found = upstreams.clone();
+        let options = Options {
+            clock: clock.clone(),
+            discover: Arc::new(move |server| {
+                let upstreams = found.clone();
+                Box::pin(async move {
+                    let secret = server.credential.as_deref();
+                    let listing = upstreams.discover(&server.url, server.internal, secret).await;
+                    let listing = listing.map_err(|why| why.to_string())?;
+                    let tool = |tool: &gateway::upstream::ToolDefinition| FoundTool {
+                        name: tool.name().to_owned(),
+                        definition: String::from_utf8(tool.bytes().to_vec()).unwrap(),
+                    };
+                    Ok(listing.tools.iter().map(tool).collect())
+                })
+            }),
+        };
+        let world = World::with(options).await;
+        world.serve_gateway(router(Gateway::new(world.engine().clone(), upstreams)));
+        let olivia = world.first_administrator("olivia").await;
+        let lena = olivia.enrol(&olivia, "lena", &["support"]).await;
+        let max = olivia.enrol(&olivia, "max", &["finance"]).await;
+        let agent = found_desk(&world, &olivia, &desk).await;
+        desk.forget();
+        let settled = world.engine().log().acknowledged();
+        Self { world, clock, desk, client: Client::new(), olivia, lena, max, agent, settled }
+    }
+
+    /// The URL of the desk at the gateway.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/mcp/desk", self.world.gateway_url())
+    }
+
+    /// Support-bot in a new task with a budget in cents.
+    pub(crate) async fn bot(&self, budget: i64) -> Bot<'_> {
+        let budget = Money::new(budget, "EUR".parse().unwrap()).unwrap();
+        let task = json!({
+            "agent": "support-bot", "purpose": "support", "budget": budget, "seconds": 3600,
+        });
+        let opened = self.lena.post("/v1/tasks", task).await.ok();
+        let token = self.agent.on_behalf_of(opened["token"].as_str().unwrap(), "desk").await;
+        Bot { house: self, token, task: opened["task"].as_str().unwrap().parse().unwrap() }
+    }
+
+    /// Olivia stops a scope.
+    pub(crate) async fn stop(&self, scope: &str) -> Value {
+        let wish = json!({ "scope": scope, "reason": "it misbehaves" });
+        soon(self.olivia.post("/v1/stops", wish)).await.ok()
+    }
+
+    /// What the ledger says of the agent's attempts, one line each: kind, verdict or status, code, money spent.
+    pub(crate) async fn recorded(&self) -> Vec<String> {
+        let context = self.world.engine().context();
+        // Notes do not wait for the disk; an entry behind them does.
+        let marker = ledger::Draft::new(context.id(), "marker", context.now());
+        let log = self.world.engine().log();
+        log.append(log.seal(marker).unwrap()).await.unwrap();
+        self.acknowledged()
+    }
+
+    /// The same, without waiting for what is on its way to the disk.
+    pub(crate) fn acknowledged(&self) -> Vec<String> {
+        self.about_attempts().map(|leaf| line(&leaf)).collect()
+    }
+
+    /// The attempts that the ledger names, in order.
+    pub(crate) async fn actions(&self) -> Vec<String> {
+        self.recorded().await;
+        self.about_attempts().map(|leaf| leaf.action.unwrap().to_string()).collect()
+    }
+
+    fn about_attempts(&self) -> impl Iterator<Item = ledger::Leaf> {
+        let leaves = self.world.engine().log().entries(self.settled).map(|entry| entry.unwrap().leaf);
+        leaves.filter(|leaf| match &*leaf.kind {
+            "decision" | "outcome" => leaf.agent.is_some(),
+            kind => kind == "lapsed",
+        })
+    }
+
+    /// Waits until the ledger's last word about the agent's attempts is this.
+    pub(crate) async fn comes_to(&self, last: &str) {
+        soon(async {
+            while self.recorded().await.last().is_none_or(|line| line != last) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Puts the desk into operation: blueprint, agent, grant, server, accepted tools, policies.
+async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
+    let held = authority(&[Verb::Read, Verb::List, Verb::Pay, Verb::Export]);
+    let blueprint = json!({
+        "name": "support", "purpose": "support", "owner": "olivia", "authority": held, "token_ttl_seconds": 900,
+    });
+    olivia.post("/v1/blueprints", blueprint).await.ok();
+    let agent = olivia.register("support-bot", "support").await;
+    let grant = json!({ "name": "lena-desk", "holder": "lena", "authority": held });
+    olivia.post("/v1/grants", grant).await.ok();
+    let secret = world.dir().join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    let server = json!({
+        "name": "desk", "url": desk.url(), "internal": true, "credential": format!("file:{}", secret.display()),
+    });
+    let added = olivia.post("/v1/servers", server).await.ok();
+    let tools = added["tools"].as_array().unwrap();
+    let accepted: Vec<Value> = tools.iter().filter_map(acceptance).collect();
+    olivia.post("/v1/catalog/desk/accept", json!({ "tools": accepted })).await.ok();
+    let policies = json!({ "files": [{ "name": "desk.cedar", "text": POLICIES }] });
+    olivia.call("PUT", "/v1/policies", &policies).await.ok();
+    agent
+}
+
+/// What people accept that a tool does; `None` for the one that nobody has accepted.
+fn acceptance(tool: &Value) -> Option<Value> {
+    let effect = match tool["name"].as_str()? {
+        "get_order" => json!({ "verb": "read", "resource": "Order", "id": "args.order", "classes": ["pii"] }),
+        "refund" => json!({
+            "verb": "pay", "resource": "Refund", "id": "args.order", "amount": "args.amount", "currency": "'EUR'",
+        }),
+        "find" => json!({ "verb": "list", "resource": "Order", "id": "'all'" }),
+        "export" => json!({ "verb": "export", "resource": "Customers", "id": "'all'" }),
+        "erase" => json!({ "verb": "delete", "resource": "Order", "id": "args.order" }),
+        _ => return None,
+    };
+    Some(json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } }))
+}
+
+fn authority(verbs: &[Verb]) -> Authority {
+    let clause = Clause {
+        verbs: Verbs::of(verbs),
+        resources: "desk/*/*".parse().unwrap(),
+        conditions: Conditions::default(),
+        expires: Timestamp::from_millis(START + 1_000_000_000),
+    };
+    Authority { clauses: vec![clause], depth: 4 }
+}
+
+fn line(leaf: &ledger::Leaf) -> String {
+    let text = |name: &str| leaf.body.member(name).and_then(model::ijson::Json::as_str);
+    let spent = leaf.body.member("spent").map(|spent| {
+        let spent: Money = serde_json::from_value(spent.to_value()).unwrap();
+        spent.to_string()
+    });
+    let words = [
+        Some(leaf.kind.clone()),
+        leaf.verdict.clone(),
+        text("status").map(str::to_owned),
+        text("code").map(str::to_owned),
+        spent,
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+impl Bot<'_> {
+    /// The headers of an ordinary request, with a fresh proof.
+    pub(crate) async fn headers(&self, method: &str) -> HeaderMap {
+        let house = self.house;
+        let mut headers = HeaderMap::new();
+        for (name, value) in house.agent.headers(method, &house.url(), &self.token).await {
+            headers.insert(name, value.parse().unwrap());
+        }
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let both = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert("accept", both);
+        headers
+    }
+
+    /// Sends a body as an agent of 2025-11-25 does.
+    pub(crate) async fn post(&self, body: impl Into<bytes::Bytes>) -> Reply {
+        self.post_with(&[("mcp-protocol-version", "2025-11-25")], body).await
+    }
+
+    /// Sends a body with further headers; one without a value is taken away.
+    pub(crate) async fn post_with(
+        &self,
+        more: &[(&'static str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Reply {
+        let mut headers = self.headers("POST").await;
+        for (name, value) in more {
+            if value.is_empty() {
+                headers.remove(*name);
+            } else {
+                headers.insert(*name, value.parse().unwrap());
+            }
+        }
+        self.house.client.send(Method::POST, &self.house.url(), headers, body).await
+    }
+
+    /// Calls a tool.
+    pub(crate) async fn call(&self, tool: &str, arguments: &str) -> Reply {
+        self.post(call(tool, arguments)).await
+    }
+
+    /// Calls a tool as an agent of 2026-07-28 does.
+    pub(crate) async fn modern_call(&self, tool: &str, arguments: &str) -> Reply {
+        let headers = modern_headers("tools/call", tool);
+        self.post_with(&headers, modern("tools/call", tool, arguments)).await
+    }
+
+    /// What the task has spent and reserved, in cents.
+    pub(crate) fn spent(&self) -> (u64, u64) {
+        let task = self.house.world.engine().tasks().task(self.task).unwrap();
+        (task.spent, task.reserved)
+    }
+}
+
+/// A call of a tool with the id `"c-1"`.
+pub(crate) fn call(tool: &str, arguments: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":"c-1","method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
+    )
+}
+
+/// What 2026-07-28 wants in `_meta`.
+pub(crate) const META: &str = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bot","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+/// A request of 2026-07-28 with the id 7.
+pub(crate) fn modern(method: &str, tool: &str, arguments: &str) -> String {
+    let params = match method {
+        "tools/call" => format!(r#""name":"{tool}","arguments":{arguments},"_meta":{META}"#),
+        _ => format!(r#""_meta":{META}"#),
+    };
+    format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{{{params}}}}}"#)
+}
+
+/// The headers that go with it.
+pub(crate) fn modern_headers<'t>(method: &'t str, tool: &'t str) -> Vec<(&'static str, &'t str)> {
+    let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+    if method == "tools/call" {
+        headers.push(("mcp-name", tool));
+    }
+    headers
+}
+
+/// Fewer connections than callers, and patience for whoever has to wait.
+pub(crate) fn few_connections() -> Limits {
+    Limits { connections: 16, connect: Duration::from_secs(60), ..Limits::default() }
+}
+
+/// Runs something beside the test.
+pub(crate) fn beside<T: Send + 'static>(
+    what: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    tokio::spawn(what)
+}

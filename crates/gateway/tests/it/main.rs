@@ -1,0 +1,21 @@
+//! The gateway as agents and servers see it: real HTTP on both sides, real tokens and proofs, the real road between.
+
+mod approvals;
+mod bytes;
+mod client;
+mod desk;
+mod eras;
+mod faults;
+mod house;
+mod identity;
+mod inputs;
+mod load;
+mod stops;
+mod streams;
+
+use std::time::Duration;
+
+/// Waits for something that must come. A test that waits in vain fails here rather than hangs.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it comes soon")
+}

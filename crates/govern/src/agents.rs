@@ -1,0 +1,276 @@
+use std::sync::Arc;
+
+use decide::{Act, AgentRecord, Allowed, BlueprintRecord, Changes, Directory, Engine, sha256};
+use model::{
+    Agent, Blueprint, Digest, IdentityId, IdentityKind, Name, State, Timestamp, Verb, Version,
+    ijson::{self, Json},
+};
+use serde::Serialize;
+use store::{Expect, Row};
+
+use crate::{
+    Error,
+    people::{claim_keys, read_key},
+};
+
+/// Adds or replaces a template for agents.
+#[derive(Debug, Clone)]
+pub struct AddBlueprint {
+    /// The template.
+    pub blueprint: Blueprint,
+}
+
+impl Act for AddBlueprint {
+    /// A blueprint's authority is what its agents hold.
+    fn verb(&self) -> Verb {
+        Verb::Grant
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Registration", format!("blueprint/{}", self.blueprint.name))
+    }
+
+    fn shown(&self) -> Json {
+        json(&self.blueprint)
+    }
+}
+
+/// Adds or replaces a blueprint.
+///
+/// # Errors
+/// Its owner is not an active person, or the store fails.
+pub async fn add_blueprint(
+    engine: &Arc<Engine>,
+    allowed: Allowed<AddBlueprint>,
+) -> Result<(), Error> {
+    let record = BlueprintRecord(allowed.act().blueprint.clone());
+    check_owner(engine.directory(), &record.0.owner)?;
+    engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
+}
+
+/// What an agent is made of, as whoever registers it declares.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewVersion {
+    /// The model's name and revision.
+    pub model: String,
+    /// SHA-256 of the system prompt.
+    pub prompt: Digest,
+    /// SHA-256 of the tool list.
+    pub tools: Digest,
+    /// SHA-256 of the image or program.
+    pub image: Digest,
+}
+
+/// Registers an agent under an owner and puts it into operation.
+#[derive(Debug, Clone)]
+pub struct Register {
+    /// Its name.
+    pub name: Name,
+    /// Its template.
+    pub blueprint: Name,
+    /// Who answers for it.
+    pub owner: IdentityId,
+    /// Who stands in.
+    pub deputy: Option<IdentityId>,
+    /// What it is for.
+    pub purpose: String,
+    /// What it is made of.
+    pub version: NewVersion,
+    /// Its public key as a JWK.
+    pub key: Json,
+}
+
+impl Act for Register {
+    fn verb(&self) -> Verb {
+        Verb::Create
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Registration", format!("agent/{}", self.name))
+    }
+
+    fn owner(&self, _directory: &Directory) -> Option<IdentityId> {
+        Some(self.owner.clone())
+    }
+
+    fn shown(&self) -> Json {
+        Json::object([
+            ("blueprint", json(&self.blueprint)),
+            ("deputy", json(&self.deputy)),
+            ("key", self.key.clone()),
+            ("name", json(&self.name)),
+            ("owner", json(&self.owner)),
+            ("purpose", json(&self.purpose)),
+            ("version", json(&self.version)),
+        ])
+    }
+}
+
+/// Registers an agent: requested, approved by this decision, active.
+///
+/// # Errors
+/// The name was given before, the owner is not one active person, the blueprint is unknown, or the key belongs to
+/// somebody else.
+pub async fn register(
+    engine: &Arc<Engine>,
+    allowed: Allowed<Register>,
+) -> Result<IdentityId, Error> {
+    let wish = allowed.act().clone();
+    check_owner(engine.directory(), &wish.owner)?;
+    if let Some(deputy) = &wish.deputy {
+        check_owner(engine.directory(), deputy)?;
+    }
+    if engine.directory().blueprint(&wish.blueprint).is_none() {
+        return Err(Error::Blueprint(wish.blueprint));
+    }
+    read_key(&wish.key)?;
+    let by = allowed.caller().person.clone();
+    engine.change(&allowed, move |changes| store_agent(changes, &wish, &by)).await
+}
+
+fn store_agent(
+    changes: &mut Changes<'_, '_>,
+    wish: &Register,
+    by: &IdentityId,
+) -> Result<IdentityId, Error> {
+    let id = IdentityId::new(IdentityKind::Agent, wish.name.clone());
+    let agent = Agent {
+        id: id.clone(),
+        blueprint: wish.blueprint.clone(),
+        deputy: wish.deputy.clone(),
+        purpose: wish.purpose.clone(),
+        state: State::Requested { by: by.clone() },
+        version: version_of(&wish.version, by.clone()),
+    };
+    let agent = agent.approve(wish.owner.clone())?.activate(changes.at())?;
+    let keys = vec![wish.key.clone()];
+    claim_keys(changes, &keys, &id.to_string())?;
+    // `New`: a retired agent keeps its row, so a name is never given again.
+    changes.put(&AgentRecord { agent, keys, proposed: None }, Expect::New, true)?;
+    Ok(id)
+}
+
+/// The version that these parts make; its digest is what tokens name.
+pub fn version_of(parts: &NewVersion, accepted_by: IdentityId) -> Version {
+    let canonical = json(parts).canonical();
+    Version {
+        digest: sha256(&[b"version/v1\0", &canonical]),
+        model: parts.model.clone(),
+        prompt: parts.prompt,
+        tools: parts.tools,
+        image: parts.image,
+        attested_by: None,
+        accepted_by,
+    }
+}
+
+/// A step in an agent's life that a person takes.
+#[derive(Debug, Clone)]
+pub enum ChangeState {
+    /// It may not act until it is reinstated.
+    Suspend {
+        /// Which agent.
+        agent: Name,
+        /// Why.
+        reason: String,
+    },
+    /// It may act again.
+    Reinstate {
+        /// Which agent.
+        agent: Name,
+    },
+    /// Its life ends.
+    Retire {
+        /// Which agent.
+        agent: Name,
+    },
+}
+
+impl ChangeState {
+    fn agent(&self) -> IdentityId {
+        let (Self::Suspend { agent, .. } | Self::Reinstate { agent } | Self::Retire { agent }) =
+            self;
+        IdentityId::new(IdentityKind::Agent, agent.clone())
+    }
+
+    fn apply(&self, agent: Agent, at: Timestamp) -> Result<Agent, Error> {
+        Ok(match self {
+            Self::Suspend { reason, .. } => agent.suspend(reason.clone())?,
+            Self::Reinstate { .. } => agent.activate(at)?,
+            Self::Retire { .. } => agent.retire()?.retired(at)?,
+        })
+    }
+}
+
+impl Act for ChangeState {
+    fn verb(&self) -> Verb {
+        match self {
+            Self::Suspend { .. } => Verb::Admin,
+            Self::Reinstate { .. } => Verb::Deploy,
+            Self::Retire { .. } => Verb::Delete,
+        }
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Registration", self.agent().to_string())
+    }
+
+    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
+        directory.agent(&self.agent()).and_then(|entry| entry.agent.state.owner().cloned())
+    }
+
+    fn takes_away(&self) -> bool {
+        !matches!(self, Self::Reinstate { .. })
+    }
+
+    fn shown(&self) -> Json {
+        let (name, reason) = match self {
+            Self::Suspend { reason, .. } => ("suspend", reason.as_str()),
+            Self::Reinstate { .. } => ("reinstate", ""),
+            Self::Retire { .. } => ("retire", ""),
+        };
+        Json::object([
+            ("agent", json(&self.agent())),
+            ("reason", json(&reason)),
+            ("step", json(&name)),
+        ])
+    }
+}
+
+/// Takes a step in an agent's life.
+///
+/// # Errors
+/// There is no such agent, or its life has no such step from where it is.
+pub async fn change_state(
+    engine: &Arc<Engine>,
+    allowed: Allowed<ChangeState>,
+) -> Result<Agent, Error> {
+    let step = allowed.act().clone();
+    engine
+        .change(&allowed, move |changes| {
+            let key = step.agent().to_string();
+            let row: Option<Row<AgentRecord>> = changes.get(&key)?;
+            let row = row.ok_or_else(|| Error::NotFound { kind: "agent", name: key.clone() })?;
+            let agent = step.apply(row.value.agent.clone(), changes.at())?;
+            let record = AgentRecord { agent: agent.clone(), ..row.value };
+            changes.put(&record, Expect::Version(row.version), !step.takes_away())?;
+            Ok(agent)
+        })
+        .await
+}
+
+/// An owner is one active person; "IT" or a group is refused (REG2).
+fn check_owner(directory: &Directory, owner: &IdentityId) -> Result<(), Error> {
+    if owner.is_person() && directory.person(owner).is_some_and(|entry| entry.person.active) {
+        Ok(())
+    } else {
+        Err(Error::Owner(owner.clone()))
+    }
+}
+
+/// Our own types as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> Json {
+    let bytes = serde_json::to_vec(value).expect("our own types serialize");
+    ijson::parse(&bytes, ijson::Limits { bytes: usize::MAX, depth: 64 })
+        .expect("our own types are I-JSON")
+}

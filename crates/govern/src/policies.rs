@@ -1,0 +1,50 @@
+use std::sync::Arc;
+
+use decide::{Act, Allowed, Engine, PolicyFile, PolicySetRecord, sha256};
+use model::{Verb, ijson::Json};
+use store::Expect;
+
+use crate::{Error, agents::json};
+
+/// Puts a whole set of policies into force, in place of the one before.
+#[derive(Debug, Clone)]
+pub struct ApplyPolicies {
+    /// The files.
+    pub files: Vec<PolicyFile>,
+}
+
+impl Act for ApplyPolicies {
+    fn verb(&self) -> Verb {
+        Verb::Deploy
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("PolicySet", "current".to_owned())
+    }
+
+    fn shown(&self) -> Json {
+        let digest = sha256(&[b"policies/v1\0", &json(&self.files).canonical()]);
+        Json::object([("digest", json(&digest)), ("files", json(&self.files))])
+    }
+}
+
+/// Puts policies into force.
+///
+/// # Errors
+/// They do not load; those before stay in force.
+pub async fn apply_policies(
+    engine: &Arc<Engine>,
+    allowed: Allowed<ApplyPolicies>,
+) -> Result<(), Error> {
+    let record = PolicySetRecord { sources: allowed.act().files.clone() };
+    check_policies(engine, &record.sources)?;
+    engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
+}
+
+/// Whether the policies would load beside the guard pack, against the resource types of the accepted catalog.
+///
+/// # Errors
+/// What is wrong, with file, line and column.
+pub fn check_policies(engine: &Engine, files: &[PolicyFile]) -> Result<(), Error> {
+    engine.check_policies(files).map_err(Error::Policies)
+}

@@ -1,0 +1,205 @@
+use std::sync::Arc;
+
+use decide::{Act, Allowed, Engine, Mapping, ServerRecord, ToolRecord, compile, sha256};
+use model::{Name, Verb, ijson::Json};
+use store::{Expect, Row};
+
+use crate::{Error, agents::json};
+
+/// The most tools of one server.
+const MAX_TOOLS: usize = 1_000;
+
+/// Adds or moves an MCP server behind the gateway.
+#[derive(Debug, Clone)]
+pub struct AddServer {
+    /// The server.
+    pub server: ServerRecord,
+}
+
+impl Act for AddServer {
+    fn verb(&self) -> Verb {
+        Verb::Create
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Server", self.server.name.to_string())
+    }
+
+    fn shown(&self) -> Json {
+        json(&self.server)
+    }
+}
+
+/// A tool as a server describes it.
+#[derive(Debug, Clone)]
+pub struct FoundTool {
+    /// Its name.
+    pub name: String,
+    /// Its definition, byte for byte.
+    pub definition: String,
+}
+
+/// Adds a server together with the tools it has shown. None of them is accepted by that.
+///
+/// # Errors
+/// Too many tools, or the store fails.
+pub async fn add_server(
+    engine: &Arc<Engine>,
+    allowed: Allowed<AddServer>,
+    tools: Vec<FoundTool>,
+) -> Result<(), Error> {
+    let server = allowed.act().server.clone();
+    check_tools(&server.name, &tools)?;
+    engine
+        .change(&allowed, move |changes| {
+            changes.put(&server, Expect::Any, true)?;
+            tools.iter().try_for_each(|tool| put_tool(changes, &server.name, tool))
+        })
+        .await
+}
+
+/// Asks a server again which tools it has. It gives nothing: a tool that is new or changed is not accepted.
+#[derive(Debug, Clone)]
+pub struct RefreshTools {
+    /// The server.
+    pub server: Name,
+}
+
+impl Act for RefreshTools {
+    fn verb(&self) -> Verb {
+        Verb::List
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Server", self.server.to_string())
+    }
+
+    fn shown(&self) -> Json {
+        Json::object([("server", json(&self.server))])
+    }
+}
+
+/// Notes what a server's tools look like now. A definition that changed loses its acceptance.
+///
+/// # Errors
+/// Too many tools, or the store fails.
+pub async fn record_tools<A>(
+    engine: &Arc<Engine>,
+    allowed: &Allowed<A>,
+    server: Name,
+    tools: Vec<FoundTool>,
+) -> Result<(), Error> {
+    check_tools(&server, &tools)?;
+    engine
+        .change(allowed, move |changes| {
+            tools.iter().try_for_each(|tool| put_tool(changes, &server, tool))
+        })
+        .await
+}
+
+fn check_tools(server: &Name, tools: &[FoundTool]) -> Result<(), Error> {
+    if tools.len() > MAX_TOOLS {
+        return Err(Error::Invalid(format!(
+            "`{server}` shows {} tools; at most {MAX_TOOLS} are kept",
+            tools.len()
+        )));
+    }
+    Ok(())
+}
+
+fn put_tool(
+    changes: &mut decide::Changes<'_, '_>,
+    server: &Name,
+    tool: &FoundTool,
+) -> Result<(), Error> {
+    let digest = sha256(&[tool.definition.as_bytes()]);
+    let known: Option<Row<ToolRecord>> = changes.get(&format!("{server}/{}", tool.name))?;
+    if known.is_some_and(|row| row.value.digest == digest) {
+        return Ok(());
+    }
+    let record = ToolRecord {
+        server: server.clone(),
+        name: tool.name.clone(),
+        definition: tool.definition.clone(),
+        digest,
+        mapping: None,
+        accepted_by: None,
+    };
+    Ok(changes.put(&record, Expect::Any, false)?)
+}
+
+/// What a person takes one tool to mean.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Acceptance {
+    /// The tool.
+    pub tool: String,
+    /// What its calls do.
+    pub mapping: Mapping,
+}
+
+/// Accepts what tools of a server do, as they are defined now.
+#[derive(Debug, Clone)]
+pub struct AcceptTools {
+    /// The server.
+    pub server: Name,
+    /// Each tool with its meaning.
+    pub tools: Vec<Acceptance>,
+    /// The pins of the definitions that were looked at, in the order of `tools`.
+    pub digests: Vec<model::Digest>,
+}
+
+impl Act for AcceptTools {
+    fn verb(&self) -> Verb {
+        Verb::Update
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Tool", self.server.to_string())
+    }
+
+    fn shown(&self) -> Json {
+        Json::object([
+            ("definitions", json(&self.digests)),
+            ("server", json(&self.server)),
+            ("tools", json(&self.tools)),
+        ])
+    }
+}
+
+/// Accepts tools. A definition that changed since it was looked at is refused.
+///
+/// # Errors
+/// An unknown tool, a mapping that does not compile, or a definition that changed meanwhile.
+pub async fn accept_tools(
+    engine: &Arc<Engine>,
+    allowed: Allowed<AcceptTools>,
+) -> Result<(), Error> {
+    let wish = allowed.act().clone();
+    let by = allowed.caller().person.clone();
+    let Some(server) = engine.directory().server(&wish.server) else {
+        return Err(Error::NotFound { kind: "server", name: wish.server.to_string() });
+    };
+    engine
+        .change(&allowed, move |changes| {
+            for (acceptance, digest) in wish.tools.iter().zip(&wish.digests) {
+                let key = format!("{}/{}", wish.server, acceptance.tool);
+                let row: Option<Row<ToolRecord>> = changes.get(&key)?;
+                let row = row.ok_or_else(|| Error::NotFound { kind: "tool", name: key.clone() })?;
+                if row.value.digest != *digest {
+                    return Err(Error::Conflict(format!(
+                        "the definition of `{key}` changed; look at it again"
+                    )));
+                }
+                let record = ToolRecord {
+                    mapping: Some(acceptance.mapping.clone()),
+                    accepted_by: Some(by.clone()),
+                    ..row.value
+                };
+                compile(&record, &acceptance.mapping, &server.record.default_classes)
+                    .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
+                changes.put(&record, Expect::Version(row.version), true)?;
+            }
+            Ok(())
+        })
+        .await
+}

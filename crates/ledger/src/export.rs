@@ -1,0 +1,153 @@
+//! Packs: a copy of a log's published part, for an auditor to check without us.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    merkle::TILE,
+    note::{Checkpoint, NoteError},
+    tile::{self, CHECKPOINT, Kind},
+};
+
+/// Why a pack was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The log's checkpoint is not of the known form.
+    #[error("the log's checkpoint cannot be read")]
+    Checkpoint(#[source] NoteError),
+    /// The target holds something already.
+    #[error("`{0}` is not empty; a pack needs a folder of its own")]
+    NotEmpty(PathBuf),
+    /// A file of the log is missing or has fewer entries than the checkpoint covers.
+    #[error("`{0}` is missing or cut short; `verify` on the log says what else is wrong")]
+    Damaged(String),
+    /// Reading or writing failed.
+    #[error("`{file}` could not be copied")]
+    Io {
+        /// Which file.
+        file: String,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the pack says of itself. The key is deliberately not in it.
+const README: &str = "\
+This folder is a copy of a tamper-evident log, in open formats:
+
+  checkpoint      the signed head: C2SP tlog-checkpoint, a C2SP signed note with Ed25519
+  tile/entries/   the entries: C2SP tlog-tiles bundles; each entry is JSON in the form of RFC 8785
+  tile/0, 1, ...  the hashes of the Merkle tree of RFC 6962, 256 to a tile
+  payload/        sealed payloads, one file for each bundle: for each entry a length of four bytes,
+                  big end first, and so many bytes; zero where the entry has none
+
+Check it with `bailiwick verify`, or with any program that reads C2SP tlog-tiles. The key to check it
+with is not in here: a pack that brought its own key could be made by anybody. Get it from whoever
+runs the log, by another way, once; and keep every checkpoint you have seen: a log that does not
+contain an older one of its own checkpoints has been rewritten.
+
+The entry's member `payload.ciphertext` is the SHA-256 of its sealed payload, and `payload.commit` is
+the SHA-256 of `payload/v1`, 32 bytes of salt, and the payload; who is given payload and salt can
+check it without any key.
+";
+
+/// Copies the published part of the log in `dir`, live or not, into the empty folder `out`; gives the checkpoint that the
+/// copy is of. It judges nothing: checking the pack is what [`crate::verify`] does, with the key.
+///
+/// # Errors
+/// The target is not empty, the log is damaged, or copying failed.
+pub fn export(dir: &Path, out: &Path) -> Result<Checkpoint, ExportError> {
+    let pack = Pack { dir, out };
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(ExportError::NotEmpty(out.to_owned()));
+    }
+    let note = pack.read(CHECKPOINT)?.ok_or(ExportError::Damaged(CHECKPOINT.to_owned()))?;
+    let checkpoint = Checkpoint::unverified(&note).map_err(ExportError::Checkpoint)?;
+    let mut level = 0;
+    let mut hashes = checkpoint.size;
+    while hashes > 0 {
+        for index in 0..hashes.div_ceil(TILE as u64) {
+            let width = (hashes - index * TILE as u64).min(TILE as u64) as usize;
+            pack.copy(Kind::Hashes(level), index, width)?;
+            if level == 0 {
+                pack.copy(Kind::Entries, index, width)?;
+                pack.copy_payloads(index, width)?;
+            }
+        }
+        (level, hashes) = (level + 1, hashes / TILE as u64);
+    }
+    pack.write("README", README.as_bytes())?;
+    pack.write(CHECKPOINT, &note)?;
+    Ok(checkpoint)
+}
+
+struct Pack<'a> {
+    dir: &'a Path,
+    out: &'a Path,
+}
+
+impl Pack<'_> {
+    /// One tile or bundle. Where a live log has grown past this width, the narrower one is the start of the full one.
+    fn copy(&self, kind: Kind, index: u64, width: usize) -> Result<(), ExportError> {
+        let name = tile::path(kind, index, width);
+        let bytes = match self.read(&name)? {
+            Some(bytes) => Some(bytes),
+            None => {
+                self.read(&tile::path(kind, index, TILE))?.and_then(|full| start(kind, full, width))
+            }
+        };
+        self.write(&name, &bytes.ok_or(ExportError::Damaged(name.clone()))?)
+    }
+
+    /// The payload file of a bundle, where it has one, without records that the checkpoint does not cover.
+    fn copy_payloads(&self, index: u64, width: usize) -> Result<(), ExportError> {
+        let name = tile::payloads(index);
+        let Some(bytes) = self.read(&name)? else { return Ok(()) };
+        let mut rest = bytes.as_slice();
+        for _ in 0..width {
+            let Some((length, record)) = rest.split_first_chunk::<4>() else { break };
+            let Some(next) = record.get(u32::from_be_bytes(*length) as usize..) else { break };
+            rest = next;
+        }
+        self.write(&name, &bytes[..bytes.len() - rest.len()])
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ExportError> {
+        match fs::read(self.dir.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ExportError::Io { file: name.to_owned(), source }),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let path = self.out.join(name);
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(self.out))?;
+            let mut file = fs::File::create_new(&path)?;
+            file.write_all(bytes)?;
+            file.sync_data()
+        };
+        write().map_err(|source| ExportError::Io { file: name.to_owned(), source })
+    }
+}
+
+/// The first hashes or entries of a full tile or bundle.
+fn start(kind: Kind, mut full: Vec<u8>, width: usize) -> Option<Vec<u8>> {
+    let length = match kind {
+        Kind::Hashes(_) => width * 32,
+        Kind::Entries => {
+            let mut rest = full.as_slice();
+            for _ in 0..width {
+                tile::take_entry(&mut rest)?;
+            }
+            full.len() - rest.len()
+        }
+    };
+    full.truncate(length);
+    Some(full)
+}

@@ -1,0 +1,375 @@
+//! The log as its users see it: seal, append, note, read, close.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+};
+
+use model::{Digest, EntryId, Realm};
+use tokio::sync::oneshot;
+
+use crate::{
+    gap::{Cause, Gaps},
+    leaf::Draft,
+    locked,
+    medium::{Files, Medium},
+    note::{CheckpointKey, VerifierKey},
+    open::{self, OpenError},
+    payload::PayloadKey,
+    queue::{Queue, Waiting},
+    seal::{self, SealError, Sealed},
+    segments::{Pool, Segment},
+};
+
+/// Where a log lies and who writes it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder of the log.
+    pub dir: PathBuf,
+    /// Another folder, best on another disk, that remembers the last signed head. A log that is behind it does not open.
+    pub lock: PathBuf,
+    /// The organization, environment and node that every leaf names.
+    pub realm: Realm,
+    /// The log's name in checkpoints: the organization, alone or followed by `/` and more.
+    pub origin: String,
+    /// How long a segment of the write-ahead log is: at least 2 MiB, and 16 MiB is a good choice.
+    pub segment_bytes: u64,
+}
+
+/// The keys of a log. They cannot be printed.
+pub struct Keys {
+    /// Signs heads.
+    pub checkpoint: CheckpointKey,
+    /// Seals payloads.
+    pub payload: PayloadKey,
+}
+
+/// Where a log lies when it is not in the folders of its [`Config`].
+pub struct Media {
+    /// The place of the log.
+    pub log: Arc<dyn Medium>,
+    /// The place that remembers the last signed head.
+    pub lock: Arc<dyn Medium>,
+}
+
+/// An open log. Clones are the same log; the last one dropped closes it.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) shared: Arc<Shared>,
+    owner: Arc<Owner>,
+}
+
+/// A signed head: so many entries, with this root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// How many entries.
+    pub size: u64,
+    /// The root of RFC 6962 over them.
+    pub root: Digest,
+}
+
+/// Where an entry is in the log, for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its position, counted from zero.
+    pub index: u64,
+    /// Its leaf hash.
+    pub hash: Digest,
+}
+
+/// How the log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It writes and publishes.
+    Healthy,
+    /// The medium is full; it recovers by itself once there is room.
+    NoSpace,
+    /// A write or sync failed. Only opening it again, which reads everything again, recovers it.
+    Failed(String),
+}
+
+/// Why a record was not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Too much waits already.
+    #[error("the ledger has too many records waiting; try again")]
+    Full,
+    /// The medium is full.
+    #[error("the ledger's disk is full; try again once there is space")]
+    NoSpace,
+    /// The log has failed. The record may or may not be found in it once it is opened again.
+    #[error("the ledger could not write and must be opened again")]
+    Failed,
+    /// The log is closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// Why a log did not close in order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// It had failed; what was acknowledged is recovered when it is opened again.
+    #[error("the ledger had failed before it was closed: {0}")]
+    Failed(String),
+    /// There was no space to publish all; the rest is published when it is opened again.
+    #[error(
+        "{published} of {acknowledged} entries are published; the others follow at the next start"
+    )]
+    Unpublished {
+        /// How many are acknowledged.
+        acknowledged: u64,
+        /// How many are published.
+        published: u64,
+    },
+}
+
+/// An append under way: a future that needs no particular runtime.
+pub struct Appending(Outcome);
+
+enum Outcome {
+    Refused(AppendError),
+    Waiting(oneshot::Receiver<Result<Receipt, AppendError>>),
+}
+
+impl Log {
+    /// Opens the log in its folder, or starts one there.
+    ///
+    /// # Errors
+    /// It is in use, damaged, or behind the head that was last signed; the variants of [`OpenError`] say what to do.
+    pub fn open(config: Config, keys: Keys) -> Result<Self, OpenError> {
+        let take = |path: &PathBuf| match Files::take(path) {
+            Ok(files) => Ok(Arc::new(files)),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(OpenError::InUse(path.clone()))
+            }
+            Err(error) => Err(OpenError::Io(error)),
+        };
+        let media = Media { log: take(&config.dir)?, lock: take(&config.lock)? };
+        Self::open_on(config, keys, media)
+    }
+
+    /// Opens the log on other media; the folders of the configuration are not looked at.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_on(config: Config, keys: Keys, media: Media) -> Result<Self, OpenError> {
+        let opened = open::open(config, keys, media)?;
+        let shared = Arc::clone(&opened.shared);
+        let (sequencer, publisher) = (opened.sequencer, opened.publisher);
+        let preparing = Arc::clone(&shared);
+        // The owner is there first, so that a thread that does not start ends those that did.
+        let owner = Arc::new(Owner { shared: Arc::clone(&shared), threads: Mutex::default() });
+        owner.start(Role::Sequencer, move || sequencer.run())?;
+        owner.start(Role::Publisher, move || publisher.run())?;
+        owner.start(Role::Preparer, move || preparing.pool.keep_ready())?;
+        Ok(Self { shared, owner })
+    }
+
+    /// Makes a record of a draft, on this thread: seals its payload, writes its leaf, hashes it.
+    ///
+    /// # Errors
+    /// The draft says what a leaf cannot hold, or its payload is too long.
+    pub fn seal(&self, draft: Draft) -> Result<Sealed, SealError> {
+        seal::seal(draft, &self.shared.realm, &self.shared.keys.payload)
+    }
+
+    /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused.
+    pub fn append(&self, sealed: Sealed) -> Appending {
+        if self.shared.failed.get().is_some() {
+            return Appending(Outcome::Refused(AppendError::Failed));
+        }
+        let (caller, answer) = oneshot::channel();
+        match self.shared.queue.put(Waiting { sealed, caller: Some(caller) }) {
+            Ok(()) => Appending(Outcome::Waiting(answer)),
+            Err(refused) => Appending(Outcome::Refused(refused)),
+        }
+    }
+
+    /// Records what has happened anyway, a denial, a stop, a teardown: never blocks, never fails. What cannot be written
+    /// is counted, and the count is the first entry written once writing works again.
+    pub fn note(&self, sealed: Sealed) {
+        let at = sealed.at;
+        if self.shared.queue.put(Waiting { sealed, caller: None }).is_err() {
+            self.shared.gaps.count(at, Cause::QueueFull);
+        }
+    }
+
+    /// Where the entry of that id is. Known for kinds that start with `governance` and for gaps, so that an outbox can be
+    /// moved again without moving anything twice.
+    pub fn position_of(&self, id: EntryId) -> Option<Receipt> {
+        locked(&self.shared.positions).get(&id).copied()
+    }
+
+    /// The head that was last signed and published.
+    pub fn head(&self) -> Head {
+        locked(&self.shared.tail).published
+    }
+
+    /// How many entries are acknowledged: durable, whether published yet or not.
+    pub fn acknowledged(&self) -> u64 {
+        locked(&self.shared.tail).acknowledged
+    }
+
+    /// How the log is.
+    pub fn health(&self) -> Health {
+        let shared = &self.shared;
+        if let Some(why) = shared.failed.get() {
+            return Health::Failed(why.clone());
+        }
+        let appending = !shared.append_full.load(Ordering::Relaxed) || shared.pool.is_ready();
+        let publishing = !shared.publish_full.load(Ordering::Relaxed);
+        if appending && publishing { Health::Healthy } else { Health::NoSpace }
+    }
+
+    /// What checks this log's signatures: `name+id+base64`, for auditors. It must reach them by another way than the log.
+    pub fn verifier_key(&self) -> String {
+        self.shared.verifier.to_string()
+    }
+
+    /// Writes what waits, publishes everything and ends the threads. Later appends are refused.
+    ///
+    /// # Errors
+    /// Not everything could be published; nothing acknowledged is lost by that.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.owner.close();
+        let Tail { acknowledged, published, .. } = &*locked(&self.shared.tail);
+        match self.shared.failed.get() {
+            Some(why) => Err(CloseError::Failed(why.clone())),
+            None if published.size == *acknowledged => Ok(()),
+            None => Err(CloseError::Unpublished {
+                acknowledged: *acknowledged,
+                published: published.size,
+            }),
+        }
+    }
+}
+
+impl Appending {
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    /// The record was not appended.
+    ///
+    /// # Panics
+    /// On a thread of an asynchronous runtime, which must await the future instead.
+    pub fn wait(self) -> Result<Receipt, AppendError> {
+        match self.0 {
+            Outcome::Refused(why) => Err(why),
+            Outcome::Waiting(answer) => answer.blocking_recv().unwrap_or(Err(AppendError::Failed)),
+        }
+    }
+}
+
+impl Future for Appending {
+    type Output = Result<Receipt, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Outcome::Refused(why) => Poll::Ready(Err(*why)),
+            Outcome::Waiting(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(AppendError::Failed))),
+        }
+    }
+}
+
+/// What the threads of a log share.
+pub(crate) struct Shared {
+    pub(crate) realm: Realm,
+    pub(crate) keys: Keys,
+    pub(crate) verifier: VerifierKey,
+    pub(crate) medium: Arc<dyn Medium>,
+    pub(crate) lock: Arc<dyn Medium>,
+    pub(crate) queue: Queue,
+    pub(crate) gaps: Gaps,
+    pub(crate) pool: Pool,
+    pub(crate) tail: Mutex<Tail>,
+    /// The tail has grown as far as the publisher waits for, or closes.
+    pub(crate) grown: Condvar,
+    pub(crate) positions: Mutex<HashMap<EntryId, Receipt>>,
+    pub(crate) failed: OnceLock<String>,
+    pub(crate) append_full: AtomicBool,
+    pub(crate) publish_full: AtomicBool,
+}
+
+/// The end of the log: what is acknowledged, and how much of it is published.
+pub(crate) struct Tail {
+    pub(crate) acknowledged: u64,
+    pub(crate) published: Head,
+    /// The batches that are acknowledged and not published.
+    pub(crate) spans: VecDeque<Span>,
+    /// The segments that hold them, and the one that is written to, which is last.
+    pub(crate) segments: VecDeque<Arc<Segment>>,
+    pub(crate) closing: bool,
+}
+
+/// One batch in the write-ahead log.
+#[derive(Clone)]
+pub(crate) struct Span {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) at: u64,
+    pub(crate) bytes: u32,
+}
+
+impl Shared {
+    /// Fails the log for as long as this process has it. The first reason stays.
+    pub(crate) fn fail(&self, why: String) {
+        let _ = self.failed.set(why);
+    }
+}
+
+/// Ends the threads with the last handle.
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Mutex<HashMap<Role, JoinHandle<()>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    Sequencer,
+    Publisher,
+    Preparer,
+}
+
+impl Owner {
+    fn start(&self, role: Role, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let name = match role {
+            Role::Sequencer => "ledger-append",
+            Role::Publisher => "ledger-publish",
+            Role::Preparer => "ledger-prepare",
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        locked(&self.threads).insert(role, thread.map_err(OpenError::Io)?);
+        Ok(())
+    }
+
+    /// In the order in which records pass: what is sequenced is still published.
+    fn close(&self) {
+        let mut threads = locked(&self.threads);
+        let mut join = |role| threads.remove(&role).map(JoinHandle::join);
+        self.shared.queue.close();
+        join(Role::Sequencer);
+        locked(&self.shared.tail).closing = true;
+        self.shared.grown.notify_all();
+        join(Role::Publisher);
+        self.shared.pool.close();
+        join(Role::Preparer);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,268 @@
+//! The publisher: one thread, never on the append path, that moves acknowledged batches into tiles, bundles and payload
+//! files, signs the head, and gives the segments back.
+//!
+//! The order is what makes a crash harmless: tiles are durable before the head that covers them is remembered in the lock,
+//! the lock before the checkpoint shows it, the checkpoint before a segment is used again.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use crate::{
+    locked,
+    log::{Head, Shared, Span, Tail},
+    medium::{is_full, open_or_create, read_exact_at, write_all_at},
+    merkle::{Edge, TILE, leaf_hash},
+    note::Checkpoint,
+    tile::{self, CHECKPOINT, Kind},
+    wal::{self, Frame},
+};
+
+/// The file in the lock's folder that remembers the last signed head.
+pub(crate) const LOCK: &str = "head";
+/// So many entries are published without waiting for more.
+pub(crate) const PUBLISH_AT: u64 = 256;
+/// Fewer are published after this time; also how long until a full medium is tried again.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How much of the write-ahead log is published at a time, unless one batch is longer.
+const PUBLISH_BYTES: u64 = 16 * 1024 * 1024;
+
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    growth: Growth,
+    /// The size of the head that the lock remembered at the start: no smaller one is signed.
+    remembered: u64,
+}
+
+/// The part of the published log that is still growing.
+#[derive(Clone, Default)]
+pub(crate) struct Growth {
+    pub(crate) edge: Edge,
+    /// The entries of the bundle that is not full.
+    pub(crate) bundle: Vec<u8>,
+    /// Where the payload file of that bundle goes on.
+    pub(crate) payloads: PayloadEnd,
+}
+
+/// How far a payload file is written. It holds one record for each entry, a length and the sealed bytes, up to the last
+/// entry that has a payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PayloadEnd {
+    pub(crate) bytes: u64,
+    pub(crate) records: usize,
+}
+
+/// What one publication writes.
+#[derive(Default)]
+struct Files {
+    /// Whole files by name.
+    whole: Vec<(String, Vec<u8>)>,
+    /// Payload files by index: from where on, and what.
+    payloads: BTreeMap<u64, (u64, Vec<u8>)>,
+    /// Folders of narrower tiles that have become full.
+    outgrown: Vec<String>,
+    /// The highest level that has a new hash.
+    top: usize,
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>, growth: Growth, remembered: u64) -> Self {
+        Self { shared, growth, remembered }
+    }
+
+    /// Publishes until the log closes, and then what is left. A full medium is tried again; any other error fails the log.
+    pub(crate) fn run(mut self) {
+        loop {
+            let closing = self.await_work();
+            match self.publish() {
+                Ok(done) => {
+                    self.shared.publish_full.store(false, Ordering::Relaxed);
+                    if closing && done {
+                        return;
+                    }
+                    self.pause(Duration::from_millis(100));
+                }
+                Err(error) if is_full(&error) => {
+                    self.shared.publish_full.store(true, Ordering::Relaxed);
+                    if closing {
+                        return;
+                    }
+                    self.pause(PUBLISH_EVERY);
+                }
+                Err(error) => {
+                    self.shared.fail(format!("entries could not be published: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Publishes everything that is acknowledged now.
+    pub(crate) fn publish_all(&mut self) -> io::Result<()> {
+        while !self.publish()? {}
+        Ok(())
+    }
+
+    /// Waits for the first entry, then for enough of them or for the time to be up. Says whether the log is closing.
+    fn await_work(&self) -> bool {
+        let grown = &self.shared.grown;
+        let idle = |tail: &mut Tail| tail.spans.is_empty() && !tail.closing;
+        let tail = locked(&self.shared.tail);
+        let tail = grown.wait_while(tail, idle).unwrap_or_else(PoisonError::into_inner);
+        let few =
+            |tail: &mut Tail| tail.acknowledged - tail.published.size < PUBLISH_AT && !tail.closing;
+        let waited = grown.wait_timeout_while(tail, PUBLISH_EVERY, few);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    }
+
+    fn pause(&self, time: Duration) {
+        let tail = locked(&self.shared.tail);
+        let open = |tail: &mut Tail| !tail.closing;
+        drop(self.shared.grown.wait_timeout_while(tail, time, open));
+    }
+
+    /// Publishes a bounded part of what is acknowledged; says whether that was all. After an error nothing has changed and
+    /// everything can be tried again.
+    fn publish(&mut self) -> io::Result<bool> {
+        let (spans, all) = self.next_spans();
+        let Some(last) = spans.last() else { return Ok(true) };
+        debug_assert_eq!(spans[0].first, self.growth.edge.size());
+        let end = last.first + u64::from(last.count);
+        let (mut growth, mut files) = (self.growth.clone(), Files::default());
+        for span in &spans {
+            let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
+            let frames = wal::head(&bytes, span.segment.number)
+                .and_then(|head| wal::frames(&bytes, &head).ok())
+                .ok_or_else(|| {
+                    io::Error::other(format!("the batch of entry {} has changed", span.first))
+                })?;
+            frames.iter().for_each(|frame| growth.add(frame, &mut files));
+        }
+        growth.add_partial_tiles(&mut files);
+        let head = Head { size: end, root: growth.edge.root() };
+        self.write(&files)?;
+        self.shared.sign(head)?;
+        self.growth = growth;
+        self.finish(head, spans.len());
+        for folder in &files.outgrown {
+            // What stays behind by accident is never read again.
+            let _ = self.shared.medium.remove_folder(folder);
+        }
+        Ok(all)
+    }
+
+    fn next_spans(&self) -> (Vec<Span>, bool) {
+        let tail = locked(&self.shared.tail);
+        let mut bytes = 0;
+        let part = tail.spans.iter().take_while(|span| {
+            let first = bytes == 0;
+            bytes += u64::from(span.bytes);
+            first || bytes <= PUBLISH_BYTES || span.first < self.remembered
+        });
+        let spans: Vec<Span> = part.cloned().collect();
+        let all = spans.len() == tail.spans.len();
+        (spans, all)
+    }
+
+    fn write(&self, files: &Files) -> io::Result<()> {
+        let medium = &*self.shared.medium;
+        let mut names = Vec::new();
+        for (index, (at, bytes)) in &files.payloads {
+            let name = tile::payloads(*index);
+            let file = open_or_create(medium, &name, 0)?;
+            // Behind the end may stand what a publication wrote that did not come to its end.
+            if file.len()? > *at {
+                file.resize(*at)?;
+            }
+            write_all_at(&*file, bytes, *at)?;
+            names.push(name);
+        }
+        for (name, bytes) in &files.whole {
+            medium.put(name, bytes)?;
+            names.push(name.clone());
+        }
+        medium.flush(&names)
+    }
+
+    /// Shows the new head and retires segments that hold nothing unpublished.
+    fn finish(&self, head: Head, spans: usize) {
+        let mut tail = locked(&self.shared.tail);
+        tail.published = head;
+        drop(tail.spans.drain(..spans));
+        let kept = tail.spans.front().map(|span| span.segment.number);
+        let mut retired = Vec::new();
+        while tail.segments.len() > 1
+            && kept.is_none_or(|kept| tail.segments[0].number < kept)
+            && let Some(segment) = tail.segments.pop_front()
+        {
+            retired.push(segment);
+        }
+        drop(tail);
+        retired.into_iter().for_each(|segment| self.shared.pool.retire(segment));
+    }
+}
+
+impl Growth {
+    /// Adds an entry; whatever it makes full goes into `files`.
+    fn add(&mut self, frame: &Frame<'_>, files: &mut Files) {
+        let index = self.edge.size() / TILE as u64;
+        let slot = (self.edge.size() % TILE as u64) as usize;
+        if !frame.payload.is_empty() {
+            self.add_payload(index, slot, frame.payload, files);
+        }
+        tile::push_entry(&mut self.bundle, frame.leaf);
+        self.edge.push(leaf_hash(frame.leaf), |full| {
+            let kind = Kind::Hashes(full.level);
+            let name = tile::path(kind, full.index, TILE);
+            files.whole.push((name, tile::hashes_to_bytes(&full.hashes)));
+            files.outgrown.push(tile::partials(kind, full.index));
+            files.top = files.top.max(full.level + 1);
+        });
+        if slot + 1 == TILE {
+            let bundle = std::mem::take(&mut self.bundle);
+            files.whole.push((tile::path(Kind::Entries, index, TILE), bundle));
+            files.outgrown.push(tile::partials(Kind::Entries, index));
+            self.payloads = PayloadEnd::default();
+        }
+    }
+
+    fn add_payload(&mut self, index: u64, slot: usize, payload: &[u8], files: &mut Files) {
+        let start = self.payloads.bytes;
+        let (_, bytes) = files.payloads.entry(index).or_insert_with(|| (start, Vec::new()));
+        let before = bytes.len();
+        bytes.resize(before + 4 * (slot - self.payloads.records), 0);
+        bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(payload);
+        self.payloads.bytes += (bytes.len() - before) as u64;
+        self.payloads.records = slot + 1;
+    }
+
+    /// The tiles and the bundle that have grown and are not full, under the names of their width. Each name is new: a file
+    /// that a published head covers is never written again.
+    fn add_partial_tiles(&self, files: &mut Files) {
+        let top = files.top;
+        for (level, index, hashes) in self.edge.partial().filter(|(level, ..)| *level <= top) {
+            let name = |kind| tile::path(kind, index, hashes.len());
+            files.whole.push((name(Kind::Hashes(level)), tile::hashes_to_bytes(hashes)));
+            if level == 0 {
+                files.whole.push((name(Kind::Entries), self.bundle.clone()));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Signs a head, remembers it in the lock, then shows it.
+    pub(crate) fn sign(&self, head: Head) -> io::Result<()> {
+        let origin = self.verifier.name().to_owned();
+        let checkpoint = Checkpoint { origin, size: head.size, root: head.root };
+        let note = self.keys.checkpoint.sign(&checkpoint, &self.verifier);
+        for (medium, name) in [(&self.lock, LOCK), (&self.medium, CHECKPOINT)] {
+            medium.replace(name, note.as_bytes())?;
+        }
+        Ok(())
+    }
+}

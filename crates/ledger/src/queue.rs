@@ -1,0 +1,83 @@
+//! What waits for the sequencer: bounded in records and bytes, never blocking who puts in.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    locked,
+    log::{AppendError, Receipt},
+    seal::Sealed,
+};
+
+/// The most records that wait: a second of work at the rate of a slow disk.
+const MAX_RECORDS: usize = 16_384;
+/// The most bytes that wait, so that long payloads cannot fill the memory.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// A record with whom to tell; nobody is told about a note.
+pub(crate) struct Waiting {
+    pub(crate) sealed: Sealed,
+    pub(crate) caller: Option<oneshot::Sender<Result<Receipt, AppendError>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<Waiting>,
+    bytes: usize,
+    asleep: bool,
+    closed: bool,
+}
+
+impl Queue {
+    /// Puts a record in, or refuses it at once. Notes get half the room, so that a flood of denials cannot keep out what
+    /// grants.
+    pub(crate) fn put(&self, record: Waiting) -> Result<(), AppendError> {
+        let mut state = locked(&self.state);
+        let share = if record.caller.is_some() { 1 } else { 2 };
+        let bytes = state.bytes + record.sealed.frame.len();
+        if state.closed {
+            return Err(AppendError::Closed);
+        }
+        if state.records.len() >= MAX_RECORDS / share || bytes > MAX_BYTES / share {
+            return Err(AppendError::Full);
+        }
+        state.bytes = bytes;
+        state.records.push_back(record);
+        let wake = std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Everything that waits, sleeping until there is something; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<VecDeque<Waiting>> {
+        let mut state = locked(&self.state);
+        while state.records.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state.asleep = true;
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.bytes = 0;
+        Some(std::mem::take(&mut state.records))
+    }
+
+    /// Refuses whatever comes from now on.
+    pub(crate) fn close(&self) {
+        locked(&self.state).closed = true;
+        self.arrived.notify_all();
+    }
+}

@@ -1,0 +1,69 @@
+//! From a draft to a sealed record: hashed, encrypted and framed on the caller's thread, before it is appended.
+
+use model::{Digest, EntryId, Realm, Timestamp};
+
+use crate::{
+    leaf::{Draft, LeafError},
+    merkle::leaf_hash,
+    payload::{MAX_PAYLOAD, PayloadKey},
+    wal,
+};
+
+/// The kinds that the log can find again by id start like this: what an outbox moves must be moved once.
+const MOVED_ONCE: &str = "governance";
+
+/// A record ready to append. Its hash is known already, so parents and tokens can name it.
+pub struct Sealed {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) hash: Digest,
+    pub(crate) id: EntryId,
+    pub(crate) at: Timestamp,
+    pub(crate) found_again: bool,
+}
+
+/// Why a draft was not sealed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The leaf says something that the form does not allow.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The payload is longer than a record can carry.
+    #[error("a payload of {0} bytes; at most 1 MiB is sealed, so keep a digest of the rest")]
+    PayloadTooLong(usize),
+    /// The cryptographic library refused.
+    #[error("the payload could not be encrypted")]
+    Crypto,
+}
+
+impl Sealed {
+    /// The leaf hash by which other entries and tokens name this one.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// The entry's id.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+}
+
+/// Whether entries of this kind are found again by id. A gap is, so that it is counted once after a crash.
+pub(crate) fn is_found_again(kind: &str) -> bool {
+    kind.starts_with(MOVED_ONCE) || kind == crate::gap::KIND
+}
+
+pub(crate) fn seal(mut draft: Draft, realm: &Realm, key: &PayloadKey) -> Result<Sealed, SealError> {
+    let (payload, mark) = match draft.payload.take() {
+        None => (Vec::new(), None),
+        Some(payload) if payload.len() > MAX_PAYLOAD => {
+            return Err(SealError::PayloadTooLong(payload.len()));
+        }
+        Some(payload) => {
+            let (sealed, mark) = key.seal(draft.id, &payload).ok_or(SealError::Crypto)?;
+            (sealed, Some(mark))
+        }
+    };
+    let (id, at, found_again) = (draft.id, draft.at, is_found_again(&draft.kind));
+    let leaf = draft.into_leaf(realm, mark).to_bytes()?;
+    Ok(Sealed { frame: wal::frame(&leaf, &payload), hash: leaf_hash(&leaf), id, at, found_again })
+}

@@ -1,0 +1,186 @@
+//! The sequencer: one thread that gives records their place and makes them durable, a batch at a time.
+//!
+//! There is no timer. A batch is whatever came while the one before was being synced.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+use crate::{
+    gap::{Cause, Gap},
+    locked,
+    log::{AppendError, Receipt, Shared, Span},
+    medium::write_all_at,
+    publish::PUBLISH_AT,
+    queue::Waiting,
+    seal,
+    segments::{Refused, Segment},
+    wal::{ALIGN, Builder},
+};
+
+pub(crate) struct Sequencer {
+    shared: Arc<Shared>,
+    segment: Arc<Segment>,
+    /// Where in the segment the next batch goes.
+    at: u64,
+    /// The index of the next record.
+    next: u64,
+    builder: Builder,
+    members: Vec<Waiting>,
+}
+
+impl Sequencer {
+    /// Starts behind `next` entries, in a segment that nothing was written to yet.
+    pub(crate) fn new(shared: Arc<Shared>, segment: Arc<Segment>, next: u64) -> Self {
+        let (builder, members) = (Builder::new(), Vec::new());
+        Self { shared, segment, at: 0, next, builder, members }
+    }
+
+    /// Writes batches until the queue is closed and empty. A gap is written even when nothing else is.
+    pub(crate) fn run(mut self) {
+        self.batch(&mut VecDeque::new());
+        while let Some(mut waiting) = self.shared.queue.take() {
+            while !waiting.is_empty() {
+                self.batch(&mut waiting);
+            }
+        }
+        self.batch(&mut VecDeque::new());
+    }
+
+    /// Takes what fits into one batch, after the gap if one is open, and writes it.
+    fn batch(&mut self, waiting: &mut VecDeque<Waiting>) {
+        self.builder.clear();
+        let gap = if self.shared.failed.get().is_none() { self.take_gap() } else { None };
+        while let Some(record) =
+            waiting.pop_front_if(|next| self.builder.has_room(next.sealed.frame.len()))
+        {
+            self.builder.push(&record.sealed.frame);
+            self.members.push(record);
+        }
+        if self.builder.count() == 0 {
+            return;
+        }
+        let written = match self.shared.failed.get() {
+            Some(_) => Err(Cause::Failed),
+            None => self.write(),
+        };
+        match written {
+            Ok(span) => self.acknowledge(span, gap.is_some()),
+            Err(cause) => self.refuse(cause, gap),
+        }
+    }
+
+    /// The open gap, as the first member of the batch.
+    fn take_gap(&mut self) -> Option<Gap> {
+        let gap = self.shared.gaps.take()?;
+        let sealed = seal::seal(gap.draft(), &self.shared.realm, &self.shared.keys.payload).ok()?;
+        self.builder.push(&sealed.frame);
+        self.members.push(Waiting { sealed, caller: None });
+        Some(gap)
+    }
+
+    /// One write, one sync. After an error nothing is written any more: what is on the medium is unknown, and a second
+    /// sync would claim what the first could not do.
+    fn write(&mut self) -> Result<Span, Cause> {
+        if self.at + self.builder.len() > self.segment.bytes {
+            self.next_segment()?;
+        }
+        let bytes = self.builder.finish(self.segment.number, self.next);
+        let durable = write_all_at(&*self.segment.extent, bytes, self.at)
+            .and_then(|()| self.segment.extent.sync());
+        durable.map_err(|error| self.fail(&error))?;
+        self.shared.append_full.store(false, Ordering::Relaxed);
+        let span = Span {
+            first: self.next,
+            count: self.builder.count(),
+            segment: Arc::clone(&self.segment),
+            at: self.at,
+            bytes: self.builder.len() as u32,
+        };
+        self.next += u64::from(span.count);
+        self.at = (self.at + self.builder.len()).next_multiple_of(ALIGN);
+        Ok(span)
+    }
+
+    fn next_segment(&mut self) -> Result<(), Cause> {
+        match self.shared.pool.take() {
+            Ok(segment) => {
+                locked(&self.shared.tail).segments.push_back(Arc::clone(&segment));
+                (self.segment, self.at) = (segment, 0);
+                Ok(())
+            }
+            Err(Refused::NoSpace) => Err(Cause::NoSpace),
+            Err(Refused::Failed(why)) => Err(self.fail(&io::Error::other(why))),
+        }
+    }
+
+    fn fail(&self, error: &io::Error) -> Cause {
+        self.shared.fail(format!("the write-ahead log could not be written: {error}"));
+        Cause::Failed
+    }
+
+    /// Says where each record is. Only now does anyone learn of the batch.
+    fn acknowledge(&mut self, span: Span, gap: bool) {
+        let receipts = (span.first..).zip(&self.members).map(|(index, member)| {
+            let hash = member.sealed.hash;
+            (Receipt { index, hash }, member)
+        });
+        for (receipt, member) in receipts.filter(|(_, member)| member.sealed.found_again) {
+            locked(&self.shared.positions).insert(member.sealed.id, receipt);
+        }
+        let mut tail = locked(&self.shared.tail);
+        let before = tail.acknowledged - tail.published.size;
+        let after = before + u64::from(span.count);
+        let first = span.first;
+        tail.acknowledged += u64::from(span.count);
+        tail.spans.push_back(span);
+        drop(tail);
+        if before == 0 || (before < PUBLISH_AT && after >= PUBLISH_AT) {
+            self.shared.grown.notify_all();
+        }
+        for (index, member) in (first..).zip(self.members.drain(..)) {
+            if let Some(caller) = member.caller {
+                // A caller that has gone does not need to know.
+                let _ = caller.send(Ok(Receipt { index, hash: member.sealed.hash }));
+            }
+        }
+        if gap {
+            self.shared.gaps.clear();
+        }
+    }
+
+    /// Tells those who wait and counts what nobody waits for; an open gap stays open.
+    fn refuse(&mut self, cause: Cause, gap: Option<Gap>) {
+        let why = if cause == Cause::NoSpace {
+            self.shared.append_full.store(true, Ordering::Relaxed);
+            AppendError::NoSpace
+        } else {
+            AppendError::Failed
+        };
+        let counted = usize::from(gap.is_some());
+        if let Some(gap) = gap {
+            self.shared.gaps.put(gap);
+        }
+        for (at, member) in self.members.drain(..).enumerate() {
+            match member.caller {
+                Some(caller) => drop(caller.send(Err(why))),
+                None if at >= counted => self.shared.gaps.count(member.sealed.at, cause),
+                None => {}
+            }
+        }
+        self.shared.gaps.save();
+    }
+}
+
+impl Drop for Sequencer {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail("the thread that appends has panicked".to_owned());
+        }
+        self.shared.queue.close();
+        while self.shared.queue.take().is_some() {}
+    }
+}

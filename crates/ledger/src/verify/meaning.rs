@@ -1,0 +1,208 @@
+//! What the entries say: that each is a leaf of this organization, that its payload is there and is the one it names, and
+//! that together they tell a course of events that may be.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, BufReader, ErrorKind, Read},
+    path::Path,
+};
+
+use model::{ActionId, Digest, EntryId};
+
+use super::report::{Class, OpenAction, Place, Report};
+use crate::{
+    leaf::{Leaf, PayloadMark},
+    merkle::TILE,
+    payload::{MAX_PAYLOAD, OVERHEAD, PayloadError, PayloadKey, is_sealed_form},
+    tile,
+};
+
+/// The most open actions that are listed.
+const MAX_OPEN: usize = 1000;
+
+pub(super) struct Meaning<'a> {
+    place: &'a Path,
+    org: String,
+    key: Option<&'a PayloadKey>,
+    payloads: Option<Payloads>,
+    ids: HashSet<EntryId>,
+    leaves: HashSet<Digest>,
+    /// Parents that were not known when they were named, with the entry that names them.
+    unknown: Vec<(Digest, u64)>,
+    actions: HashMap<ActionId, Action>,
+}
+
+/// What is known of one action.
+#[derive(Default)]
+struct Action {
+    permitted: Option<(u64, Digest)>,
+    ended: Option<u64>,
+}
+
+impl<'a> Meaning<'a> {
+    pub(super) fn new(place: &'a Path, org: String, key: Option<&'a PayloadKey>) -> Self {
+        Self {
+            place,
+            org,
+            key,
+            payloads: None,
+            ids: HashSet::new(),
+            leaves: HashSet::new(),
+            unknown: Vec::new(),
+            actions: HashMap::new(),
+        }
+    }
+
+    /// Looks at one entry; they come in order.
+    pub(super) fn see(&mut self, index: u64, hash: Digest, bytes: &[u8], report: &mut Report) {
+        self.leaves.insert(hash);
+        let wrong = |report: &mut Report, what: String| {
+            report.find(Class::Correctness, Place::Entry(index), what);
+        };
+        let leaf = match Leaf::parse(bytes) {
+            Ok(leaf) => leaf,
+            Err(error) => return wrong(report, error.to_string()),
+        };
+        if leaf.org.as_str() != self.org {
+            wrong(report, format!("it is of the organization `{}`", leaf.org));
+        }
+        if !self.ids.insert(leaf.id) {
+            wrong(report, format!("another entry has its id `{}`", leaf.id));
+        }
+        let missing = leaf.parents.iter().filter(|parent| !self.leaves.contains(parent));
+        self.unknown.extend(missing.map(|parent| (*parent, index)));
+        if let Some(mark) = &leaf.payload {
+            self.payload(index, leaf.id, mark, report);
+        }
+        if let Some(action) = leaf.action {
+            let seen = self.actions.entry(action).or_default();
+            if let Err(what) = seen.see(index, hash, &leaf) {
+                wrong(report, what);
+            }
+        }
+    }
+
+    /// What only the end shows: parents that never came, and actions without an outcome.
+    pub(super) fn finish(self, report: &mut Report) {
+        for (parent, index) in self.unknown {
+            if !self.leaves.contains(&parent) {
+                let what = format!("its parent {parent} is not in this log");
+                report.find(Class::Completeness, Place::Entry(index), what);
+            }
+        }
+        let mut open: Vec<OpenAction> = self
+            .actions
+            .into_iter()
+            .filter_map(|(action, seen)| match (seen.permitted, seen.ended) {
+                (Some((index, _)), None) => Some(OpenAction { action, index }),
+                _ => None,
+            })
+            .collect();
+        open.sort_unstable_by_key(|open| open.index);
+        open.truncate(MAX_OPEN);
+        report.open = open;
+    }
+
+    fn payload(&mut self, index: u64, id: EntryId, mark: &PayloadMark, report: &mut Report) {
+        let place = Place::Entry(index);
+        match self.sealed(index) {
+            Ok(None) => {
+                let what = "its payload is gone";
+                report.find(Class::Completeness, place, what);
+            }
+            Ok(Some(sealed)) if is_sealed_form(mark, &sealed) => {
+                report.payloads += 1;
+                match self.key.map(|key| key.open(id, mark, sealed)) {
+                    Some(Ok(_)) => report.commitments += 1,
+                    None | Some(Err(PayloadError::OtherKey(_))) => {}
+                    Some(Err(error)) => {
+                        report.find(Class::Integrity, place, error.to_string());
+                    }
+                }
+            }
+            Ok(Some(_)) => {
+                let what = format!("its payload in {} is not the one it names", file(index));
+                report.find(Class::Integrity, place, what);
+            }
+            Err(error) => {
+                let what = format!("its payload in {} cannot be read: {error}", file(index));
+                report.find(Class::Integrity, place, what);
+            }
+        }
+    }
+
+    fn sealed(&mut self, index: u64) -> io::Result<Option<Vec<u8>>> {
+        let number = index / TILE as u64;
+        let open = match self.payloads.take() {
+            Some(open) if open.number == number => open,
+            _ => match File::open(self.place.join(tile::payloads(number))) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                opened => Payloads { number, next: 0, records: BufReader::new(opened?) },
+            },
+        };
+        self.payloads.insert(open).record(index % TILE as u64)
+    }
+}
+
+fn file(index: u64) -> String {
+    tile::payloads(index / TILE as u64)
+}
+
+impl Action {
+    /// One permit at most, and an end at most, and the end follows from the permit.
+    fn see(&mut self, index: u64, hash: Digest, leaf: &Leaf) -> Result<(), String> {
+        match leaf.kind.as_str() {
+            "decision" if leaf.verdict.as_deref() == Some("permit") => {
+                if let Some((before, _)) = self.permitted {
+                    return Err(format!("its action was permitted by entry {before} already"));
+                }
+                self.permitted = Some((index, hash));
+            }
+            end @ ("outcome" | "lapsed") => {
+                if let Some(before) = self.ended.replace(index) {
+                    return Err(format!("its action had ended with entry {before} already"));
+                }
+                match self.permitted {
+                    None => return Err(format!("an {end} of an action that was not permitted")),
+                    Some((permit, permit_hash)) if !leaf.parents.contains(&permit_hash) => {
+                        return Err(format!("it does not name entry {permit}, its permit"));
+                    }
+                    Some(_) => {}
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A payload file, read from front to back.
+struct Payloads {
+    number: u64,
+    next: u64,
+    records: BufReader<File>,
+}
+
+impl Payloads {
+    /// The record of an entry by its place in the bundle; `None` where it is empty or the file ends before it.
+    fn record(&mut self, slot: u64) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let mut length = [0; 4];
+            match self.records.read_exact(&mut length) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+                read => read?,
+            }
+            let length = u32::from_be_bytes(length) as usize;
+            if length > MAX_PAYLOAD + OVERHEAD {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            let mut record = vec![0; length];
+            self.records.read_exact(&mut record)?;
+            self.next += 1;
+            if self.next == slot + 1 {
+                return Ok(Some(record).filter(|record| !record.is_empty()));
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The tree: signature, entries, all tiles, and that older heads are prefixes of this one.
+//!
+//! Entries and level-0 tiles are hashed up separately. The side whose root is the signed one is right; where they differ,
+//! the other side is wrong, at exactly that place. All tiles above are then compared with the side that is right.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, ErrorKind, Read},
+    path::Path,
+};
+
+use model::Digest;
+
+use super::report::{Class, Place, Report};
+use crate::{
+    leaf::MAX_LEAF,
+    merkle::{TILE, leaf_hash, perfect_root, root},
+    note::{Checkpoint, VerifierKey},
+    tile::{self, CHECKPOINT, Kind},
+};
+
+/// The longest entry bundle.
+const MAX_BUNDLE: u64 = (TILE * (MAX_LEAF + 2)) as u64;
+const TILE_LEN: u64 = TILE as u64;
+
+/// The signed head and the older ones that were accepted.
+pub(super) struct Heads {
+    pub(super) signed: Checkpoint,
+    older: Vec<(usize, Checkpoint)>,
+}
+
+/// Reads the heads; `None` where there is nothing to check against.
+pub(super) fn read_heads(
+    place: &Path,
+    verifier_key: &str,
+    older: &[&[u8]],
+    report: &mut Report,
+) -> Option<Heads> {
+    let mut wrong = |place, what: String| report.find(Class::Integrity, place, what);
+    let key: VerifierKey =
+        verifier_key.parse().map_err(|error| wrong(Place::Key, format!("{error}"))).ok()?;
+    let note = read_file(place, CHECKPOINT, 64 * 1024);
+    let note = note.map_err(|error| wrong(Place::Checkpoint, format!("{error}"))).ok()?;
+    let signed = key.open(&note).map_err(|error| wrong(Place::Checkpoint, format!("{error}")));
+    let signed = signed.ok()?;
+    let mut accepted = Vec::new();
+    for (at, note) in older.iter().enumerate() {
+        match key.open(note) {
+            Ok(older) if older.size > signed.size => {
+                let what = format!("it covers {} entries, this log {}", older.size, signed.size);
+                wrong(Place::Older(at), what);
+            }
+            Ok(older) => accepted.push((at, older)),
+            Err(error) => wrong(Place::Older(at), format!("{error}")),
+        }
+    }
+    report.checkpoint = Some(signed.clone());
+    Some(Heads { signed, older: accepted })
+}
+
+/// Checks the tree; `see` gets each entry that could be read, in order.
+pub(super) fn check(
+    place: &Path,
+    heads: &Heads,
+    report: &mut Report,
+    mut see: impl FnMut(u64, Digest, &[u8], &mut Report),
+) {
+    let mut check = Check {
+        place,
+        size: heads.signed.size,
+        report,
+        entries: Side::default(),
+        tiles: Side::default(),
+        differences: Vec::new(),
+        files: HashMap::new(),
+    };
+    let mut roots = vec![[None; 2]; heads.older.len()];
+    for index in 0..heads.signed.size.div_ceil(TILE_LEN) {
+        check.bundle(index, &mut see);
+        for (at, (_, older)) in heads.older.iter().enumerate() {
+            // The end of a full tile is the start of the next, which nothing may follow.
+            if older.size.div_ceil(TILE_LEN) == index + 1 {
+                roots[at] =
+                    [&check.entries, &check.tiles].map(|side| Some(side.root_at(older.size)));
+            }
+        }
+    }
+    for (root_sides, (at, older)) in roots.into_iter().zip(&heads.older) {
+        let empty = older.size == 0 && older.root == root([]);
+        if !empty && !root_sides.contains(&Some(older.root)) {
+            let what = format!("the first {} entries are others than it covers", older.size);
+            check.report.find(Class::Integrity, Place::Older(*at), what);
+        }
+    }
+    let right = check.judge(&heads.signed);
+    check.upper_tiles(&right);
+    check.other_files();
+}
+
+/// Hashes of one side: the roots of all full level-0 tiles, and the hashes of the last tile read.
+#[derive(Default)]
+struct Side {
+    tile_roots: Vec<Digest>,
+    last: Vec<Digest>,
+}
+
+impl Side {
+    fn add(&mut self, hashes: Vec<Digest>) {
+        if hashes.len() == TILE {
+            self.tile_roots.push(perfect_root(&hashes));
+        }
+        self.last = hashes;
+    }
+
+    /// The root over this many entries, which end in the last tile that was added.
+    fn root_at(&self, size: u64) -> Digest {
+        let rows = rows(&self.tile_roots[..(size / TILE_LEN) as usize]);
+        let tail = &self.last[..(size % TILE_LEN) as usize];
+        let partial = rows.iter().map(|row| &row[row.len() - row.len() % TILE..]);
+        root(std::iter::once(tail).chain(partial))
+    }
+}
+
+/// All hashes of every level above 0, lowest first.
+fn rows(tile_roots: &[Digest]) -> Vec<Vec<Digest>> {
+    let mut rows = vec![tile_roots.to_vec()];
+    while let Some(row) = rows.last()
+        && row.len() >= TILE
+    {
+        let next = row.chunks_exact(TILE).map(perfect_root).collect();
+        rows.push(next);
+    }
+    rows
+}
+
+/// Where entries and level-0 tile disagree: the tile, the first entry, and how many entries of that tile.
+struct Difference {
+    tile: String,
+    entry: u64,
+    count: usize,
+}
+
+struct Check<'a> {
+    place: &'a Path,
+    size: u64,
+    report: &'a mut Report,
+    entries: Side,
+    tiles: Side,
+    differences: Vec<Difference>,
+    /// The file that was read for each tile and bundle, by its name without a width.
+    files: HashMap<String, String>,
+}
+
+impl Check<'_> {
+    /// Reads one bundle and its level-0 tile. Where one cannot be read, the other stands in, so that what follows can be
+    /// judged.
+    fn bundle(&mut self, index: u64, see: &mut impl FnMut(u64, Digest, &[u8], &mut Report)) {
+        let start = index * TILE_LEN;
+        let width = (self.size - start).min(TILE_LEN) as usize;
+        let tile = self.hashes(0, index, width);
+        let mut hashes = Vec::with_capacity(width);
+        if let Some((name, bundle, whole)) = self.read(Kind::Entries, index, width, MAX_BUNDLE) {
+            let mut rest = bundle.as_slice();
+            while hashes.len() < width
+                && let Some(entry) = tile::take_entry(&mut rest)
+            {
+                let hash = leaf_hash(entry);
+                see(start + hashes.len() as u64, hash, entry, self.report);
+                hashes.push(hash);
+            }
+            if hashes.len() < width {
+                let what = format!("it is cut short at entry {}", start + hashes.len() as u64);
+                self.report.find(Class::Integrity, Place::File(name), what);
+            } else if whole && !rest.is_empty() {
+                let what = "it has bytes behind its last entry";
+                self.report.find(Class::Integrity, Place::File(name), what);
+            }
+        }
+        self.report.entries += hashes.len() as u64;
+        let read = hashes.len();
+        let tile_hashes = match tile {
+            Some((tile, tile_hashes)) => {
+                let differ = |at: &usize| hashes[*at] != tile_hashes[*at];
+                if let Some(first) = (0..read).find(differ) {
+                    let count = (0..read).filter(differ).count();
+                    self.differences.push(Difference { tile, entry: start + first as u64, count });
+                }
+                tile_hashes
+            }
+            None => {
+                let mut standing_in = hashes.clone();
+                standing_in.resize(width, Digest::default());
+                standing_in
+            }
+        };
+        hashes.extend_from_slice(&tile_hashes[read..]);
+        self.entries.add(hashes);
+        self.tiles.add(tile_hashes);
+    }
+
+    /// Decides which side is right, says where the other is wrong, and returns the right side's hashes of all upper levels.
+    fn judge(&mut self, signed: &Checkpoint) -> Vec<Vec<Digest>> {
+        let (entries, tiles) = (self.entries.root_at(self.size), self.tiles.root_at(self.size));
+        let differences = std::mem::take(&mut self.differences);
+        if entries != signed.root && tiles != signed.root {
+            let what = format!("it signs root {}, but the entries hash to {entries}", signed.root);
+            self.report.find(Class::Integrity, Place::Checkpoint, what);
+        }
+        for Difference { tile, entry, count } in differences {
+            let (place, what) = if entries == signed.root {
+                (Place::File(tile), format!("its hash of entry {entry} is not the entry's"))
+            } else if tiles == signed.root {
+                (Place::Entry(entry), "it is not the entry that was signed".to_owned())
+            } else {
+                (Place::Entry(entry), format!("its hash is not the one in {tile}"))
+            };
+            let more = if count > 1 { format!(" ({count} in this tile)") } else { String::new() };
+            self.report.find(Class::Integrity, place, what + &more);
+        }
+        let right = if tiles == signed.root { &self.tiles } else { &self.entries };
+        rows(&right.tile_roots)
+    }
+
+    /// Compares every tile above level 0 with what it must be.
+    fn upper_tiles(&mut self, rows: &[Vec<Digest>]) {
+        for (level, row) in (1..).zip(rows) {
+            for (index, right) in (0..).zip(row.chunks(TILE)) {
+                let Some((name, hashes)) = self.hashes(level, index, right.len()) else { continue };
+                if let Some(at) = (0..right.len()).find(|at| hashes[*at] != right[*at]) {
+                    let what = format!("its hash {at} is not the one of the tile below");
+                    self.report.find(Class::Integrity, Place::File(name), what);
+                }
+            }
+        }
+    }
+
+    /// What lies beside the files that the checkpoint covers: narrower versions must be a part of what they grew into,
+    /// anything else is covered by nothing.
+    fn other_files(&mut self) {
+        let mut names = Vec::new();
+        if let Err(error) = files_below(self.place, "tile", &mut names) {
+            self.report.find(
+                Class::Completeness,
+                Place::File("tile".to_owned()),
+                error.to_string(),
+            );
+        }
+        names.sort_unstable();
+        for name in names {
+            let (whole, width) = name.split_once(".p/").unwrap_or((&name, "256"));
+            match (self.files.get(whole), width.parse()) {
+                (Some(read), _) if *read == name => {}
+                (Some(read), Ok(width)) if self.agrees(&name, width, read) => {}
+                (Some(read), Ok(width)) if width < width_of(read) => {
+                    let what = format!("it is not the start of {read}");
+                    self.report.find(Class::Integrity, Place::File(name), what);
+                }
+                // A crash may leave it; a head that covers it overwrites it first.
+                _ => {
+                    let what = "the checkpoint does not cover it";
+                    self.report.find(Class::Completeness, Place::File(name), what);
+                }
+            }
+        }
+    }
+
+    /// Whether a tile of another width has as much as its name says and the same start.
+    fn agrees(&self, name: &str, width: usize, covered: &str) -> bool {
+        let read = |name: &str| read_file(self.place, name, MAX_BUNDLE).ok();
+        let (Some(other), Some(covered)) = (read(name), read(covered)) else { return false };
+        let mut rest = other.as_slice();
+        let whole = if name.starts_with("tile/entries/") {
+            (0..width).all(|_| tile::take_entry(&mut rest).is_some()) && rest.is_empty()
+        } else {
+            other.len() == width * 32
+        };
+        whole && (covered.starts_with(&other) || other.starts_with(&covered))
+    }
+
+    /// The first hashes of a tile; a finding where they are not all there.
+    fn hashes(&mut self, level: usize, index: u64, width: usize) -> Option<(String, Vec<Digest>)> {
+        let kind = Kind::Hashes(level);
+        let (name, bytes, whole) = self.read(kind, index, width, (TILE * 32) as u64)?;
+        self.report.tiles += 1;
+        match tile::hashes_from_bytes(&bytes) {
+            Some(hashes) if hashes.len() == width || (!whole && hashes.len() > width) => {
+                Some((name, hashes))
+            }
+            _ => {
+                let what = format!("it does not hold {width} hashes");
+                self.report.find(Class::Integrity, Place::File(name), what);
+                None
+            }
+        }
+    }
+
+    /// A tile or bundle of this width, or the full one where that has replaced it, and whether it is the very one.
+    fn read(
+        &mut self,
+        kind: Kind,
+        index: u64,
+        width: usize,
+        limit: u64,
+    ) -> Option<(String, Vec<u8>, bool)> {
+        let (name, full) = (tile::path(kind, index, width), tile::path(kind, index, TILE));
+        let read = match read_file(self.place, &name, limit) {
+            Err(error) if error.kind() == ErrorKind::NotFound && width < TILE => {
+                read_file(self.place, &full, limit).map(|bytes| (full.clone(), bytes, false))
+            }
+            read => read.map(|bytes| (name.clone(), bytes, true)),
+        };
+        match read {
+            Ok(read) => {
+                self.files.insert(full, read.0.clone());
+                Some(read)
+            }
+            Err(error) => {
+                self.report.find(Class::Integrity, Place::File(name), error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// The width that a tile's name says.
+fn width_of(name: &str) -> usize {
+    name.split_once(".p/").and_then(|(_, width)| width.parse().ok()).unwrap_or(TILE)
+}
+
+/// Reads a file that is no longer than it can be.
+pub(super) fn read_file(place: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(place.join(name))?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// The names of all files below a folder, but for those that a writer had not finished.
+fn files_below(place: &Path, folder: &str, names: &mut Vec<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(place.join(folder)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            files_below(place, &name, names)?;
+        } else if !name.ends_with(".new") {
+            names.push(name);
+        }
+    }
+    Ok(())
+}

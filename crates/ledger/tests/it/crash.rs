@@ -1,0 +1,193 @@
+use std::{
+    io::{Error, ErrorKind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use ledger::{OpenError, verify};
+
+use super::*;
+use crate::disk::Op;
+
+/// Keeps a log from publishing, so that everything stays in the write-ahead log.
+fn hold_back_publishing(disk: &Disk) {
+    disk.hook(|op, _| if op == Op::Put { Err(ErrorKind::StorageFull.into()) } else { Ok(()) });
+}
+
+/// A log of so many batches of one record each, none published; and where its records start.
+fn unpublished(batches: u64) -> (Disk, Disk, String, Vec<usize>) {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    hold_back_publishing(&disk);
+    for number in 0..batches {
+        append(&log, number);
+    }
+    let (disk, lock) = (disk.as_it_is(), lock.as_it_is());
+    let segment = disk.files("wal/").remove(0);
+    (disk, lock, segment, (0..batches as usize).map(|batch| batch * 4096).collect())
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_loses_only_what_was_not_acknowledged() {
+    let (disk, lock, segment, starts) = unpublished(3);
+    let mut length = 0;
+    disk.tamper(&segment, |bytes| {
+        length = bytes[starts[2]..].iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    });
+    for torn in 0..=length {
+        let disk = disk.as_it_is();
+        disk.tamper(&segment, |bytes| bytes[starts[2] + torn..].fill(0));
+        let log = open_on(&disk, &lock.as_it_is());
+        let expected: &[&str] = if torn < length { &["0", "1"] } else { &["0", "1", "2"] };
+        assert_eq!(story(&log), expected, "torn at byte {torn} of {length}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_cut_short_is_a_torn_tail_too() {
+    let (disk, lock, segment, starts) = unpublished(3);
+    disk.tamper(&segment, |bytes| bytes.truncate(starts[2] + 50));
+    let log = open_on(&disk, &lock);
+    append(&log, 9);
+    assert_eq!(story(&log), ["0", "1", "9"]);
+}
+
+#[test]
+fn damage_with_later_batches_behind_it_is_no_torn_tail_and_is_located() {
+    for bit in 0..250 * 8 {
+        let (disk, lock, segment, starts) = if bit % 250 == 0 { unpublished(3) } else { continue };
+        disk.tamper(&segment, |bytes| bytes[starts[1] + bit / 8] ^= 1 << (bit % 8));
+        match try_open_on(&disk, &lock).err() {
+            Some(OpenError::Damaged { file, index }) => assert_eq!((file, index), (segment, 1)),
+            other => panic!("bit {bit}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tail_that_was_signed_for_cannot_be_taken_for_a_torn_one() {
+    let (disk, lock, segment, starts) = unpublished(3);
+    let signed = lock.as_it_is();
+    open_on(&disk.as_it_is(), &signed).close().unwrap();
+    disk.tamper(&segment, |bytes| bytes[starts[2]..].fill(0));
+    let refused = try_open_on(&disk, &signed).err();
+    assert!(matches!(refused, Some(OpenError::Behind { size: 2, lock: 3 })), "{refused:?}");
+    assert!(try_open_on(&disk, &lock).is_ok(), "without the newer lock it is a torn tail");
+}
+
+#[test]
+fn an_older_copy_of_the_log_or_of_its_lock_is_refused() {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    append(&log, 0);
+    log.close().unwrap();
+    let (old_disk, old_lock) = (disk.as_it_is(), lock.as_it_is());
+    drop(log);
+    let log = open_on(&disk, &lock);
+    append(&log, 1);
+    log.close().unwrap();
+    drop(log);
+    let refused = try_open_on(&old_disk, &lock).err();
+    assert!(matches!(refused, Some(OpenError::Behind { size: 1, lock: 2 })), "{refused:?}");
+    let refused = try_open_on(&disk, &old_lock).err();
+    assert!(matches!(refused, Some(OpenError::LockBehind { size: 2, lock: 1 })), "{refused:?}");
+    let refused = try_open_on(&disk, &Disk::default()).err();
+    assert!(matches!(refused, Some(OpenError::NoLock)), "{refused:?}");
+}
+
+#[test]
+fn a_log_of_other_entries_is_refused() {
+    let build = |numbers: std::ops::Range<u64>| {
+        let (disk, lock) = <(Disk, Disk)>::default();
+        let log = open_on(&disk, &lock);
+        append_all(&log, numbers);
+        log.close().unwrap();
+        (disk.as_it_is(), lock.as_it_is())
+    };
+    let ((disk, _), (_, lock)) = (build(0..3), build(10..13));
+    let refused = try_open_on(&disk, &lock).err();
+    assert!(matches!(refused, Some(OpenError::Forked(3))), "{refused:?}");
+
+    let (disk, lock) = build(0..3);
+    disk.tamper("tile/entries/000.p/3", |bytes| bytes[20] ^= 1);
+    let refused = try_open_on(&disk, &lock).err();
+    assert!(matches!(refused, Some(OpenError::Forked(3))), "{refused:?}");
+
+    let (disk, lock) = build(0..3);
+    disk.tamper("checkpoint", |bytes| bytes[0] ^= 1);
+    let refused = try_open_on(&disk, &lock).err();
+    assert!(matches!(refused, Some(OpenError::Note { file: "checkpoint", .. })), "{refused:?}");
+}
+
+/// A small generator, so that a failing run can be run again from its number.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+/// Runs a short life of a log until the power is cut before its `cut`-th operation; says which numbers were acknowledged
+/// and how the disks are after that. Of what was not synced, chance decides what has reached them.
+fn life(cut: usize, images: (Disk, Disk), first: u64) -> (Vec<u64>, Disk, Disk) {
+    let done = Arc::new(AtomicUsize::new(0));
+    let (disk, lock) = images;
+    for part in [&disk, &lock] {
+        let done = Arc::clone(&done);
+        part.hook(move |_, _| {
+            let on = done.fetch_add(1, Ordering::SeqCst) < cut;
+            if on { Ok(()) } else { Err(Error::other("the power is off")) }
+        });
+    }
+    let mut acknowledged = Vec::new();
+    if let Ok(log) = try_open_on(&disk, &lock) {
+        for number in first..first + 12 {
+            let appending = [number * 2, number * 2 + 1].map(|n| (n, log.append(sealed(&log, n))));
+            for (number, appending) in appending {
+                if appending.wait().is_ok() {
+                    acknowledged.push(number);
+                }
+            }
+        }
+        let _ = log.close();
+    }
+    let mut dice = Dice(cut as u64 * 7919 + first);
+    let mut keep = |length: usize| match dice.roll(3) {
+        0 => 0,
+        1 => length,
+        _ => dice.roll(length + 1),
+    };
+    let disk = disk.after_power_cut(&mut keep);
+    (acknowledged, disk, lock.after_power_cut(keep))
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
+    let mut lives = 0;
+    for cut in 0..100 {
+        let (first, disk, lock) = life(cut, <(Disk, Disk)>::default(), 0);
+        let (second, disk, lock) = life(cut % 97, (disk, lock), 100);
+        let log = match try_open_on(&disk, &lock) {
+            Ok(log) => log,
+            Err(error) => panic!("after a cut at {cut}: {error}"),
+        };
+        let story = story(&log);
+        let kept: HashSet<u64> = story.iter().filter_map(|entry| entry.parse().ok()).collect();
+        assert_eq!(kept.len(), story.len(), "cut {cut}: twice or neither: {story:?}");
+        for number in first.iter().chain(&second) {
+            assert!(kept.contains(number), "cut {cut} lost {number}: {story:?}");
+        }
+        log.close().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        ["checkpoint", "tile/"].iter().for_each(|part| disk.write_to(part, place.path()));
+        let report = verify::tree(place.path(), &log.verifier_key(), &[]);
+        assert!(report.is_clean(), "cut {cut}: {:?}", report.findings);
+        lives += usize::from(!first.is_empty());
+    }
+    assert!(lives > 60, "most cuts come after the first acknowledgement, {lives} did");
+}

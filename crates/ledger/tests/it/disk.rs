@@ -1,0 +1,349 @@
+//! A disk in memory that forgets what was not synced, and fails when told to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use ledger::{Extent, Medium};
+
+/// What is about to be done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Create,
+    Put,
+    Write,
+    Sync,
+    Flush,
+    Rename,
+    Remove,
+    Resize,
+}
+
+type Hook = Box<dyn Fn(Op, &str) -> io::Result<()> + Send + Sync>;
+
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    state: Arc<Mutex<State>>,
+    hook: Arc<Mutex<Option<Arc<Hook>>>>,
+    /// Writes take at most this many bytes at a time.
+    short: Arc<Mutex<Option<usize>>>,
+}
+
+#[derive(Default, Clone)]
+struct State {
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    files: Vec<FileState>,
+}
+
+#[derive(Default, Clone)]
+struct FileState {
+    now: Content,
+    durable: Content,
+    /// What was done since the last sync.
+    pending: Vec<Change>,
+}
+
+/// A file's bytes. Zeros at the end are not kept: segments are mostly that, and tests copy disks a lot.
+#[derive(Default, Clone)]
+struct Content {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Content {
+    fn write(&mut self, at: usize, part: &[u8]) {
+        let end = at + part.len();
+        self.length = self.length.max(end);
+        if at >= self.bytes.len() && part.iter().all(|byte| *byte == 0) {
+            return;
+        }
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        self.bytes[at..end].copy_from_slice(part);
+    }
+
+    fn resize(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.length = length;
+    }
+
+    fn whole(&self) -> Vec<u8> {
+        let mut whole = self.bytes.clone();
+        whole.resize(self.length, 0);
+        whole
+    }
+}
+
+#[derive(Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Resize(u64),
+}
+
+impl Change {
+    fn apply(&self, content: &mut Content) {
+        match self {
+            Self::Write(at, part) => content.write(*at as usize, part),
+            Self::Resize(length) => content.resize(*length as usize),
+        }
+    }
+}
+
+impl FileState {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.now);
+        self.pending.push(change);
+    }
+
+    fn sync(&mut self) {
+        for change in self.pending.drain(..) {
+            change.apply(&mut self.durable);
+        }
+    }
+}
+
+impl Disk {
+    /// From now on, asks this before everything that changes something.
+    pub(crate) fn hook(&self, hook: impl Fn(Op, &str) -> io::Result<()> + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Some(Arc::new(Box::new(hook)));
+    }
+
+    pub(crate) fn unhook(&self) {
+        *self.hook.lock().unwrap() = None;
+    }
+
+    pub(crate) fn write_short(&self, bytes: usize) {
+        *self.short.lock().unwrap() = Some(bytes);
+    }
+
+    /// The disk after a power cut: what was synced is there; of the rest, `keep` says how many bytes of each write and
+    /// which names have reached it.
+    pub(crate) fn after_power_cut(&self, mut keep: impl FnMut(usize) -> usize) -> Self {
+        let mut state = self.state.lock().unwrap().clone();
+        for file in &mut state.files {
+            for change in std::mem::take(&mut file.pending) {
+                match change {
+                    Change::Write(at, mut part) => {
+                        part.truncate(keep(part.len()));
+                        Change::Write(at, part).apply(&mut file.durable);
+                    }
+                    resize @ Change::Resize(_) if keep(1) > 0 => resize.apply(&mut file.durable),
+                    Change::Resize(_) => {}
+                }
+            }
+            file.now = file.durable.clone();
+        }
+        let names: BTreeSet<String> =
+            state.names.keys().chain(state.durable_names.keys()).cloned().collect();
+        for name in names {
+            let (now, durable) = (state.names.get(&name), state.durable_names.get(&name));
+            if now != durable && keep(1) > 0 {
+                match now.copied() {
+                    Some(file) => state.durable_names.insert(name, file),
+                    None => state.durable_names.remove(&name),
+                };
+            }
+        }
+        state.names = state.durable_names.clone();
+        Self { state: Arc::new(Mutex::new(state)), ..Self::default() }
+    }
+
+    /// The disk as another process would find it now: nothing is lost.
+    pub(crate) fn as_it_is(&self) -> Self {
+        self.after_power_cut(|all| all)
+    }
+
+    pub(crate) fn files(&self, folder: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        state.names.keys().filter(|name| name.starts_with(folder)).cloned().collect()
+    }
+
+    /// Changes a file as an intruder would.
+    pub(crate) fn tamper(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.lock().unwrap();
+        let file = state.names[path];
+        let file = &mut state.files[file];
+        let mut whole = file.now.whole();
+        change(&mut whole);
+        file.now = Content { length: whole.len(), bytes: whole };
+        file.durable = file.now.clone();
+    }
+
+    pub(crate) fn delete(&self, path: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
+    /// Writes all files below a folder into a real one, for programs that read files.
+    pub(crate) fn write_to(&self, folder: &str, place: &Path) {
+        for name in self.files(folder) {
+            let path = place.join(&name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, self.read(&name).unwrap()).unwrap();
+        }
+    }
+
+    fn before(&self, op: Op, path: &str) -> io::Result<()> {
+        let hook = self.hook.lock().unwrap().clone();
+        hook.map_or(Ok(()), |hook| hook(op, path))
+    }
+
+    fn extent(&self, path: &str) -> Box<dyn Extent> {
+        let file = self.state.lock().unwrap().names[path];
+        Box::new(Open { disk: self.clone(), file, path: path.to_owned() })
+    }
+
+    fn new_file(&self, path: &str, change: Change) {
+        let mut state = self.state.lock().unwrap();
+        let number = state.files.len();
+        let mut file = FileState::default();
+        file.change(change);
+        state.files.push(file);
+        state.names.insert(path.to_owned(), number);
+    }
+}
+
+fn missing() -> io::Error {
+    ErrorKind::NotFound.into()
+}
+
+impl Medium for Disk {
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let below = format!("{folder}/");
+        let names = self.files(&below);
+        let first = |name: &String| name[below.len()..].split('/').next().map(str::to_owned);
+        Ok(names.iter().filter_map(first).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let state = self.state.lock().unwrap();
+        let file = state.names.get(path).ok_or_else(missing)?;
+        Ok(state.files[*file].now.whole())
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.before(Op::Put, path)?;
+        self.new_file(path, Change::Write(0, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.put(path, bytes)?;
+        // The content reaches the disk before the name does.
+        let mut state = self.state.lock().unwrap();
+        let file = state.names[path];
+        state.files[file].sync();
+        drop(state);
+        self.flush(&[path.to_owned()])
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Extent>> {
+        let there = self.state.lock().unwrap().names.contains_key(path);
+        if there { Ok(self.extent(path)) } else { Err(missing()) }
+    }
+
+    fn create(&self, path: &str, bytes: u64) -> io::Result<Box<dyn Extent>> {
+        self.before(Op::Create, path)?;
+        if self.state.lock().unwrap().names.contains_key(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.new_file(path, Change::Resize(bytes));
+        Ok(self.extent(path))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.before(Op::Rename, from)?;
+        let mut state = self.state.lock().unwrap();
+        let file = state.names.remove(from).ok_or_else(missing)?;
+        state.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.before(Op::Remove, path)?;
+        self.state.lock().unwrap().names.remove(path);
+        Ok(())
+    }
+
+    fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        self.before(Op::Remove, folder)?;
+        let below = format!("{folder}/");
+        self.state.lock().unwrap().names.retain(|name, _| !name.starts_with(&below));
+        Ok(())
+    }
+
+    fn flush(&self, paths: &[String]) -> io::Result<()> {
+        for path in paths {
+            self.before(Op::Flush, path)?;
+            let mut state = self.state.lock().unwrap();
+            let file = *state.names.get(path).ok_or_else(missing)?;
+            state.files[file].sync();
+            state.durable_names.insert(path.clone(), file);
+        }
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.before(Op::Flush, folder)?;
+        let mut state = self.state.lock().unwrap();
+        let parent = |name: &str| name.rsplit_once('/').map_or("", |(parent, _)| parent) == folder;
+        let State { names, durable_names, .. } = &mut *state;
+        durable_names.retain(|name, _| !parent(name));
+        durable_names.extend(
+            names.iter().filter(|(name, _)| parent(name)).map(|(name, file)| (name.clone(), *file)),
+        );
+        Ok(())
+    }
+}
+
+struct Open {
+    disk: Disk,
+    file: usize,
+    path: String,
+}
+
+impl Open {
+    fn with<T>(&self, run: impl FnOnce(&mut FileState) -> T) -> T {
+        run(&mut self.disk.state.lock().unwrap().files[self.file])
+    }
+}
+
+impl Extent for Open {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.with(|file| file.now.length as u64))
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.with(|file| {
+            let length = file.now.length.saturating_sub(at as usize).min(into.len());
+            let from = file.now.bytes.get(at as usize..).unwrap_or_default();
+            let kept = from.len().min(length);
+            into[..kept].copy_from_slice(&from[..kept]);
+            into[kept..length].fill(0);
+            Ok(length)
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.disk.before(Op::Write, &self.path)?;
+        let length = self.disk.short.lock().unwrap().unwrap_or(usize::MAX).min(bytes.len());
+        self.with(|file| file.change(Change::Write(at, bytes[..length].to_vec())));
+        Ok(length)
+    }
+
+    fn resize(&self, bytes: u64) -> io::Result<()> {
+        self.disk.before(Op::Resize, &self.path)?;
+        self.with(|file| file.change(Change::Resize(bytes)));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.before(Op::Sync, &self.path)?;
+        self.with(FileState::sync);
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The log as a whole: appending, failing, crashing, publishing, and being checked by ourselves and by strangers.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics, its helpers too")]
+
+mod append;
+mod crash;
+mod disk;
+mod faults;
+mod meaning;
+mod tamper;
+mod tiles;
+
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+use ledger::{
+    Appending, CheckpointKey, Config, Draft, Entry, Keys, Log, Media, OpenError, PayloadKey,
+    Receipt, Sealed,
+};
+use model::{EntryId, Realm, Timestamp, ijson::Json};
+
+use crate::disk::Disk;
+
+/// The key that the tests' logs sign with.
+const SIGNING: [u8; 32] = [1; 32];
+
+fn payload_key() -> PayloadKey {
+    PayloadKey::new("k1".parse().unwrap(), &[2; 32])
+}
+
+fn config(place: &Path) -> Config {
+    Config {
+        dir: place.join("log"),
+        lock: place.join("lock"),
+        realm: Realm {
+            org: "acme.example".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            node: 7,
+        },
+        origin: "acme.example/audit".to_owned(),
+        segment_bytes: 2 * 1024 * 1024,
+    }
+}
+
+fn keys() -> Keys {
+    Keys { checkpoint: CheckpointKey::from_seed(&SIGNING), payload: payload_key() }
+}
+
+fn open(place: &Path) -> Log {
+    Log::open(config(place), keys()).unwrap()
+}
+
+/// Opens the log that lies on simulated disks, one for the log and one for its lock.
+fn try_open_on(disk: &Disk, lock: &Disk) -> Result<Log, OpenError> {
+    let media = Media { log: Arc::new(disk.clone()), lock: Arc::new(lock.clone()) };
+    Log::open_on(config(Path::new("")), keys(), media)
+}
+
+fn open_on(disk: &Disk, lock: &Disk) -> Log {
+    try_open_on(disk, lock).unwrap()
+}
+
+/// A draft that is told from others by its number; also its moment.
+fn draft(number: u64) -> Draft {
+    let at = Timestamp::from_millis(number as i64);
+    let mut draft = Draft::new(EntryId::compose(at, 7, number), "decision", at);
+    draft.body = Json::object([("number", Json::Integer(number as i64))]);
+    draft
+}
+
+fn sealed(log: &Log, number: u64) -> Sealed {
+    log.seal(draft(number)).unwrap()
+}
+
+fn append(log: &Log, number: u64) -> Receipt {
+    log.append(sealed(log, number)).wait().unwrap()
+}
+
+/// Appends a range, all of it under way at once.
+fn append_all(log: &Log, numbers: std::ops::Range<u64>) {
+    let under_way: Vec<Appending> = numbers.map(|number| log.append(sealed(log, number))).collect();
+    assert!(under_way.into_iter().all(|appending| appending.wait().is_ok()));
+}
+
+fn entries(log: &Log) -> Vec<Entry> {
+    log.entries(0).collect::<Result<_, _>>().unwrap()
+}
+
+/// What each entry is: its number, or for a gap its whole body.
+fn story(log: &Log) -> Vec<String> {
+    let tell = |entry: Entry| match entry.leaf.body.member("number").and_then(Json::as_integer) {
+        Some(number) => number.to_string(),
+        None => format!("{} {}", entry.leaf.kind, text(&entry.leaf.body)),
+    };
+    entries(log).into_iter().map(tell).collect()
+}
+
+fn text(json: &Json) -> String {
+    String::from_utf8(json.canonical()).unwrap()
+}
+
+/// A record of half a mebibyte: four of them do not fit one segment.
+fn large(log: &Log, number: u64) -> Sealed {
+    let mut draft = draft(number);
+    draft.payload = Some(vec![b'x'; 512 * 1024]);
+    log.seal(draft).unwrap()
+}
+
+fn distinct<T: std::hash::Hash + Eq>(items: impl IntoIterator<Item = T>) -> usize {
+    items.into_iter().collect::<HashSet<T>>().len()
+}

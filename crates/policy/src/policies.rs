@@ -1,0 +1,67 @@
+use std::{collections::BTreeSet, fmt};
+
+use model::Digest;
+
+use crate::{Fault, LoadErrors, Outcome, Request, Rule, Source, cedar::Engine, load, verdict};
+
+/// An immutable set of validated policies, ready to answer. Cheap to share behind an `Arc`, never changed in place.
+pub struct Policies {
+    /// In the order of their ids; [`Engine`] knows them by their index here.
+    rules: Vec<Rule>,
+    engine: Engine,
+    digest: Digest,
+}
+
+impl Policies {
+    /// Reads, checks and validates a set of policy files as one. `kinds` are the resource kinds of the catalog.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place; then nothing is loaded.
+    pub fn load(sources: &[Source], kinds: &BTreeSet<String>) -> Result<Self, LoadErrors> {
+        let loaded = load::load(sources, kinds)?;
+        Ok(Self::new(loaded.rules, loaded.engine))
+    }
+
+    /// No policies: everything is denied.
+    pub fn none() -> Self {
+        Self::new(Vec::new(), Engine::empty())
+    }
+
+    fn new(rules: Vec<Rule>, engine: Engine) -> Self {
+        let digest = load::digest_of_set(&rules);
+        Self { rules, engine, digest }
+    }
+
+    /// SHA-256 over `policies/v1`, a line feed, and the digests of the policies in the order of their ids (32 bytes
+    /// each).
+    ///
+    /// It names what decides: the order and names of files, and what stands between policies, do not change it.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The policies, in the order of their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// What the policies say about one request. Pure: the same request always has the same outcome.
+    ///
+    /// A request that cannot be put to the policies (a kind of resource that the catalog does not have, a principal
+    /// that is no person and has no owner, money in two currencies) is denied with a fault, whatever they would say.
+    pub fn evaluate(&self, request: &Request<'_>) -> Outcome {
+        match self.engine.ask(request) {
+            Ok(question) => verdict::conclude(&self.rules, request, &question),
+            Err(message) => Outcome {
+                faults: vec![Fault { policy: None, message }],
+                ..Outcome::not_permitted()
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policies({} of {})", self.rules.len(), self.digest)
+    }
+}

@@ -1,0 +1,207 @@
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Method,
+    routing::on,
+};
+use decide::{AgentRecord, Engine};
+use govern::{ChangeState, NewVersion, Register};
+use model::{Digest, IdentityId, Name, State as LifeState, Timestamp, ijson};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::{Body, Params},
+    caller::Caller,
+    names,
+    page::{self, Listed, Listing, Paging},
+    problem::Problem,
+    route::{Route, Shared},
+    wire::{Created, thumbprints},
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/agents", |filter| on(filter, list)),
+    Route::session(Method::POST, "/v1/agents", |filter| on(filter, register)),
+    Route::session(Method::GET, "/v1/agents/{name}", |filter| on(filter, get)),
+    Route::session(Method::POST, "/v1/agents/{name}/suspend", |filter| on(filter, suspend)),
+    Route::session(Method::POST, "/v1/agents/{name}/reinstate", |filter| on(filter, reinstate)),
+    Route::session(Method::POST, "/v1/agents/{name}/retire", |filter| on(filter, retire)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAgent {
+    name: Name,
+    blueprint: Name,
+    owner: String,
+    deputy: Option<String>,
+    purpose: String,
+    version: Parts,
+    key: ijson::Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    model: String,
+    prompt: Digest,
+    tools: Digest,
+    image: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    reason: String,
+}
+
+/// A body that says nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Agent {
+    id: IdentityId,
+    uri: String,
+    name: Name,
+    blueprint: Name,
+    owner: Option<IdentityId>,
+    deputy: Option<IdentityId>,
+    purpose: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    version: Version,
+    keys: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Version {
+    digest: Digest,
+    model: String,
+    prompt: Digest,
+    tools: Digest,
+    image: Digest,
+    attested_by: Option<String>,
+    accepted_by: IdentityId,
+}
+
+fn show(engine: &Engine, record: AgentRecord) -> Agent {
+    let AgentRecord { agent, keys, .. } = record;
+    let (owner, state) = (agent.state.owner().cloned(), agent.state.name());
+    let (reason, since) = match agent.state {
+        LifeState::Active { since, .. } => (None, Some(since)),
+        LifeState::Suspended { reason, .. } | LifeState::Quarantined { reason, .. } => (Some(reason), None),
+        LifeState::Retired { at } => (None, Some(at)),
+        LifeState::Requested { .. } | LifeState::Approved { .. } | LifeState::Retiring { .. } => (None, None),
+    };
+    Agent {
+        uri: engine.context().realm.uri(&agent.id),
+        name: agent.id.name().clone(),
+        id: agent.id,
+        blueprint: agent.blueprint,
+        owner,
+        deputy: agent.deputy,
+        purpose: agent.purpose,
+        state,
+        reason,
+        since,
+        version: Version {
+            digest: agent.version.digest,
+            model: agent.version.model,
+            prompt: agent.version.prompt,
+            tools: agent.version.tools,
+            image: agent.version.image,
+            attested_by: agent.version.attested_by,
+            accepted_by: agent.version.accepted_by,
+        },
+        keys: thumbprints(&keys),
+    }
+}
+
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Listing<Agent>>, Problem> {
+    let engine = &server.engine;
+    engine.look(&caller, "Registration", "agents")?;
+    Ok(Json(page::page(engine, paging, |record| show(engine, record)).await?))
+}
+
+async fn get(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Listed<Agent>>, Problem> {
+    let id = names::agent(&name)?;
+    server.engine.look(&caller, "Registration", &id.to_string())?;
+    Ok(Json(find(&server.engine, &id).await?))
+}
+
+async fn register(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<NewAgent>,
+) -> Result<Created<Listed<Agent>>, Problem> {
+    let engine = &server.engine;
+    let Parts { model, prompt, tools, image } = wish.version;
+    let act = Register {
+        name: wish.name,
+        blueprint: wish.blueprint,
+        owner: names::person(engine, &wish.owner).await?,
+        deputy: names::maybe_person(engine, wish.deputy.as_deref()).await?,
+        purpose: wish.purpose,
+        version: NewVersion { model, prompt, tools, image },
+        key: wish.key,
+    };
+    let id = govern::register(engine, engine.allow(&caller, act).await?).await?;
+    Ok(Created(find(engine, &id).await?))
+}
+
+async fn suspend(
+    State(server): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(Why { reason }): Body<Why>,
+) -> Result<Json<Listed<Agent>>, Problem> {
+    change(&server.engine, caller, &name, |agent| ChangeState::Suspend { agent, reason }).await
+}
+
+async fn reinstate(
+    State(server): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Listed<Agent>>, Problem> {
+    change(&server.engine, caller, &name, |agent| ChangeState::Reinstate { agent }).await
+}
+
+async fn retire(
+    State(server): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Listed<Agent>>, Problem> {
+    change(&server.engine, caller, &name, |agent| ChangeState::Retire { agent }).await
+}
+
+async fn change(
+    engine: &std::sync::Arc<Engine>,
+    Caller(caller): Caller,
+    name: &str,
+    step: impl FnOnce(Name) -> ChangeState,
+) -> Result<Json<Listed<Agent>>, Problem> {
+    let id = names::agent(name)?;
+    let act = step(id.name().clone());
+    govern::change_state(engine, engine.allow(&caller, act).await?).await?;
+    Ok(Json(find(engine, &id).await?))
+}
+
+async fn find(engine: &Engine, id: &IdentityId) -> Result<Listed<Agent>, Problem> {
+    let agent = page::one(engine, id.to_string(), |record| show(engine, record)).await?;
+    agent.ok_or_else(|| Problem::not_found("agent", id.name()))
+}

@@ -1,0 +1,177 @@
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Method,
+    routing::on,
+};
+use decide::{ApprovalRecord, Engine, Standing};
+use govern::AnswerApproval;
+use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Money, Name, TaskId, Timestamp, ijson};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::{Body, Params},
+    caller::Caller,
+    names,
+    problem::Problem,
+    route::{Route, Shared},
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/approvals", |filter| on(filter, list)),
+    Route::session(Method::GET, "/v1/approvals/{id}", |filter| on(filter, get)),
+    Route::session(Method::POST, "/v1/approvals/{id}/answer", |filter| on(filter, answer)),
+];
+
+/// The most requests in one answer; the newest are shown.
+const MAX_LISTED: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    state: Option<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    Waiting,
+    Approved,
+    Denied,
+    Expired,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAnswer {
+    /// The statement that the person signed with their own key.
+    proof: String,
+}
+
+#[derive(Serialize)]
+struct Approvals {
+    items: Vec<Approval>,
+}
+
+/// Everything that an approver has to see, and what their signature has to name.
+#[derive(Serialize)]
+struct Approval {
+    id: ApprovalId,
+    state: Stage,
+    /// Used up: the action that it was for has begun.
+    used: bool,
+    action: ActionId,
+    chain: Vec<IdentityId>,
+    /// One party with the asker; none of them can answer.
+    party: Vec<IdentityId>,
+    task: Option<TaskId>,
+    demands: Vec<Demand>,
+    /// Canonical arguments, effects and accepted texts.
+    shown: ijson::Json,
+    amount: Option<Money>,
+    asked: Timestamp,
+    expires: Timestamp,
+    answers: Vec<Answer>,
+    /// For the signed answer: its audience, what it binds, and the nonce.
+    issuer: String,
+    binding: Digest,
+    nonce: String,
+}
+
+#[derive(Serialize)]
+struct Demand {
+    policy: String,
+    group: Name,
+    quorum: u8,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    by: IdentityId,
+    approve: bool,
+    teams: Vec<Name>,
+    at: Timestamp,
+    entry: EntryId,
+}
+
+impl From<Standing> for Stage {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Waiting => Self::Waiting,
+            Standing::Approved => Self::Approved,
+            Standing::Denied => Self::Denied,
+            Standing::Expired => Self::Expired,
+        }
+    }
+}
+
+fn show(engine: &Engine, record: &ApprovalRecord) -> Approval {
+    let demand = |it: &decide::DemandRecord| Demand { policy: it.policy.clone(), group: it.group.clone(), quorum: it.quorum };
+    let answer = |it: &decide::ApprovalAnswer| Answer {
+        by: it.by.clone(),
+        approve: it.approve,
+        teams: it.teams.clone(),
+        at: it.at,
+        entry: it.entry,
+    };
+    Approval {
+        id: record.id,
+        state: record.standing(engine.context().now()).into(),
+        used: engine.tasks().is_approval_used(record.id),
+        action: record.action,
+        chain: record.chain.clone(),
+        party: record.party.clone(),
+        task: record.task,
+        demands: record.demands.iter().map(demand).collect(),
+        shown: record.shown.clone(),
+        amount: record.amount,
+        asked: record.asked,
+        expires: record.expires,
+        answers: record.answers.iter().map(answer).collect(),
+        issuer: engine.issuer().url.clone(),
+        binding: record.binding,
+        nonce: record.nonce.clone(),
+    }
+}
+
+/// What the caller may look at, the newest first; what others are asked stays out.
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Params(filter): Params<Filter>,
+) -> Result<Json<Approvals>, Problem> {
+    let engine = &server.engine;
+    engine.look(&caller, "Registration", &caller.person.to_string())?;
+    let now = engine.context().now();
+    let wanted = |record: &ApprovalRecord| filter.state.is_none_or(|state| state == record.standing(now).into());
+    let records = engine.directory().approvals();
+    let seen = records
+        .iter()
+        .rev()
+        .filter(|record| wanted(record) && engine.sees(&caller, "Approval", &record.id.to_string()));
+    Ok(Json(Approvals { items: seen.take(MAX_LISTED).map(|record| show(engine, record)).collect() }))
+}
+
+async fn get(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Approval>, Problem> {
+    let engine = &server.engine;
+    let id: ApprovalId = names::id(&id)?;
+    engine.look(&caller, "Approval", &id.to_string())?;
+    let record = engine.directory().approval(id).ok_or_else(|| Problem::not_found("approval", id))?;
+    Ok(Json(show(engine, &record)))
+}
+
+async fn answer(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(id): Path<String>,
+    Body(wish): Body<NewAnswer>,
+) -> Result<Json<Approval>, Problem> {
+    let engine = &server.engine;
+    let act = AnswerApproval { id: names::id(&id)?, proof: wish.proof };
+    let record = govern::answer(engine, engine.allow(&caller, act).await?).await?;
+    Ok(Json(show(engine, &record)))
+}

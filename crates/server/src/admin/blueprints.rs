@@ -1,0 +1,85 @@
+use axum::{Json, extract::State, http::Method, routing::on};
+use decide::BlueprintRecord;
+use govern::AddBlueprint;
+use model::{Authority, Blueprint as Template, IdentityId, Name, Seconds};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::{Body, Params},
+    caller::Caller,
+    names,
+    page::{self, Listing, Paging},
+    problem::Problem,
+    route::{Route, Shared},
+    wire::Created,
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/blueprints", |filter| on(filter, list)),
+    Route::session(Method::POST, "/v1/blueprints", |filter| on(filter, add)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBlueprint {
+    name: Name,
+    purpose: String,
+    owner: String,
+    deputy: Option<String>,
+    authority: Authority,
+    token_ttl_seconds: Seconds,
+    #[serde(default)]
+    children: Vec<Name>,
+}
+
+#[derive(Serialize)]
+struct Blueprint {
+    name: Name,
+    purpose: String,
+    owner: IdentityId,
+    deputy: Option<IdentityId>,
+    authority: Authority,
+    token_ttl_seconds: Seconds,
+    children: Vec<Name>,
+}
+
+fn show(BlueprintRecord(template): BlueprintRecord) -> Blueprint {
+    Blueprint {
+        name: template.name,
+        purpose: template.purpose,
+        owner: template.owner,
+        deputy: template.deputy,
+        authority: template.authority,
+        token_ttl_seconds: template.token_ttl_seconds,
+        children: template.children,
+    }
+}
+
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Listing<Blueprint>>, Problem> {
+    server.engine.look(&caller, "Registration", "blueprints")?;
+    Ok(Json(page::page(&server.engine, paging, show).await?))
+}
+
+async fn add(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<NewBlueprint>,
+) -> Result<Created<Blueprint>, Problem> {
+    let engine = &server.engine;
+    let blueprint = Template {
+        name: wish.name,
+        purpose: wish.purpose,
+        owner: names::person(engine, &wish.owner).await?,
+        deputy: names::maybe_person(engine, wish.deputy.as_deref()).await?,
+        authority: wish.authority,
+        token_ttl_seconds: wish.token_ttl_seconds,
+        children: wish.children,
+    };
+    let made = show(BlueprintRecord(blueprint.clone()));
+    govern::add_blueprint(engine, engine.allow(&caller, AddBlueprint { blueprint }).await?).await?;
+    Ok(Created(made))
+}

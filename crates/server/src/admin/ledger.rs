@@ -1,0 +1,270 @@
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{Method, header},
+    response::{IntoResponse, Response},
+    routing::on,
+};
+use decide::Engine;
+use govern::ReadPayloads;
+use ledger::{Entry, Log, PayloadError};
+use model::{ActionId, Digest, TaskId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    Server,
+    body::Params,
+    caller::Caller,
+    problem::{Fault, Problem},
+    route::{Route, Shared},
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/ledger/entries", |filter| on(filter, list)),
+    Route::session(Method::GET, "/v1/ledger/entries/{index}", |filter| on(filter, get)),
+    Route::session(Method::GET, "/v1/ledger/key", |filter| on(filter, key)),
+    Route::session(Method::GET, "/ledger/checkpoint", |filter| on(filter, checkpoint)),
+    Route::session(Method::GET, "/ledger/tile/{*path}", |filter| on(filter, tile)),
+];
+
+/// How many entries an answer has when nobody says, and at most.
+const DEFAULT_LIMIT: u64 = 100;
+const MAX_LIMIT: u64 = 1_000;
+/// The most entries that one request looks through for those that fit its filter.
+const MAX_SCAN: u64 = 50_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// The first position; left out, the last entries are given, or with a filter all are looked through.
+    from: Option<u64>,
+    limit: Option<u64>,
+    action: Option<ActionId>,
+    task: Option<TaskId>,
+    #[serde(default)]
+    payload: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    #[serde(default)]
+    payload: bool,
+}
+
+#[derive(Serialize)]
+struct Entries {
+    /// The newest last.
+    entries: Vec<Shown>,
+    /// Where to go on; absent when everything was looked through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+    /// How many entries the ledger has.
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    index: u64,
+    hash: Digest,
+    /// The leaf, byte for byte as it is hashed.
+    leaf: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Payload>,
+}
+
+/// A payload that was opened.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Payload {
+    /// The entry has none.
+    None,
+    /// What was sealed.
+    Open { content: Box<RawValue> },
+    /// It was erased, or cannot be opened.
+    Gone { reason: &'static str },
+}
+
+#[derive(Serialize)]
+struct Key {
+    /// `name+id+key`: what a verifier needs; compare it with one that came by another way.
+    key: String,
+    /// The signed head.
+    size: u64,
+    root: Digest,
+}
+
+impl Wanted {
+    fn fits(&self, entry: &Entry) -> bool {
+        self.action.is_none_or(|action| entry.leaf.action == Some(action))
+            && self.task.is_none_or(|task| entry.leaf.task == Some(task))
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.action.is_some() || self.task.is_some()
+    }
+}
+
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Params(wanted): Params<Wanted>,
+) -> Result<Json<Entries>, Problem> {
+    let engine = &server.engine;
+    engine.look(&caller, "Ledger", "entries")?;
+    let log = engine.log().clone();
+    let open = wanted.payload;
+    let (found, next, size) = blocking(move || find(&log, &wanted)).await??;
+    if open && let (Some(first), Some(last)) = (found.first(), found.last()) {
+        engine.allow(&caller, ReadPayloads { first: first.index, last: last.index }).await?;
+    }
+    let entries = show(engine, found, open).await?;
+    Ok(Json(Entries { entries, next, size }))
+}
+
+async fn get(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(index): Path<String>,
+    Params(opening): Params<Opening>,
+) -> Result<Json<Shown>, Problem> {
+    let engine = &server.engine;
+    let index: u64 = index.parse().map_err(|_| Problem::new(Fault::Invalid, "a position is a whole number"))?;
+    engine.look(&caller, "Ledger", "entries")?;
+    let log = engine.log().clone();
+    let entry = blocking(move || log.entry(index)).await??;
+    let entry = entry.ok_or_else(|| Problem::not_found("ledger entry", index))?;
+    if opening.payload {
+        engine.allow(&caller, ReadPayloads { first: index, last: index }).await?;
+    }
+    let shown = show(engine, vec![entry], opening.payload).await?;
+    shown.into_iter().next().map(Json).ok_or_else(|| Problem::not_found("ledger entry", index))
+}
+
+async fn key(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Key>, Problem> {
+    server.engine.look(&caller, "Ledger", "key")?;
+    let log = server.engine.log();
+    let head = log.head();
+    Ok(Json(Key { key: log.verifier_key(), size: head.size, root: head.root }))
+}
+
+async fn checkpoint(State(server): State<Shared>, Caller(caller): Caller) -> Result<Response, Problem> {
+    server.engine.look(&caller, "Ledger", "checkpoint")?;
+    file(&server, "checkpoint", "text/plain; charset=utf-8").await
+}
+
+async fn tile(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
+    server.engine.look(&caller, "Ledger", "tiles")?;
+    if !is_tile(&path) {
+        return Err(Problem::not_found("tile", model::Foreign::new(path)));
+    }
+    file(&server, &format!("tile/{path}"), "application/octet-stream").await
+}
+
+/// Reads what fits, from where it was asked for on. Blocks.
+fn find(log: &Log, wanted: &Wanted) -> Result<(Vec<Entry>, Option<u64>, u64), Problem> {
+    let size = log.acknowledged();
+    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let from = match wanted.from {
+        Some(from) => from,
+        None if wanted.is_filtered() => 0,
+        None => size.saturating_sub(limit),
+    };
+    let mut found = Vec::new();
+    let mut at = from;
+    for entry in log.entries(from).take(usize::try_from(MAX_SCAN).unwrap_or(usize::MAX)) {
+        let entry = entry?;
+        at = entry.index + 1;
+        if wanted.fits(&entry) {
+            found.push(entry);
+        }
+        if found.len() as u64 >= limit {
+            break;
+        }
+    }
+    Ok((found, Some(at).filter(|at| *at < size), size))
+}
+
+async fn show(engine: &Engine, entries: Vec<Entry>, open: bool) -> Result<Vec<Shown>, Problem> {
+    let log = engine.log().clone();
+    blocking(move || entries.into_iter().map(|entry| shown(&log, entry, open)).collect()).await?
+}
+
+fn shown(log: &Log, entry: Entry, open: bool) -> Result<Shown, Problem> {
+    let payload = open.then(|| match log.open_payload(&entry) {
+        Ok(None) => Payload::None,
+        Ok(Some(bytes)) => Payload::Open { content: json(&bytes) },
+        Err(PayloadError::Gone(_)) => Payload::Gone { reason: "it was erased, or was never written" },
+        Err(why) => {
+            tracing::error!(code = "BW-1502", index = entry.index, %why, "a payload cannot be opened");
+            Payload::Gone { reason: "it cannot be opened; the log of this node says why" }
+        }
+    });
+    let leaf = String::from_utf8(entry.bytes).map_err(|why| Problem::internal(&why))?;
+    let leaf = RawValue::from_string(leaf).map_err(|why| Problem::internal(&why))?;
+    Ok(Shown { index: entry.index, hash: entry.hash, leaf, payload })
+}
+
+/// Our payloads are JSON; another one is shown as a text.
+fn json(bytes: &[u8]) -> Box<RawValue> {
+    let text = String::from_utf8_lossy(bytes);
+    RawValue::from_string(text.clone().into_owned())
+        .or_else(|_| serde_json::value::to_raw_value(&text))
+        .unwrap_or_default()
+}
+
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(read).await.map_err(|why| Problem::internal(&why))
+}
+
+async fn file(server: &Server, name: &str, media_type: &'static str) -> Result<Response, Problem> {
+    match tokio::fs::read(server.ledger_dir.join(name)).await {
+        Ok(bytes) => Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response()),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Err(Problem::not_found("published file", name)),
+        Err(why) => Err(Problem::internal(&why)),
+    }
+}
+
+/// Whether a path below `tile/` is one that [C2SP tlog-tiles](https://c2sp.org/tlog-tiles) knows: `L/N` or `entries/N`,
+/// `N` in groups of three digits, with `.p/W` where the tile is not full. Nothing else reaches the file system.
+fn is_tile(path: &str) -> bool {
+    let Some((level, rest)) = path.split_once('/') else { return false };
+    let (index, width) = rest.split_once(".p/").map_or((rest, None), |(index, width)| (index, Some(width)));
+    let level = level == "entries" || is_number(level, 0..=63);
+    let width = width.is_none_or(|width| is_number(width, 1..=255));
+    let mut groups = index.split('/').rev();
+    let digits = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let last = groups.next().is_some_and(digits);
+    let others: Vec<&str> = groups.collect();
+    let marked = others.iter().all(|group| group.strip_prefix('x').is_some_and(digits));
+    level && width && last && marked && others.len() < 7 && others.last() != Some(&"x000")
+}
+
+/// Whether a text is a number in this range, written in the one plain form.
+fn is_number(text: &str, range: std::ops::RangeInclusive<u8>) -> bool {
+    text.parse::<u8>().is_ok_and(|number| range.contains(&number) && number.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_tile;
+
+    #[test]
+    fn only_the_paths_of_tiles_reach_the_file_system() {
+        for path in ["0/000", "63/x001/x234/067", "entries/273", "entries/x001/000.p/255", "2/000.p/1"] {
+            assert!(is_tile(path), "{path}");
+        }
+        for path in [
+            "", "0", "0/", "0/00", "0/0000", "00/000", "64/000", "-1/000", "entries", "entries/../000", "../wal/000",
+            "0/x000/001", "0/001/002", "0/x001", "0/000.p/0", "0/000.p/256", "0/000.p/01", "0/000.p/", "0/000.p/1/2",
+            "0/x001/../../../wal/1", "0//000", "/0/000", "0/%2e%2e/000", "0/\u{661}\u{661}\u{661}", "payload/000",
+        ] {
+            assert!(!is_tile(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Method,
+    routing::on,
+};
+use decide::{Engine, ServerRecord};
+use govern::{AddServer, FoundTool, RefreshTools};
+use model::{Digest, Name};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Server,
+    body::{Body, Params},
+    caller::Caller,
+    names,
+    page::{self, Listing, Paging},
+    problem::{Fault, Problem},
+    route::{Route, Shared},
+    wire::Created,
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/servers", |filter| on(filter, list)),
+    Route::session(Method::POST, "/v1/servers", |filter| on(filter, add)),
+    Route::session(Method::POST, "/v1/servers/{name}/refresh", |filter| on(filter, refresh)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewServer {
+    name: Name,
+    url: String,
+    #[serde(default)]
+    internal: bool,
+    credential: Option<String>,
+    #[serde(default)]
+    default_classes: Vec<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Upstream {
+    name: Name,
+    url: String,
+    internal: bool,
+    credential: Option<String>,
+    default_classes: Vec<Name>,
+}
+
+#[derive(Serialize)]
+struct Tools {
+    name: Name,
+    tools: Vec<Tool>,
+}
+
+#[derive(Serialize)]
+struct Tool {
+    name: String,
+    digest: Digest,
+    accepted: bool,
+}
+
+fn show(record: ServerRecord) -> Upstream {
+    Upstream {
+        name: record.name,
+        url: record.url,
+        internal: record.internal,
+        credential: record.credential,
+        default_classes: record.default_classes,
+    }
+}
+
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Listing<Upstream>>, Problem> {
+    server.engine.look(&caller, "Server", "servers")?;
+    Ok(Json(page::page(&server.engine, paging, show).await?))
+}
+
+/// Asks the server for its tools first, so that an approval is not used up by a server that does not answer. Only who may
+/// look at servers makes this node dial anywhere.
+async fn add(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<NewServer>,
+) -> Result<Created<Tools>, Problem> {
+    let engine = &server.engine;
+    let record = ServerRecord {
+        name: wish.name,
+        url: wish.url,
+        internal: wish.internal,
+        credential: wish.credential,
+        default_classes: wish.default_classes,
+    };
+    let name = record.name.clone();
+    engine.look(&caller, "Server", name.as_str())?;
+    let tools = discover(&server, record.clone()).await?;
+    let allowed = engine.allow(&caller, AddServer { server: record }).await?;
+    govern::add_server(engine, allowed, tools).await?;
+    Ok(Created(tools_of(engine, name)))
+}
+
+async fn refresh(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(name): Path<String>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Tools>, Problem> {
+    let engine = &server.engine;
+    let name = names::name(&name)?;
+    let allowed = engine.allow(&caller, RefreshTools { server: name.clone() }).await?;
+    let entry = engine.directory().server(&name).ok_or_else(|| Problem::not_found("server", &name))?;
+    let tools = discover(&server, ServerRecord::clone(&entry.record)).await?;
+    govern::record_tools(engine, &allowed, name.clone(), tools).await?;
+    Ok(Json(tools_of(engine, name)))
+}
+
+async fn discover(server: &Server, record: ServerRecord) -> Result<Vec<FoundTool>, Problem> {
+    let name = record.name.clone();
+    let found = (server.discover)(record).await;
+    found.map_err(|why| Problem::new(Fault::Upstream, format!("`{name}` did not list its tools: {why}")))
+}
+
+fn tools_of(engine: &Engine, name: Name) -> Tools {
+    let entries = engine.directory().server(&name).map(|server| server.tools).unwrap_or_default();
+    let tool = |entry: decide::ToolEntry| Tool {
+        name: entry.record.name.clone(),
+        digest: entry.record.digest,
+        accepted: entry.accepted.is_some(),
+    };
+    Tools { name, tools: entries.into_values().map(tool).collect() }
+}

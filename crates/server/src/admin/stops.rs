@@ -1,0 +1,142 @@
+use axum::{Json, extract::State, http::Method, routing::on};
+use decide::{Engine, Resume, Stop, StopReport, StopScope};
+use model::{EntryId, IdentityId, IdentityKind, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::Body,
+    caller::Caller,
+    names,
+    problem::Problem,
+    route::{Route, Shared},
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::GET, "/v1/stops", |filter| on(filter, list)),
+    Route::session(Method::POST, "/v1/stops", |filter| on(filter, order)),
+    Route::session(Method::POST, "/v1/stops/resume", |filter| on(filter, resume)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    /// `all`, `agent:NAME` and so on; an owner by pseudonym or handle.
+    scope: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Stops {
+    /// Grows with every stop and resume.
+    epoch: u64,
+    orders: Vec<Order>,
+}
+
+#[derive(Serialize)]
+struct Order {
+    id: EntryId,
+    scope: StopScope,
+    by: IdentityId,
+    at: Timestamp,
+    reason: String,
+}
+
+/// How a stop went. Only `final` is done.
+#[derive(Serialize)]
+struct Report {
+    order: EntryId,
+    scope: StopScope,
+    /// Whether anything of that name is known; a stop of a name that nobody has is in force all the same.
+    known: bool,
+    ordered: Timestamp,
+    in_force: Vec<Acknowledged>,
+    #[serde(rename = "final")]
+    is_final: Option<Timestamp>,
+    /// How many calls on their way were cut.
+    cut: usize,
+    /// Whether the order survives this process; `false` needs a person at once.
+    durable: bool,
+}
+
+#[derive(Serialize)]
+struct Acknowledged {
+    point: String,
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Resumed {
+    scope: StopScope,
+    orders: Vec<EntryId>,
+}
+
+async fn list(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Stops>, Problem> {
+    let engine = &server.engine;
+    engine.look(&caller, "Stop", "orders")?;
+    let show = |it: decide::Order| Order { id: it.id, scope: it.scope, by: it.by, at: it.at, reason: it.reason };
+    let orders = engine.stops().orders().into_iter().map(show).collect();
+    Ok(Json(Stops { epoch: engine.stops().epoch(), orders }))
+}
+
+async fn order(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<Wish>,
+) -> Result<Json<Report>, Problem> {
+    let engine = &server.engine;
+    let scope = scope(engine, &wish.scope).await?;
+    let known = is_known(engine, &scope);
+    let allowed = engine.allow(&caller, Stop { scope, reason: wish.reason }).await?;
+    Ok(Json(report(engine.stop(&allowed).await, known)))
+}
+
+async fn resume(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<Wish>,
+) -> Result<Json<Resumed>, Problem> {
+    let engine = &server.engine;
+    let scope = scope(engine, &wish.scope).await?;
+    let allowed = engine.allow(&caller, Resume { scope: scope.clone(), reason: wish.reason }).await?;
+    let orders = engine.resume(&allowed).await?;
+    Ok(Json(Resumed { scope, orders }))
+}
+
+/// A stop must not fail for want of a database: an owner who cannot be looked up is taken as written.
+async fn scope(engine: &Engine, text: &str) -> Result<StopScope, Problem> {
+    let scope: StopScope =
+        text.parse().map_err(|why: decide::NotAScope| Problem::new(crate::problem::Fault::Invalid, why.to_string()))?;
+    if let StopScope::Owner(name) = &scope
+        && let Ok(person) = names::person(engine, name.as_str()).await
+    {
+        return Ok(StopScope::Owner(person.name().clone()));
+    }
+    Ok(scope)
+}
+
+fn is_known(engine: &Engine, scope: &StopScope) -> bool {
+    let directory = engine.directory();
+    let identity = |kind, name: &model::Name| IdentityId::new(kind, name.clone());
+    match scope {
+        StopScope::Agent(name) => directory.agent(&identity(IdentityKind::Agent, name)).is_some(),
+        StopScope::Owner(name) => directory.person(&identity(IdentityKind::Person, name)).is_some(),
+        StopScope::Blueprint(name) => directory.blueprint(name).is_some(),
+        StopScope::System(name) => directory.server(name).is_some(),
+        StopScope::Task(id) => engine.tasks().task(*id).is_some(),
+        StopScope::All | StopScope::Model(_) | StopScope::Delegation(_) | StopScope::Action(_) => true,
+    }
+}
+
+fn report(report: StopReport, known: bool) -> Report {
+    let acknowledged = |it: decide::Acknowledgement| Acknowledged { point: it.point, at: it.at };
+    Report {
+        order: report.order,
+        scope: report.scope,
+        known,
+        ordered: report.ordered,
+        in_force: report.in_force.into_iter().map(acknowledged).collect(),
+        is_final: report.is_final,
+        cut: report.cut,
+        durable: report.durable,
+    }
+}

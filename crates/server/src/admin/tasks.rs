@@ -1,0 +1,95 @@
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Method,
+    routing::on,
+};
+use decide::{EndTask, OpenTask};
+use model::{Authority, Money, Seconds, TaskId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::Body,
+    caller::Caller,
+    names,
+    problem::Problem,
+    route::{Route, Shared},
+    wire::Created,
+};
+
+pub(crate) const ROUTES: &[Route] = &[
+    Route::session(Method::POST, "/v1/tasks", |filter| on(filter, open)),
+    Route::session(Method::DELETE, "/v1/tasks/{id}", |filter| on(filter, end)),
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTask {
+    agent: String,
+    purpose: String,
+    #[serde(default)]
+    intent: String,
+    #[serde(default)]
+    prompt: String,
+    authority: Option<Authority>,
+    budget: Option<Money>,
+    seconds: Seconds,
+}
+
+#[derive(Serialize)]
+struct Task {
+    task: TaskId,
+    /// The hand-over token: the agent named in it, and nobody else, exchanges it.
+    token: String,
+    expires: Timestamp,
+    authority: Authority,
+    /// The ledger entry of the token's issuance.
+    index: u64,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    task: TaskId,
+    calls: u64,
+    /// In minor units of the budget's currency.
+    spent: u64,
+}
+
+async fn open(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Body(wish): Body<NewTask>,
+) -> Result<Created<Task>, Problem> {
+    let engine = &server.engine;
+    let act = OpenTask {
+        agent: names::agent(&wish.agent)?,
+        purpose: wish.purpose,
+        intent: wish.intent,
+        prompt: wish.prompt,
+        authority: wish.authority,
+        budget: wish.budget,
+        seconds: wish.seconds,
+    };
+    let opened = engine.open_task(&engine.allow(&caller, act).await?).await?;
+    Ok(Created(Task {
+        task: opened.task,
+        token: opened.token.access_token,
+        expires: opened.token.expires,
+        authority: opened.token.authority,
+        index: opened.token.index,
+    }))
+}
+
+async fn end(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Ended>, Problem> {
+    let engine = &server.engine;
+    let id: TaskId = names::id(&id)?;
+    let unknown = || Problem::not_found("task", id);
+    let person = engine.tasks().task(id).ok_or_else(unknown)?.person;
+    let allowed = engine.allow(&caller, EndTask { task: id, person }).await?;
+    let task = engine.end_task(&allowed).ok_or_else(unknown)?;
+    Ok(Json(Ended { task: id, calls: task.calls, spent: task.spent }))
+}

@@ -1,0 +1,43 @@
+//! What callers type for people and agents, turned into identities.
+
+use decide::Engine;
+use model::{IdentityId, IdentityKind, Name};
+
+use crate::problem::{Fault, Problem};
+
+/// The person whom a pseudonym (`p1f…`, `person/p1f…`) or a handle names.
+pub(crate) async fn person(engine: &Engine, text: &str) -> Result<IdentityId, Problem> {
+    let name = name(text.strip_prefix("person/").unwrap_or(text))?;
+    let by_pseudonym = IdentityId::new(IdentityKind::Person, name.clone());
+    // Pseudonyms first: a handle that somebody is given later cannot take one over.
+    if engine.directory().person(&by_pseudonym).is_some() {
+        return Ok(by_pseudonym);
+    }
+    let handle = name.clone();
+    let owner = engine.store().read(move |view| view.claimed("handle", handle.as_str())).await?;
+    let found = owner.and_then(|owner: String| owner.parse::<IdentityId>().ok()).filter(IdentityId::is_person);
+    found.ok_or_else(|| Problem::not_found("person", name))
+}
+
+/// The same for somebody who may be left out.
+pub(crate) async fn maybe_person(engine: &Engine, text: Option<&str>) -> Result<Option<IdentityId>, Problem> {
+    match text {
+        None => Ok(None),
+        Some(text) => person(engine, text).await.map(Some),
+    }
+}
+
+/// The agent of that name, with or without `agent/` before it.
+pub(crate) fn agent(text: &str) -> Result<IdentityId, Problem> {
+    Ok(IdentityId::new(IdentityKind::Agent, name(text.strip_prefix("agent/").unwrap_or(text))?))
+}
+
+/// A name.
+pub(crate) fn name(text: &str) -> Result<Name, Problem> {
+    text.parse().map_err(|why: model::NameError| Problem::new(Fault::Invalid, why.to_string()))
+}
+
+/// An id, as ids are written.
+pub(crate) fn id<Of>(text: &str) -> Result<model::Id<Of>, Problem> {
+    text.parse().map_err(|_| Problem::new(Fault::Invalid, "an id is a UUID in lower case"))
+}

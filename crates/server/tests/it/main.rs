@@ -1,0 +1,11 @@
+//! The public listener and the operators' one, with real people, keys, tokens and listeners.
+
+mod bodies;
+mod describing;
+mod governing;
+mod office;
+mod operating;
+mod reading;
+mod refusing;
+mod stopping;
+mod tokens;
