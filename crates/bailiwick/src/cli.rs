@@ -45,7 +45,14 @@ Exit statuses: 0 done or yes, 1 failed, 2 usage, 3 a clean no, 4 sign in first, 
 6 not found, 7 conflict, 8 waits for an approval, 9 the server cannot be reached.")]
 pub(crate) struct Cli {
     /// How data is printed.
-    #[arg(short, long, global = true, value_enum, default_value = "table", env = "BAILIWICK_OUTPUT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        env = "BAILIWICK_OUTPUT"
+    )]
     pub(crate) output: Form,
     /// How events are written to stderr; text at a terminal, JSON elsewhere.
     #[arg(long, global = true, value_enum)]
@@ -123,6 +130,8 @@ enum Command {
     Ledger(ledger::Command),
     /// Check a pack of the ledger, offline. Short for `ledger verify`.
     Verify(ledger::Verify),
+    /// See it all in one go: an agent at work, governed from end to end.
+    Demo(crate::demo::Demo),
 }
 
 /// Which configuration a command reads.
@@ -144,7 +153,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
-            Command::Profile(noun) => noun.verb.run(&noun.context).await,
+            Command::Profile(noun) => noun.verb.run(&noun.context),
             Command::Whoami(context) => profile::whoami(&context).await,
             Command::Person(noun) => noun.verb.run(&noun.context).await,
             Command::Blueprint(noun) => noun.verb.run(&noun.context).await,
@@ -163,6 +172,7 @@ impl Cli {
             Command::Stops(context) => stop::list(&context).await,
             Command::Ledger(command) => command.run().await,
             Command::Verify(command) => command.run(),
+            Command::Demo(command) => command.run().await,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A person's session with a server: signed in with their own key, bound to a key that lives as long as the command.
 
-mod wire;
 mod problem;
 mod profile;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -26,19 +26,49 @@ const ASSERTION_SECONDS: u32 = 60;
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Where the server is and who asks; what is not said comes from the profile.
+///
+/// The ids are not those of any verb's own arguments, which global arguments would be taken for.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Context {
     /// The server's URL.
-    #[arg(long, global = true, value_name = "URL", env = "BAILIWICK_SERVER", help_heading = "Session")]
+    #[arg(
+        id = "session_server",
+        long = "server",
+        global = true,
+        value_name = "URL",
+        env = "BAILIWICK_SERVER",
+        help_heading = "Session"
+    )]
     pub(crate) server: Option<String>,
     /// Your private key (PKCS#8 in PEM).
-    #[arg(long, global = true, value_name = "FILE", env = "BAILIWICK_KEY", help_heading = "Session")]
+    #[arg(
+        id = "session_key",
+        long = "key",
+        global = true,
+        value_name = "FILE",
+        env = "BAILIWICK_KEY",
+        help_heading = "Session"
+    )]
     pub(crate) key: Option<PathBuf>,
     /// Who you are: the URI that enrolment printed.
-    #[arg(long, global = true, value_name = "URI", env = "BAILIWICK_IDENTITY", help_heading = "Session")]
+    #[arg(
+        id = "session_identity",
+        long = "identity",
+        global = true,
+        value_name = "URI",
+        env = "BAILIWICK_IDENTITY",
+        help_heading = "Session"
+    )]
     pub(crate) identity: Option<String>,
     /// The file that remembers the three above.
-    #[arg(long, global = true, value_name = "FILE", env = "BAILIWICK_PROFILE", help_heading = "Session")]
+    #[arg(
+        id = "session_profile",
+        long = "profile",
+        global = true,
+        value_name = "FILE",
+        env = "BAILIWICK_PROFILE",
+        help_heading = "Session"
+    )]
     pub(crate) profile: Option<PathBuf>,
 }
 
@@ -57,18 +87,25 @@ impl Client {
         let profile = Profile::resolve(context)?;
         let key = read_key(&profile.key)?;
         let prover = SigningKey::generate(Algorithm::EdDSA).map(Prover::new);
-        let prover = prover.map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+        let prover = prover.map_err(|error| {
+            Failure::new("key_not_made", "no key could be made").because(&error)
+        })?;
         let mut wire = Wire::new(&profile.server, prover)?;
-        let metadata = wire.send(Method::GET, "/.well-known/oauth-authorization-server", None, None).await?;
+        let metadata =
+            wire.send(Method::GET, "/.well-known/oauth-authorization-server", None, None).await?;
         let metadata = metadata.accepted("the server's metadata")?;
         let issuer = metadata["issuer"].as_str().unwrap_or_default().to_owned();
         if issuer != wire.base() {
-            return Err(Failure::new("issuer_differs", format!("`{}` does not name itself so", wire.base()))
-                .why(format!("its metadata says `{issuer}`; a session there would be somebody else's"))
-                .next("use the URL that the server is configured with (`server.public_url`)")
-                .exit(Exit::SignIn));
+            return Err(Failure::new(
+                "issuer_differs",
+                format!("`{}` does not name itself so", wire.base()),
+            )
+            .why(format!("its metadata says `{issuer}`; a session there would be somebody else's"))
+            .next("use the URL that the server is configured with (`server.public_url`)")
+            .exit(Exit::SignIn));
         }
-        let mut client = Self { wire, issuer, key, identity: profile.identity, token: String::new() };
+        let mut client =
+            Self { wire, issuer, key, identity: profile.identity, token: String::new() };
         client.token = client.open_session().await?;
         Ok(client)
     }
@@ -113,7 +150,12 @@ impl Client {
     }
 
     /// Calls the admin API.
-    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value> {
         let body = body.map(|body| ("application/json", body.to_string()));
         let token = Some(self.token.as_str());
         let first = self.wire.send(method.clone(), path, body.clone(), token).await?;
@@ -144,8 +186,9 @@ impl Client {
             jti: &jti,
             version: None,
         };
-        let assertion = assertion::create(&self.key, &draft)
-            .map_err(|error| Failure::new("not_signed", "nothing could be signed").because(&error))?;
+        let assertion = assertion::create(&self.key, &draft).map_err(|error| {
+            Failure::new("not_signed", "nothing could be signed").because(&error)
+        })?;
         let grant = JWT_BEARER.replace(':', "%3A");
         // A signed assertion is base64url and dots: it needs no escape in a form.
         let form = format!("grant_type={grant}&assertion={assertion}");
@@ -157,7 +200,8 @@ impl Client {
 /// A text as it stands in a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let escape =
+        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(escape).collect()
 }
 
@@ -169,12 +213,15 @@ pub(crate) fn now() -> Timestamp {
 /// Reads a person's private key.
 pub(crate) fn read_key(path: &std::path::Path) -> Result<SigningKey> {
     let pem = files::read_secret(path).map_err(|failure| match failure.exit {
-        Exit::NotFound => Failure::new("key_missing", format!("there is no key `{}`", path.display()))
-            .next(format!("make one with `bailiwick key new {}`", path.display()))
-            .exit(Exit::SignIn),
+        Exit::NotFound => {
+            Failure::new("key_missing", format!("there is no key `{}`", path.display()))
+                .next(format!("make one with `bailiwick key new {}`", path.display()))
+                .exit(Exit::SignIn)
+        }
         _ => failure,
     })?;
     SigningKey::from_pem(pem.expose_text().unwrap_or_default()).map_err(|error| {
-        Failure::new("key_invalid", format!("`{}` is no private key", path.display())).because(&error)
+        Failure::new("key_invalid", format!("`{}` is no private key", path.display()))
+            .because(&error)
     })
 }

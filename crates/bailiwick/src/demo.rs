@@ -113,7 +113,7 @@ impl Demo {
     }
 }
 
-const NEXT: &str = "\
+const NEXT: &str = "
 Next
   bailiwick demo --stay         keep it running, and try it yourself
   bailiwick demo --keep DIR     keep keys, ledger and the desk's books

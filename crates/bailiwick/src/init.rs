@@ -8,8 +8,9 @@ use std::{
 use model::Realm;
 
 use crate::{
+    config,
     failure::{Exit, Failure, Result},
-    config, files, keys,
+    files, keys,
 };
 
 /// What a new installation is like.
@@ -44,16 +45,22 @@ pub(crate) fn init(wish: &Wish) -> Result<Made> {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
     };
     if master_key.starts_with(&data) {
-        return Err(Failure::new("master_key_inside", "the master key must lie outside the data folder")
-            .why("whoever gets a copy of the data would get the key that opens it")
-            .next("choose another place with `--master-key FILE`"));
+        return Err(Failure::new(
+            "master_key_inside",
+            "the master key must lie outside the data folder",
+        )
+        .why("whoever gets a copy of the data would get the key that opens it")
+        .next("choose another place with `--master-key FILE`"));
     }
     for path in [&file, &data, &master_key] {
         if path.symlink_metadata().is_ok() {
-            return Err(Failure::new("already_initialized", format!("`{}` is there already", path.display()))
-                .why("an installation is never overwritten: its keys and its record would be lost")
-                .next("choose another folder, or remove this one yourself")
-                .exit(Exit::Conflict));
+            return Err(Failure::new(
+                "already_initialized",
+                format!("`{}` is there already", path.display()),
+            )
+            .why("an installation is never overwritten: its keys and its record would be lost")
+            .next("choose another folder, or remove this one yourself")
+            .exit(Exit::Conflict));
         }
     }
     let text = text(wish, &dir, &master_key)?;
@@ -73,7 +80,10 @@ fn text(wish: &Wish, dir: &Path, master_key: &Path) -> Result<String> {
     let place = place.to_str().ok_or_else(|| {
         Failure::new("path_not_text", "the configuration can only name paths that are UTF-8")
     })?;
-    let database = wish.database.as_ref().map_or(String::new(), |database| format!("database = {}\n", quote(database)));
+    let database = wish
+        .database
+        .as_ref()
+        .map_or(String::new(), |database| format!("database = {}\n", quote(database)));
     let master_key = quote(&format!("file:{place}"));
     let Wish { server, gateway, ops, .. } = wish;
     Ok(format!(

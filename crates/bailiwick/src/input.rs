@@ -44,7 +44,8 @@ fn clause(allow: &Allow) -> Result<Value> {
         Failure::new("input_invalid", format!("`{}` is no moment", allow.until))
             .next("write `until` as `2027-01-31` or `2027-01-31T12:00:00Z` (UTC)")
     })?;
-    let mut clause = json!({ "verbs": allow.verbs, "resources": allow.resources, "expires": expires });
+    let mut clause =
+        json!({ "verbs": allow.verbs, "resources": allow.resources, "expires": expires });
     let mut conditions = serde_json::Map::new();
     if let Some(Amount(money)) = allow.amount_at_most {
         conditions.insert("amount_at_most".to_owned(), json!(money));
@@ -107,7 +108,8 @@ impl std::str::FromStr for Amount {
             let (amount, currency) = text.split_once(' ')?;
             let currency: Currency = currency.parse().ok()?;
             let (whole, cents) = amount.split_once('.').unwrap_or((amount, "00"));
-            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let digits =
+                |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             if cents.len() != 2 || !digits(whole) || !digits(cents) {
                 return None;
             }
@@ -127,7 +129,17 @@ mod tests {
             assert_eq!(text.parse::<Amount>().unwrap().0.to_string(), text);
         }
         assert_eq!("7 EUR".parse::<Amount>().unwrap().0.minor_units(), 700);
-        for text in ["", "50", "50.0 EUR", "-1.00 EUR", "5O.00 EUR", "50.00 eur", "50,00 EUR", ".50 EUR", "99999999999999999.00 EUR"] {
+        for text in [
+            "",
+            "50",
+            "50.0 EUR",
+            "-1.00 EUR",
+            "5O.00 EUR",
+            "50.00 eur",
+            "50,00 EUR",
+            ".50 EUR",
+            "99999999999999999.00 EUR",
+        ] {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
     }

@@ -40,7 +40,8 @@ pub(crate) struct Keys {
 pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<String> {
     files::make_private_dir(dir)?;
     let token = SigningKey::generate(Algorithm::EdDSA).and_then(|key| key.to_pem());
-    let token = token.map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+    let token = token
+        .map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
     let seed = Secret::new(random::bytes::<32>()?);
     put(master, dir, TOKEN, &token)?;
     put(master, dir, CHECKPOINT, &seed)?;
@@ -49,15 +50,18 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
     }
     put(master, dir, NONCE, &new_master()?.to_base64())?;
     let line = CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &seed)?).verifier(origin);
-    let line = line.map_err(|error| Failure::new("key_not_made", "the ledger cannot have this name").because(&error))?;
+    let line = line.map_err(|error| {
+        Failure::new("key_not_made", "the ledger cannot have this name").because(&error)
+    })?;
     files::write_new(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())?;
     Ok(line.to_string())
 }
 
 /// A fresh master key.
 pub(crate) fn new_master() -> Result<MasterKey> {
-    MasterKey::generate()
-        .map_err(|error| Failure::new("no_randomness", "no master key could be drawn").because(&error))
+    MasterKey::generate().map_err(|error| {
+        Failure::new("no_randomness", "no master key could be drawn").because(&error)
+    })
 }
 
 /// Reads the master key from where the configuration says it is.
@@ -90,16 +94,20 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
 
 fn put(master: &MasterKey, dir: &Path, name: &str, secret: &Secret) -> Result<()> {
     let wrapped = master.wrap(&purpose(name), secret.expose());
-    let wrapped = wrapped.map_err(|error| Failure::new("key_not_wrapped", format!("the {name} key")).because(&error))?;
+    let wrapped = wrapped.map_err(|error| {
+        Failure::new("key_not_wrapped", format!("the {name} key")).because(&error)
+    })?;
     files::write_new_secret(&file(dir, name), &wrapped)
 }
 
 fn get(master: &MasterKey, dir: &Path, name: &str) -> Result<Secret> {
     let path = file(dir, name);
     let wrapped = files::read_secret(&path).map_err(|failure| match failure.exit {
-        Exit::NotFound => Failure::new("key_missing", format!("the {name} key `{}` is missing", path.display()))
-            .why("what it signed or sealed cannot be checked or opened without it")
-            .next("bring it back from a backup; for a new installation, run `bailiwick init`"),
+        Exit::NotFound => {
+            Failure::new("key_missing", format!("the {name} key `{}` is missing", path.display()))
+                .why("what it signed or sealed cannot be checked or opened without it")
+                .next("bring it back from a backup; for a new installation, run `bailiwick init`")
+        }
         _ => failure,
     })?;
     master.unwrap(&purpose(name), wrapped.expose()).map_err(|error| {
@@ -111,7 +119,10 @@ fn get(master: &MasterKey, dir: &Path, name: &str) -> Result<Secret> {
 
 fn exactly_32(name: &str, secret: &Secret) -> Result<[u8; 32]> {
     let what = format!("the {name} key is damaged");
-    secret.expose().try_into().map_err(|_| Failure::new("key_invalid", what).why("it has not 32 bytes"))
+    secret
+        .expose()
+        .try_into()
+        .map_err(|_| Failure::new("key_invalid", what).why("it has not 32 bytes"))
 }
 
 fn purpose(name: &str) -> String {

@@ -6,7 +6,8 @@ const DAY_MILLIS: i64 = 86_400_000;
 
 /// `2026-11-21T23:50:29.123Z`.
 pub(crate) fn text(moment: Timestamp) -> String {
-    let (days, millis) = (moment.millis().div_euclid(DAY_MILLIS), moment.millis().rem_euclid(DAY_MILLIS));
+    let (days, millis) =
+        (moment.millis().div_euclid(DAY_MILLIS), moment.millis().rem_euclid(DAY_MILLIS));
     let (year, month, day) = civil(days);
     let (hour, minute) = (millis / 3_600_000, millis / 60_000 % 60);
     let (second, millis) = (millis / 1000 % 60, millis % 1000);
@@ -82,7 +83,9 @@ mod tests {
 
     #[test]
     fn what_is_no_day_is_refused() {
-        for text in ["", "2027-02-29", "2027-13-01", "2027-1-1", "2027-01-01T24:00:00Z", "+027-01-01"] {
+        for text in
+            ["", "2027-02-29", "2027-13-01", "2027-1-1", "2027-01-01T24:00:00Z", "+027-01-01"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

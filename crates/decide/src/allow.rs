@@ -30,8 +30,8 @@ pub trait Act: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// The team that is asked to decide on the target, as policies see it.
-    fn group(&self, _directory: &Directory) -> Option<Name> {
+    /// The team that is asked to decide on the target, as policies see it; of several, one of the caller's `teams`.
+    fn group(&self, _directory: &Directory, _teams: &[Name]) -> Option<Name> {
         None
     }
 
@@ -128,7 +128,8 @@ impl Engine {
         let standing = self.standing(caller, action, None, now)?;
         let pair = governed_pair(act.verb(), act.target(), action)?;
         body.effects = vec![self.mark(&pair)];
-        let (owner, group) = (act.owner(&self.directory), act.group(&self.directory));
+        let owner = act.owner(&self.directory);
+        let group = act.group(&self.directory, &standing.person.person.teams);
         let asked = Asked {
             caller,
             standing: &standing,
@@ -281,16 +282,10 @@ impl Engine {
                 id.parse().ok().and_then(|task| self.tasks.task(task)).map(|task| task.person),
                 None,
             ),
-            "Approval" => {
-                let Some(record) = id.parse().ok().and_then(|id| self.directory.approval(id))
-                else {
-                    return (None, None);
-                };
-                let groups = || record.demands.iter().map(|demand| &demand.group);
-                let group =
-                    groups().find(|group| teams.contains(group)).or_else(|| groups().next());
-                (record.chain.first().cloned(), group.cloned())
-            }
+            "Approval" => match id.parse().ok().and_then(|id| self.directory.approval(id)) {
+                Some(record) => (record.chain.first().cloned(), record.group_for(teams).cloned()),
+                None => (None, None),
+            },
             _ => (None, None),
         }
     }

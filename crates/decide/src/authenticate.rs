@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use model::IdentityId;
 use token::{
-    Claims,
+    Claims, Thumbprint,
     dpop::{self, Freshness, Proof},
 };
 
@@ -93,26 +93,14 @@ impl Engine {
         let header = presented.authorization.ok_or(NotAuthenticated::Missing)?;
         let (scheme, token) = header.split_once(' ').ok_or(NotAuthenticated::Missing)?;
         if !scheme.eq_ignore_ascii_case("DPoP") {
+            // Whoever has the token without its key may have stolen it: its owner wants to know.
+            if let Ok(caller) = self.verified(token, presented.audience) {
+                self.note_unproven(&caller, &NotAuthenticated::Scheme);
+            }
             return Err(NotAuthenticated::Scheme);
         }
         let caller = self.verified(token, presented.audience)?;
-        let proof =
-            presented.proof.ok_or_else(|| NotAuthenticated::Proof("it is missing".to_owned()))?;
-        let request = dpop::Request {
-            method: presented.method,
-            url: presented.url,
-            access_token: Some(token),
-        };
-        let checked = self.check_proof(proof, &request).and_then(|proof| {
-            if proof.thumbprint == caller.claims.cnf.jkt {
-                Ok(())
-            } else {
-                Err(NotAuthenticated::Proof(
-                    "it was made with another key than the token's".to_owned(),
-                ))
-            }
-        });
-        if let Err(why) = checked {
+        if let Err(why) = self.check_possession(&caller, token, &presented) {
             if why != NotAuthenticated::UseNonce {
                 self.note_unproven(&caller, &why);
             }
@@ -121,24 +109,42 @@ impl Engine {
         Ok(caller)
     }
 
-    /// Checks a proof of possession: signature, window, nonce, and that it was never seen.
+    /// Checks that the caller holds the key that their token is bound to.
+    fn check_possession(
+        &self,
+        caller: &Caller,
+        token: &str,
+        presented: &Presented<'_>,
+    ) -> Result<(), NotAuthenticated> {
+        let request = dpop::Request {
+            method: presented.method,
+            url: presented.url,
+            access_token: Some(token),
+        };
+        let missing = || NotAuthenticated::Proof("it is missing".to_owned());
+        let proof = presented.proof.ok_or_else(missing)?;
+        self.check_proof(proof, &request, Some(caller.claims.cnf.jkt)).map(drop)
+    }
+
+    /// Checks a proof of possession: signature, window, the key where one is `bound`, nonce, and that it was never seen.
     pub(crate) fn check_proof(
         &self,
         proof: &str,
         request: &dpop::Request<'_>,
+        bound: Option<Thumbprint>,
     ) -> Result<Proof, NotAuthenticated> {
+        let wrong = |why: &str| NotAuthenticated::Proof(why.to_owned());
         let now = self.context.sure_now().map_err(|_| NotAuthenticated::Clock)?;
         let proof = Proof::check(proof, request, now, PROOF_WINDOW_SECONDS)
-            .map_err(|why| NotAuthenticated::Proof(why.to_string()))?;
+            .map_err(|why| wrong(&why.to_string()))?;
+        if bound.is_some_and(|bound| bound != proof.thumbprint) {
+            return Err(wrong("it was made with another key than the token's"));
+        }
         match proof.nonce.as_deref().map(|nonce| self.nonces.check(nonce, now)) {
             Some(Freshness::Fresh) => {}
             None | Some(_) => return Err(NotAuthenticated::UseNonce),
         }
-        if self.replays.check(&proof, now) {
-            Ok(proof)
-        } else {
-            Err(NotAuthenticated::Proof("it was used before".to_owned()))
-        }
+        if self.replays.check(&proof, now) { Ok(proof) } else { Err(wrong("it was used before")) }
     }
 
     /// A nonce for the next proof; `None` when the operating system gives no randomness, and then no proof will pass.

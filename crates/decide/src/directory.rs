@@ -231,7 +231,7 @@ impl Directory {
             GrantRecord::KIND => self.apply_grant(parse(row)?),
             ServerRecord::KIND => self.apply_server(parse(row)?),
             ToolRecord::KIND => self.apply_tool(parse(row)?),
-            PolicySetRecord::KIND => self.apply_policies(parse(row)?),
+            PolicySetRecord::KIND => self.apply_policies(&parse(row)?),
             ApprovalRecord::KIND => self.apply_approval(parse(row)?),
             // The engine merges it into the stop set.
             StopRecord::KIND => {}
@@ -340,7 +340,7 @@ impl Directory {
         self.stale_policies.store(true, Ordering::Release);
     }
 
-    fn apply_policies(&self, record: PolicySetRecord) {
+    fn apply_policies(&self, record: &PolicySetRecord) {
         let source = |file: &crate::records::PolicyFile| Source {
             name: file.name.clone(),
             text: file.text.clone(),

@@ -158,20 +158,28 @@ impl Engine {
             .iter()
             .map(|entry| to_json(&entry.agent.version.digest))
             .collect();
-        let links = asked.caller.claims.links.iter().map(|link| to_json(&link.id)).collect();
+        let claims = &asked.caller.claims;
+        // A person's own session carries nothing but who they are: their next one is as good.
+        let (authority, links) = match asked.caller.is_own_session() {
+            true => (Json::Null, Vec::new()),
+            false => (
+                to_json(&claims.authority),
+                claims.links.iter().map(|link| to_json(&link.id)).collect(),
+            ),
+        };
         let held =
             asked.standing.agents.iter().map(|entry| self.directory.held_by_agent(&entry.agent));
         let held = held
             .chain([self.directory.held_by_person(&asked.caller.person)])
             .map(|one| to_json(&*one));
         let bound = Json::object([
-            ("authority", to_json(&asked.caller.claims.authority)),
+            ("authority", authority),
             ("call", rest),
             ("chain", to_json(&asked.caller.chain())),
             ("grants", Json::Array(held.collect())),
             ("links", Json::Array(links)),
             ("policies", Json::Array(determining)),
-            ("task", to_json(&asked.caller.claims.task)),
+            ("task", to_json(&claims.task)),
             ("versions", Json::Array(versions)),
         ]);
         sha256(&[b"approval/v1\0", &bound.canonical()])

@@ -211,6 +211,11 @@ impl Dispatch {
         &self.held.as_ref().expect("a dispatch holds its call until it is settled").call
     }
 
+    /// The attempt that became this call; find its record by it.
+    pub fn action(&self) -> ActionId {
+        self.held.as_ref().expect("a dispatch holds its call until it is settled").action
+    }
+
     /// Resolves when a stop cuts this call.
     pub async fn cut(&self) {
         self.live.cut().await;

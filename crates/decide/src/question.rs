@@ -110,11 +110,14 @@ impl Engine {
         })
     }
 
-    /// The tools of a system that the caller may be able to call with some arguments: what a listing shows.
+    /// The tools of a system that the caller may be able to call with some arguments: what a listing shows. Nothing, for
+    /// somebody who may do nothing at all.
     pub fn listable(&self, caller: &Arc<Caller>, system: &Name) -> Vec<Arc<crate::catalog::Tool>> {
         let Some(server) = self.directory.server(system) else { return Vec::new() };
         let now = self.context.now();
-        let agents = caller.agents.iter().filter_map(|id| self.directory.agent(id));
+        let standing = self.standing(caller, self.context.id(), Some(system), now);
+        let Ok(standing) = standing else { return Vec::new() };
+        let agents = standing.agents.iter();
         let mut held: Vec<Arc<Authority>> =
             agents.map(|entry| self.directory.held_by_agent(&entry.agent)).collect();
         held.push(self.directory.held_by_person(&caller.person));

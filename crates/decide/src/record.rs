@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use ledger::{Draft, Receipt, Sealed};
+use ledger::{AppendError, Appending, Draft, Receipt, Sealed};
 use model::{ActionId, Digest, EntryId, Name, ijson::Json};
+use tokio::runtime::Handle;
 
 use crate::{
     authenticate::{Caller, NotAuthenticated},
@@ -37,6 +38,40 @@ impl NotRecorded {
     }
 }
 
+/// The record of a grant on its way to the disk. Dropped before it arrived, because it is late or because a request was
+/// given up, it lapses by itself.
+struct Recording<Undo: FnOnce(&Engine) + Send + 'static> {
+    action: ActionId,
+    hash: Digest,
+    rest: Option<(Arc<Engine>, Appending, Undo)>,
+}
+
+impl<Undo: FnOnce(&Engine) + Send + 'static> Recording<Undo> {
+    /// What became of the record, and how to undo what it was for.
+    async fn appended(&mut self) -> (Result<Receipt, AppendError>, Undo) {
+        let (_, appending, _) = self.rest.as_mut().expect("a record is waited for once");
+        let appended = appending.await;
+        let (_, _, undo) = self.rest.take().expect("seen two lines above");
+        (appended, undo)
+    }
+}
+
+impl<Undo: FnOnce(&Engine) + Send + 'static> Drop for Recording<Undo> {
+    fn drop(&mut self) {
+        let Some((engine, appending, undo)) = self.rest.take() else { return };
+        let (action, hash) = (self.action, self.hash);
+        // Outside of a runtime, as at the very end of a process, the next start finds the grant unsettled.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if appending.await.is_ok() {
+                    engine.note_lapsed(action, hash, Code::LedgerSlow);
+                }
+                undo(&engine);
+            });
+        }
+    }
+}
+
 impl Engine {
     /// Seals a draft. Our own drafts fit; one that does not is a defect and refuses what it was for.
     pub(crate) fn seal(&self, draft: Draft) -> Result<Sealed, NotRecorded> {
@@ -46,8 +81,8 @@ impl Engine {
     /// Appends the record of a grant and waits until it is durable, or the bound is over.
     ///
     /// `undo` gives back what was set aside for the grant. It runs at once when the record failed. When the record was
-    /// only late it runs after it arrived and was followed by `lapsed`, so that the ledger never shows a right that was
-    /// both given and given back.
+    /// only late, or its maker went away meanwhile, it runs after the record arrived and was followed by `lapsed`, so that
+    /// the ledger never shows a right that was both given and given back.
     pub(crate) async fn record(
         self: &Arc<Self>,
         sealed: Sealed,
@@ -55,23 +90,15 @@ impl Engine {
         undo: impl FnOnce(&Self) + Send + 'static,
     ) -> Result<Receipt, NotRecorded> {
         let hash = sealed.hash();
-        let mut appending = self.log.append(sealed);
-        match tokio::time::timeout(RECORD_BOUND, &mut appending).await {
-            Ok(Ok(receipt)) => Ok(receipt),
-            Ok(Err(why)) => {
+        let rest = Some((self.clone(), self.log.append(sealed), undo));
+        let mut recording = Recording { action, hash, rest };
+        match tokio::time::timeout(RECORD_BOUND, recording.appended()).await {
+            Ok((Ok(receipt), _)) => Ok(receipt),
+            Ok((Err(why), undo)) => {
                 undo(self);
                 Err(NotRecorded::Unavailable(why.to_string()))
             }
-            Err(_) => {
-                let engine = self.clone();
-                tokio::spawn(async move {
-                    if appending.await.is_ok() {
-                        engine.note_lapsed(action, hash, Code::LedgerSlow);
-                    }
-                    undo(&engine);
-                });
-                Err(NotRecorded::Slow)
-            }
+            Err(_) => Err(NotRecorded::Slow),
         }
     }
 

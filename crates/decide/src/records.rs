@@ -235,6 +235,12 @@ impl ApprovalRecord {
         if self.all_met() { Standing::Approved } else { Standing::Waiting }
     }
 
+    /// The group that somebody in these teams answers for; where they are in none that is asked, the first.
+    pub fn group_for(&self, teams: &[Name]) -> Option<&Name> {
+        let groups = || self.demands.iter().map(|demand| &demand.group);
+        groups().find(|group| teams.contains(group)).or_else(|| groups().next())
+    }
+
     /// Assigns people to places: a demand of `finance:2` has two places, each taken by a different person of finance
     /// who takes no other place. Augmenting paths find an assignment wherever one exists.
     fn all_met(&self) -> bool {

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use decide::{Attempt, Code, Dispatch, Ending, Permit, Refusal, sha256};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     envelope::{self, Era, Fault, RequestId, ToolCall, event},
@@ -83,20 +86,18 @@ impl Gateway {
             Ok(upstream) => upstream,
             Err(why) => {
                 tracing::warn!(code = "BW-2001", system = %frozen.system, %why, "an upstream cannot be called");
-                return self
-                    .settled(dispatch, Ending::NotSent, None, unreachable(asked.era, id))
-                    .await;
+                self.settle_late(dispatch, Ending::NotSent).await;
+                return fault(&unsent(), asked.era, Some(id));
             }
         };
         let mirror = self.upstreams.mirror(frozen.definition, &frozen.definition_text);
-        let left = frozen.deadline.millis_since(self.engine.context().now());
         let call = Call {
             id,
             tool: &frozen.tool,
             arguments: &frozen.arguments,
             meta: asked.message.meta(),
             mirror: &mirror,
-            deadline: deadline(left),
+            deadline: self.deadline(&dispatch),
         };
         let answer = tokio::select! {
             // A stop comes first: an answer that arrives at the same moment is not delivered.
@@ -172,6 +173,8 @@ impl Gateway {
         (headers, Body::from_stream(body)).into_response()
     }
 
+    /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the channel by then
+    /// is not delivered.
     async fn pump(
         &self,
         dispatch: Dispatch,
@@ -180,53 +183,61 @@ impl Gateway {
         id: &RequestId,
         sender: mpsc::Sender<Bytes>,
     ) {
+        let deadline = self.deadline(&dispatch);
         loop {
+            let room = tokio::select! {
+                biased;
+                () = dispatch.cut() => None,
+                room = timeout_at(deadline, sender.reserve()) => match room {
+                    Ok(Ok(room)) => Some(room),
+                    // The client is gone or does not read: dropped unsettled, the outcome is unknown.
+                    Ok(Err(_)) | Err(_) => return,
+                },
+            };
             let next = tokio::select! {
                 biased;
                 () = dispatch.cut() => {
                     drop(events);
+                    let words = cut_words(&dispatch, era, id);
                     dispatch.settle_cut();
-                    let _gone = sender.send(event(&cut_words(era, id)).into()).await;
+                    if let Some(room) = room {
+                        room.send(event(&words).into());
+                    }
                     return;
                 }
                 () = sender.closed() => return,
                 next = events.next() => next,
             };
-            let out = match next {
-                Ok(Some(Event::Notification(bytes))) => event(&bytes),
+            let Some(room) = room else { return };
+            match next {
+                Ok(Some(Event::Notification(bytes))) => room.send(event(&bytes).into()),
                 Ok(Some(Event::Refused { method })) => {
                     tracing::warn!(code = "BW-2002", %method, "an upstream asked the client for something; refused");
-                    continue;
                 }
                 Ok(Some(Event::Reply(reply))) => {
                     let digest = sha256(&[&reply.bytes]);
                     let settled = dispatch.settle(ending(reply.outcome), Some(digest)).await;
                     let last = match settled {
                         Ok(()) => reply.bytes.to_vec(),
-                        Err(refusal) => withheld_words(id, era, &refusal),
+                        Err(refusal) => refusal::withheld(id, era, &INFO, &refusal),
                     };
-                    let _gone = sender.send(event(&last).into()).await;
-                    return;
+                    return room.send(event(&last).into());
                 }
                 Ok(None) => return,
                 Err(why) => {
+                    tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
                     let fault = upstream_fault(&why).response(Some(id));
-                    let settled = dispatch.settle(failure(&why), None).await;
-                    let last = settled
-                        .map_or_else(|refusal| withheld_words(id, era, &refusal), |()| fault);
-                    let _gone = sender.send(event(&last).into()).await;
-                    return;
+                    self.settle_late(dispatch, failure(&why)).await;
+                    return room.send(event(&fault).into());
                 }
-            };
-            if sender.send(out.into()).await.is_err() {
-                return;
             }
         }
     }
 
     fn stopped(&self, dispatch: Dispatch, era: Era, id: &RequestId) -> Response {
+        let words = cut_words(&dispatch, era, id);
         dispatch.settle_cut();
-        json(cut_words(era, id))
+        json(words)
     }
 
     async fn failed(
@@ -237,26 +248,22 @@ impl Gateway {
         id: &RequestId,
     ) -> Response {
         tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
-        self.settled(dispatch, failure(why), None, fault(&upstream_fault(why), era, Some(id))).await
+        self.settle_late(dispatch, failure(why)).await;
+        fault(&upstream_fault(why), era, Some(id))
     }
 
-    async fn settled(
-        &self,
-        dispatch: Dispatch,
-        ending: Ending,
-        digest: Option<model::Digest>,
-        response: Response,
-    ) -> Response {
-        // The answer says that the call failed; that stays true when its record is late.
-        if let Err(refusal) = dispatch.settle(ending, digest).await {
+    /// Records a failure. The answer says that the call failed; that stays true when its record is late.
+    async fn settle_late(&self, dispatch: Dispatch, ending: Ending) {
+        if let Err(refusal) = dispatch.settle(ending, None).await {
             tracing::error!(code = "BW-2004", why = %refusal, "an outcome could not be recorded");
         }
-        response
     }
-}
 
-fn deadline(left_millis: u64) -> Instant {
-    Instant::now() + Duration::from_millis(left_millis)
+    /// When the call ends, on the clock that waits go by.
+    fn deadline(&self, dispatch: &Dispatch) -> Instant {
+        let left = dispatch.call().deadline.millis_since(self.engine.context().now());
+        Instant::now() + Duration::from_millis(left)
+    }
 }
 
 fn ending(outcome: Outcome) -> Ending {
@@ -274,41 +281,25 @@ fn refused(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
     json(refusal::response(id, era, &INFO, refusal))
 }
 
-/// The result exists and is not handed out, because nothing proves that it was.
 fn withheld(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
-    json(withheld_words(id, era, refusal))
+    json(refusal::withheld(id, era, &INFO, refusal))
 }
 
-fn withheld_words(id: &RequestId, era: Era, refusal: &Refusal) -> Vec<u8> {
-    let mut refusal = refusal.clone();
-    refusal.reason =
-        format!("the call was made, but its outcome could not be recorded: {}", refusal.reason);
-    "Do not repeat the call before its effect was looked at.".clone_into(&mut refusal.next);
-    refusal::response(id, era, &INFO, &refusal)
-}
-
-fn cut_words(era: Era, id: &RequestId) -> Vec<u8> {
+fn cut_words(dispatch: &Dispatch, era: Era, id: &RequestId) -> Vec<u8> {
     let reason =
         "a stop cut this call while it was on its way; what the upstream did by then is not known";
-    let refusal = Refusal::new(model::ActionId::from_bits(0), Code::Stopped, reason);
+    let refusal = Refusal::new(dispatch.action(), Code::Stopped, reason);
     refusal::response(id, era, &INFO, &refusal)
-}
-
-fn unreachable(era: Era, id: &RequestId) -> Response {
-    let fault = Fault::new(
-        envelope::Code::Unavailable,
-        "the upstream server cannot be called; nothing was sent",
-    );
-    crate::gate::fault(&fault, era, Some(id))
 }
 
 /// What a client is told of an upstream's failure: what it is, never the upstream's address or words.
 fn upstream_fault(why: &UpstreamError) -> Fault {
-    let words = if why.may_have_arrived() {
-        "the upstream server gave no usable answer; whether it acted is not known"
-    } else {
-        "the upstream server could not be reached; nothing was sent"
-    };
+    let words = "the upstream server gave no usable answer; whether it acted is not known";
+    if why.may_have_arrived() { Fault::new(envelope::Code::Unavailable, words) } else { unsent() }
+}
+
+fn unsent() -> Fault {
+    let words = "the upstream server cannot be reached; nothing was sent";
     Fault::new(envelope::Code::Unavailable, words)
 }
 

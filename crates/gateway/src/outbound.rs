@@ -170,7 +170,7 @@ impl Default for Limits {
             idle: Duration::from_secs(60),
             head_bytes: 32 * 1024,
             body_bytes: 64 * 1024 * 1024,
-            // 10,000 live streams are a tested load (DESIGN section 10).
+            // 10,000 live streams to one server is a load that must fit.
             connections: 16_384,
             parked: 64,
             // Node and uvicorn close idle connections after 5 seconds; whoever closes first avoids the race.

@@ -15,7 +15,23 @@ pub(crate) fn response(
     server: &ServerInfo<'_>,
     refusal: &Refusal,
 ) -> Vec<u8> {
-    tool_error(id, era, server, &words(refusal), (META, facts(refusal)))
+    let facts = facts(refusal, refusal.code.retryable());
+    tool_error(id, era, server, &words(refusal), (META, facts))
+}
+
+/// The answer to a call that was made and whose result is not handed out, because nothing proves that it was. Whatever
+/// kept the record may pass, but the call must not be repeated blindly.
+pub(crate) fn withheld(
+    id: &RequestId,
+    era: Era,
+    server: &ServerInfo<'_>,
+    refusal: &Refusal,
+) -> Vec<u8> {
+    let reason =
+        format!("the call was made, but its outcome could not be recorded: {}", refusal.reason);
+    let next = "Do not repeat the call before its effect was looked at.".to_owned();
+    let refusal = Refusal { reason, next, ..refusal.clone() };
+    tool_error(id, era, server, &words(&refusal), (META, facts(&refusal, false)))
 }
 
 fn words(refusal: &Refusal) -> String {
@@ -33,7 +49,7 @@ fn words(refusal: &Refusal) -> String {
     )
 }
 
-fn facts(refusal: &Refusal) -> Json {
+fn facts(refusal: &Refusal, retryable: bool) -> Json {
     let text = |text: &str| Json::String(text.to_owned());
     let mut facts = vec![
         ("action", text(&refusal.action.to_string())),
@@ -41,7 +57,7 @@ fn facts(refusal: &Refusal) -> Json {
         ("next", text(&refusal.next)),
         ("policies", Json::Array(refusal.policies.iter().map(|policy| text(policy)).collect())),
         ("reason", text(&refusal.reason)),
-        ("retryable", Json::Bool(refusal.code.retryable())),
+        ("retryable", Json::Bool(retryable)),
         ("verdict", text(refusal.verdict())),
     ];
     facts.extend(refusal.approval.map(|id| ("approval", text(&id.to_string()))));

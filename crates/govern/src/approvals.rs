@@ -33,11 +33,8 @@ impl Act for AnswerApproval {
         directory.approval(self.id).and_then(|record| record.chain.first().cloned())
     }
 
-    /// The team that is asked; where several are, the one that policy sees is the first.
-    fn group(&self, directory: &Directory) -> Option<Name> {
-        directory
-            .approval(self.id)
-            .and_then(|record| record.demands.first().map(|demand| demand.group.clone()))
+    fn group(&self, directory: &Directory, teams: &[Name]) -> Option<Name> {
+        directory.approval(self.id).and_then(|record| record.group_for(teams).cloned())
     }
 
     fn shown(&self) -> Json {
@@ -71,8 +68,7 @@ pub async fn answer(
         max_life_seconds: ANSWER_SECONDS_MAX,
     };
     let statement = approval::check(&wish.proof, &expect, |signer, kid| {
-        let of_this_person = entry.keys.iter().filter(|_| signer == uri);
-        of_this_person.cloned().find(|key| kid == Some(key.kid()))
+        entry.keys.iter().find(|key| signer == uri && kid == Some(key.kid())).cloned()
     })
     .map_err(|why| Error::NotYours(format!("the signed answer does not count: {why}")))?;
     let said = ApprovalAnswer {

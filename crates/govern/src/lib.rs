@@ -26,5 +26,5 @@ pub use people::{AddPerson, add_person, enrol_first};
 pub use policies::{ApplyPolicies, apply_policies, check_policies};
 pub use servers::{
     AcceptTools, Acceptance, AddServer, FoundTool, RefreshTools, accept_tools, add_server,
-    record_tools,
+    check_acceptance, record_tools,
 };

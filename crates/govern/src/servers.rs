@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use decide::{Act, Allowed, Engine, Mapping, ServerRecord, ToolRecord, compile, sha256};
+use decide::{
+    Act, Allowed, Engine, Mapping, ServerEntry, ServerRecord, ToolRecord, compile, sha256,
+};
 use model::{Name, Verb, ijson::Json};
 use store::{Expect, Row};
 
@@ -166,6 +168,20 @@ impl Act for AcceptTools {
     }
 }
 
+/// Whether tools could be accepted like this, so that nobody is asked to approve what cannot be done.
+///
+/// # Errors
+/// As [`accept_tools`].
+pub fn check_acceptance(engine: &Engine, wish: &AcceptTools) -> Result<(), Error> {
+    let server = known_server(engine, &wish.server)?;
+    for (acceptance, digest) in wish.tools.iter().zip(&wish.digests) {
+        let entry = server.tools.get(&acceptance.tool);
+        let entry = entry.ok_or_else(|| unknown_tool(&wish.server, &acceptance.tool))?;
+        accepted(ToolRecord::clone(&entry.record), &server, acceptance, digest)?;
+    }
+    Ok(())
+}
+
 /// Accepts tools. A definition that changed since it was looked at is refused.
 ///
 /// # Errors
@@ -176,30 +192,45 @@ pub async fn accept_tools(
 ) -> Result<(), Error> {
     let wish = allowed.act().clone();
     let by = allowed.caller().person.clone();
-    let Some(server) = engine.directory().server(&wish.server) else {
-        return Err(Error::NotFound { kind: "server", name: wish.server.to_string() });
-    };
+    let server = known_server(engine, &wish.server)?;
     engine
         .change(&allowed, move |changes| {
             for (acceptance, digest) in wish.tools.iter().zip(&wish.digests) {
-                let key = format!("{}/{}", wish.server, acceptance.tool);
-                let row: Option<Row<ToolRecord>> = changes.get(&key)?;
-                let row = row.ok_or_else(|| Error::NotFound { kind: "tool", name: key.clone() })?;
-                if row.value.digest != *digest {
-                    return Err(Error::Conflict(format!(
-                        "the definition of `{key}` changed; look at it again"
-                    )));
-                }
-                let record = ToolRecord {
-                    mapping: Some(acceptance.mapping.clone()),
-                    accepted_by: Some(by.clone()),
-                    ..row.value
-                };
-                compile(&record, &acceptance.mapping, &server.record.default_classes)
-                    .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
+                let row: Option<Row<ToolRecord>> =
+                    changes.get(&format!("{}/{}", wish.server, acceptance.tool))?;
+                let row = row.ok_or_else(|| unknown_tool(&wish.server, &acceptance.tool))?;
+                let record = accepted(row.value, &server, acceptance, digest)?;
+                let record = ToolRecord { accepted_by: Some(by.clone()), ..record };
                 changes.put(&record, Expect::Version(row.version), true)?;
             }
             Ok(())
         })
         .await
+}
+
+/// The tool with its meaning, when it is still what was looked at and the meaning compiles.
+fn accepted(
+    tool: ToolRecord,
+    server: &ServerEntry,
+    acceptance: &Acceptance,
+    digest: &model::Digest,
+) -> Result<ToolRecord, Error> {
+    if tool.digest != *digest {
+        let key = format!("{}/{}", tool.server, tool.name);
+        return Err(Error::Conflict(format!(
+            "the definition of `{key}` changed; look at it again"
+        )));
+    }
+    compile(&tool, &acceptance.mapping, &server.record.default_classes)
+        .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
+    Ok(ToolRecord { mapping: Some(acceptance.mapping.clone()), ..tool })
+}
+
+fn known_server(engine: &Engine, name: &Name) -> Result<ServerEntry, Error> {
+    let server = engine.directory().server(name);
+    server.ok_or_else(|| Error::NotFound { kind: "server", name: name.to_string() })
+}
+
+fn unknown_tool(server: &Name, tool: &str) -> Error {
+    Error::NotFound { kind: "tool", name: format!("{server}/{tool}") }
 }

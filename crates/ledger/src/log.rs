@@ -133,6 +133,7 @@ pub enum CloseError {
 }
 
 /// An append under way: a future that needs no particular runtime.
+#[must_use = "a record is durable only once this says so"]
 pub struct Appending(Outcome);
 
 enum Outcome {
@@ -195,7 +196,8 @@ impl Log {
     }
 
     /// Records what has happened anyway, a denial, a stop, a teardown: never blocks, never fails. What cannot be written
-    /// is counted, and the count is the first entry written once writing works again.
+    /// is counted, and the count is the first entry written once writing works again. A log that is closed counts in vain:
+    /// close it last.
     pub fn note(&self, sealed: Sealed) {
         let at = sealed.at;
         if self.shared.queue.put(Waiting { sealed, caller: None }).is_err() {
@@ -349,7 +351,11 @@ impl Owner {
             Role::Publisher => "ledger-publish",
             Role::Preparer => "ledger-prepare",
         };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let guard = Guard { shared: Arc::clone(&self.shared), name };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _guard = guard;
+            run();
+        });
         locked(&self.threads).insert(role, thread.map_err(OpenError::Io)?);
         Ok(())
     }
@@ -365,6 +371,21 @@ impl Owner {
         join(Role::Publisher);
         self.shared.pool.close();
         join(Role::Preparer);
+    }
+}
+
+/// A thread that panics fails the log, and nobody waits for it in vain.
+struct Guard {
+    shared: Arc<Shared>,
+    name: &'static str,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(format!("the thread {} has panicked", self.name));
+            self.shared.pool.close();
+        }
     }
 }
 

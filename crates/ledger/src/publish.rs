@@ -27,6 +27,8 @@ pub(crate) const LOCK: &str = "head";
 pub(crate) const PUBLISH_AT: u64 = 256;
 /// Fewer are published after this time; also how long until a full medium is tried again.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two publications, so that their syncs do not crowd out those of appends.
+const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// How much of the write-ahead log is published at a time, unless one batch is longer.
 const PUBLISH_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -83,7 +85,7 @@ impl Publisher {
                     if closing && done {
                         return;
                     }
-                    self.pause(Duration::from_millis(100));
+                    self.pause(PUBLISH_SPACING);
                 }
                 Err(error) if is_full(&error) => {
                     self.shared.publish_full.store(true, Ordering::Relaxed);
@@ -118,6 +120,7 @@ impl Publisher {
         waited.unwrap_or_else(PoisonError::into_inner).0.closing
     }
 
+    /// Waits, unless the log closes.
     fn pause(&self, time: Duration) {
         let tail = locked(&self.shared.tail);
         let open = |tail: &mut Tail| !tail.closing;

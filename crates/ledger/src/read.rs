@@ -99,7 +99,9 @@ impl Iterator for Entries {
         }
         let index = self.next;
         let entry = self.read_next().and_then(|bytes| {
-            let leaf = Leaf::parse(&bytes).map_err(|source| ReadError::Leaf { index, source })?;
+            // Opening the log has hashed it all against the signed head; what came since, this process has sealed.
+            let leaf = Leaf::parse_sealed(&bytes);
+            let leaf = leaf.map_err(|source| ReadError::Leaf { index, source })?;
             Ok(Entry { index, hash: leaf_hash(&bytes), leaf, bytes })
         });
         self.next = if entry.is_ok() { index + 1 } else { self.end };

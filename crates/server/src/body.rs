@@ -1,8 +1,8 @@
-//! Bodies and queries: bounded, of one type, every member known and named once.
+//! Bodies, paths and queries: bounded, of one type, every member known and named once.
 
 use axum::{
     body::{Bytes, to_bytes},
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use model::ijson::{self, Limits};
@@ -26,6 +26,9 @@ pub(crate) struct Body<T>(pub(crate) T);
 /// A JSON body that may be as long as policies are.
 pub(crate) struct LongBody<T>(pub(crate) T);
 
+/// The one part of the path that names something.
+pub(crate) struct Segment(pub(crate) String);
+
 /// The query, with every parameter known and given once.
 pub(crate) struct Params<T>(pub(crate) T);
 
@@ -45,6 +48,17 @@ impl<T: DeserializeOwned> FromRequest<Shared> for LongBody<T> {
     }
 }
 
+impl FromRequestParts<Shared> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Shared) -> Result<Self, Problem> {
+        let Path(segment) = Path::from_request_parts(parts, server)
+            .await
+            .map_err(|why| Problem::new(Fault::Malformed, why.body_text()))?;
+        Ok(Self(segment))
+    }
+}
+
 impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
     type Rejection = Problem;
 
@@ -58,9 +72,9 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
 
 async fn read<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Problem> {
     let typed = is_json(request.headers());
-    let bytes = to_bytes(request.into_body(), limit)
-        .await
-        .map_err(|_| Problem::new(Fault::TooLarge, format!("the body was cut off, or is over {limit} bytes")))?;
+    let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| {
+        Problem::new(Fault::TooLarge, format!("the body was cut off, or is over {limit} bytes"))
+    })?;
     if bytes.is_empty() {
         return parse(&Bytes::from_static(b"{}"), limit);
     }
@@ -73,11 +87,13 @@ async fn read<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, 
 fn parse<T: DeserializeOwned>(bytes: &Bytes, limit: usize) -> Result<T, Problem> {
     let json = ijson::parse(bytes, Limits { bytes: limit, depth: MAX_DEPTH })
         .map_err(|why| Problem::new(Fault::Malformed, why.to_string()))?;
-    serde_json::from_value(json.to_value()).map_err(|why| Problem::new(Fault::Invalid, why.to_string()))
+    serde_json::from_value(json.to_value())
+        .map_err(|why| Problem::new(Fault::Invalid, why.to_string()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -29,11 +29,18 @@ const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// over, so that nothing is left half done, and a panic ends one request alone.
 pub(crate) async fn bounded(request: Request, next: Next) -> Response {
     if request.uri().to_string().len() > MAX_URI {
-        return Problem::new(Fault::UriTooLong, format!("at most {MAX_URI} bytes of path and query are read"))
-            .into_response();
+        return Problem::new(
+            Fault::UriTooLong,
+            format!("at most {MAX_URI} bytes of path and query are read"),
+        )
+        .into_response();
     }
     if size(request.headers()) > MAX_HEADERS {
-        return Problem::new(Fault::Headers, format!("at most {MAX_HEADERS} bytes of headers are read")).into_response();
+        return Problem::new(
+            Fault::Headers,
+            format!("at most {MAX_HEADERS} bytes of headers are read"),
+        )
+        .into_response();
     }
     let running = tokio::spawn(next.run(request));
     match tokio::time::timeout(REQUEST_BOUND, running).await {
@@ -41,14 +48,20 @@ pub(crate) async fn bounded(request: Request, next: Next) -> Response {
         Ok(Err(why)) => Problem::internal(&why).into_response(),
         Err(_) => {
             let bound = REQUEST_BOUND.as_secs();
-            Problem::new(Fault::Timeout, format!("no answer within {bound} seconds")).into_response()
+            Problem::new(Fault::Timeout, format!("no answer within {bound} seconds"))
+                .into_response()
         }
     }
 }
 
-/// Gives every answer a nonce for the caller's next proof.
-pub(crate) async fn fresh_nonce(State(server): State<Shared>, request: Request, next: Next) -> Response {
+/// Gives every answer a nonce for the caller's next proof, and lets nobody keep what was told to one caller.
+pub(crate) async fn fresh_nonce(
+    State(server): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(nonce) = server.engine.nonce().and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
         response.headers_mut().insert(DPOP_NONCE, nonce);
     }

@@ -20,9 +20,11 @@ impl FromRequestParts<Shared> for Caller {
     async fn from_request_parts(parts: &mut Parts, server: &Shared) -> Result<Self, Problem> {
         let url = format!("{}{}", server.public_url, parts.uri.path());
         let wrong = |why: &str| NotAuthenticated::Proof(why.to_owned());
-        let authorization = only(&parts.headers, &header::AUTHORIZATION)
-            .map_err(|_| NotAuthenticated::Token("there is more than one, or it is not text".to_owned()))?;
-        let proof = only(&parts.headers, &DPOP).map_err(|_| wrong("there is more than one, or it is not text"))?;
+        let authorization = only(&parts.headers, &header::AUTHORIZATION).map_err(|_| {
+            NotAuthenticated::Token("there is more than one, or it is not text".to_owned())
+        })?;
+        let proof = only(&parts.headers, &DPOP)
+            .map_err(|_| wrong("there is more than one, or it is not text"))?;
         let presented = Presented {
             authorization,
             proof,
@@ -38,7 +40,10 @@ impl FromRequestParts<Shared> for Caller {
 pub(crate) struct NotOne;
 
 /// The header's one value, or none.
-pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, NotOne> {
+pub(crate) fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, NotOne> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(|value| value.to_str().map_err(|_| NotOne)).transpose()?;
     if values.next().is_some() { Err(NotOne) } else { Ok(first) }

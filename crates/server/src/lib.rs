@@ -48,7 +48,9 @@ pub struct Server {
 /// The public listener: OAuth, the admin API, the published ledger, OpenAPI.
 pub fn router(server: Server) -> Router {
     let shared = Arc::new(server);
-    let routes = ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, route.handler()));
+    let routes = ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler()));
     routes
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)

@@ -15,12 +15,17 @@ pub(crate) async fn person(engine: &Engine, text: &str) -> Result<IdentityId, Pr
     }
     let handle = name.clone();
     let owner = engine.store().read(move |view| view.claimed("handle", handle.as_str())).await?;
-    let found = owner.and_then(|owner: String| owner.parse::<IdentityId>().ok()).filter(IdentityId::is_person);
+    let found = owner
+        .and_then(|owner: String| owner.parse::<IdentityId>().ok())
+        .filter(IdentityId::is_person);
     found.ok_or_else(|| Problem::not_found("person", name))
 }
 
 /// The same for somebody who may be left out.
-pub(crate) async fn maybe_person(engine: &Engine, text: Option<&str>) -> Result<Option<IdentityId>, Problem> {
+pub(crate) async fn maybe_person(
+    engine: &Engine,
+    text: Option<&str>,
+) -> Result<Option<IdentityId>, Problem> {
     match text {
         None => Ok(None),
         Some(text) => person(engine, text).await.map(Some),

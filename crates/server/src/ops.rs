@@ -33,7 +33,8 @@ async fn readyz(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) ->
     let mut text = String::new();
     if query.as_deref() == Some("verbose") {
         for (name, wrong) in checks {
-            text += &wrong.map_or_else(|| format!("{name}: ok\n"), |why| format!("{name}: {why}\n"));
+            text +=
+                &wrong.map_or_else(|| format!("{name}: ok\n"), |why| format!("{name}: {why}\n"));
         }
     }
     text += if ready { "ready\n" } else { "not ready\n" };
@@ -42,11 +43,15 @@ async fn readyz(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) ->
 
 /// What a node needs before it permits anything, and what is wrong with it.
 fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
-    let loaded = (!engine.is_ready() && engine.is_fresh()).then(|| "not everything is loaded yet".to_owned());
-    let store = (!engine.is_fresh()).then(|| "the database was not heard from within the lease".to_owned());
+    let loaded = (!engine.is_ready() && engine.is_fresh())
+        .then(|| "not everything is loaded yet".to_owned());
+    let store =
+        (!engine.is_fresh()).then(|| "the database was not heard from within the lease".to_owned());
     let ledger = match engine.log().health() {
         Health::Healthy => None,
-        Health::NoSpace => Some("the disk is full; it goes on by itself once there is room".to_owned()),
+        Health::NoSpace => {
+            Some("the disk is full; it goes on by itself once there is room".to_owned())
+        }
         Health::Failed(why) => Some(format!("a write failed, restart this node: {why}")),
     };
     [("loaded", loaded), ("store", store), ("ledger", ledger)]
@@ -56,23 +61,59 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
 async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
     let counters = engine.counters();
     let mut text = Exposition(String::with_capacity(2048));
-    text.counter("bailiwick_attempts", "Attempts that were decided.", &[
-        ("{outcome=\"permitted\"}", counters.permitted.load(Ordering::Relaxed)),
-        ("{outcome=\"refused\"}", counters.refused.load(Ordering::Relaxed)),
-    ]);
+    text.counter(
+        "bailiwick_attempts",
+        "Attempts that were decided.",
+        &[
+            ("{outcome=\"permitted\"}", counters.permitted.load(Ordering::Relaxed)),
+            ("{outcome=\"refused\"}", counters.refused.load(Ordering::Relaxed)),
+        ],
+    );
     let verified = counters.tokens_verified.load(Ordering::Relaxed);
-    text.counter("bailiwick_tokens_verified", "Access tokens whose signature was checked anew.", &[("", verified)]);
-    text.gauge("bailiwick_ledger_size_entries", "Entries under the ledger's signed head.", engine.log().head().size);
-    text.gauge("bailiwick_ledger_acknowledged_entries", "Entries that are durable.", engine.log().acknowledged());
+    text.counter(
+        "bailiwick_tokens_verified",
+        "Access tokens whose signature was checked anew.",
+        &[("", verified)],
+    );
+    text.gauge(
+        "bailiwick_ledger_size_entries",
+        "Entries under the ledger's signed head.",
+        engine.log().head().size,
+    );
+    text.gauge(
+        "bailiwick_ledger_acknowledged_entries",
+        "Entries that are durable.",
+        engine.log().acknowledged(),
+    );
     let healthy = engine.log().health() == Health::Healthy;
-    text.gauge("bailiwick_ledger_healthy", "Whether the ledger writes and publishes.", u8::from(healthy));
-    text.gauge("bailiwick_live_calls", "Calls on their way to upstream servers.", engine.stops().live_calls());
+    text.gauge(
+        "bailiwick_ledger_healthy",
+        "Whether the ledger writes and publishes.",
+        u8::from(healthy),
+    );
+    text.gauge(
+        "bailiwick_live_calls",
+        "Calls on their way to upstream servers.",
+        engine.stops().live_calls(),
+    );
     text.gauge("bailiwick_stop_epoch", "Grows with every stop and resume.", engine.stops().epoch());
     text.gauge("bailiwick_stops_in_force", "Stops in force.", engine.stops().orders().len());
     let tampered = engine.directory().tampered().len();
-    text.gauge("bailiwick_tampered_rows", "Rows that differ from their ledger entries and grant nothing.", tampered);
-    text.gauge("bailiwick_lease_fresh", "Whether the database was heard from lately.", u8::from(engine.is_fresh()));
-    text.gauge("bailiwick_ready", "Whether this node permits anything.", u8::from(engine.is_ready()));
+    text.gauge(
+        "bailiwick_tampered_rows",
+        "Rows that differ from their ledger entries and grant nothing.",
+        tampered,
+    );
+    text.gauge(
+        "bailiwick_lease_fresh",
+        "Whether the database was heard from lately.",
+        u8::from(engine.is_fresh()),
+    );
+    text.gauge(
+        "bailiwick_ready",
+        "Whether this node permits anything.",
+        u8::from(engine.is_ready()),
+    );
     text.0 += "# EOF\n";
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text.0)
 }

@@ -38,19 +38,28 @@ pub(crate) struct Listed<T> {
 }
 
 /// Reads a page of one kind of object.
-pub(crate) async fn page<R, T>(engine: &Engine, paging: Paging, show: impl Fn(R) -> T) -> Result<Listing<T>, Problem>
+pub(crate) async fn page<R, T>(
+    engine: &Engine,
+    paging: Paging,
+    show: impl Fn(R) -> T,
+) -> Result<Listing<T>, Problem>
 where
     R: Governed + Send + 'static,
 {
     let limit = paging.limit.unwrap_or(DEFAULT_LIMIT);
     let after = paging.after;
-    let Page { rows, next } = engine.store().read(move |view| view.list::<R>(after.as_deref(), limit)).await?;
+    let Page { rows, next } =
+        engine.store().read(move |view| view.list::<R>(after.as_deref(), limit)).await?;
     let items = rows.into_iter().map(|row| listed(engine, row, &show)).collect();
     Ok(Listing { items, next })
 }
 
 /// Reads one object.
-pub(crate) async fn one<R, T>(engine: &Engine, key: String, show: impl Fn(R) -> T) -> Result<Option<Listed<T>>, Problem>
+pub(crate) async fn one<R, T>(
+    engine: &Engine,
+    key: String,
+    show: impl Fn(R) -> T,
+) -> Result<Option<Listed<T>>, Problem>
 where
     R: Governed + Send + 'static,
 {

@@ -58,6 +58,8 @@ faults! {
         "Try again in a few seconds.",
     Ledger SERVICE_UNAVAILABLE "ledger_unavailable" "The ledger cannot write"
         "Try again later; tell the operator if it stays so.",
+    Clock SERVICE_UNAVAILABLE "clock" "The clock cannot be trusted"
+        "Try again when it has caught up; tell the operator if it stays so.",
     Timeout SERVICE_UNAVAILABLE "timeout" "The request took too long"
         "Look at whether it was done before you send it again.",
     Internal INTERNAL_SERVER_ERROR "internal" "Something failed inside"
@@ -99,7 +101,10 @@ impl Problem {
             detail: detail.into(),
             code,
             next: next.into(),
-            retryable: matches!(fault, Fault::Store | Fault::Ledger | Fault::Upstream),
+            retryable: matches!(
+                fault,
+                Fault::Store | Fault::Ledger | Fault::Clock | Fault::Upstream
+            ),
             action: None,
             approval: None,
             policies: Vec::new(),
@@ -121,15 +126,16 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
-        if let Some(challenge) = self.0.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+        if let Some(challenge) = self.0.challenge.and_then(|text| HeaderValue::try_from(text).ok())
+        {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
@@ -162,14 +168,20 @@ fn status_of(code: Code) -> (StatusCode, &'static str) {
     match code {
         Code::Held => (StatusCode::CONFLICT, "Waiting for an approval"),
         Code::Replayed => (StatusCode::CONFLICT, "Used before"),
-        Code::Unauthenticated | Code::NotIssued => (StatusCode::UNAUTHORIZED, "The caller is not known"),
+        Code::Unauthenticated | Code::NotIssued => {
+            (StatusCode::UNAUTHORIZED, "The caller is not known")
+        }
         Code::IdentityUnknown | Code::SystemUnknown | Code::ToolUnknown => {
             (StatusCode::NOT_FOUND, "There is no such thing")
         }
         Code::ArgumentsInvalid | Code::MappingFailed => {
             (StatusCode::UNPROCESSABLE_ENTITY, "The request is not sound")
         }
-        Code::Stale | Code::Clock | Code::LedgerSlow | Code::LedgerUnavailable | Code::StoreUnavailable => {
+        Code::Stale
+        | Code::Clock
+        | Code::LedgerSlow
+        | Code::LedgerUnavailable
+        | Code::StoreUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "Nothing can be permitted right now")
         }
         Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something failed inside"),
@@ -181,11 +193,13 @@ fn status_of(code: Code) -> (StatusCode, &'static str) {
 impl From<NotAuthenticated> for Problem {
     fn from(why: NotAuthenticated) -> Self {
         let error = match why {
-            NotAuthenticated::Clock => return Self::new(Fault::Internal, why.to_string()),
+            NotAuthenticated::Clock => return Self::new(Fault::Clock, why.to_string()),
             NotAuthenticated::Missing => None,
             NotAuthenticated::UseNonce => Some("use_dpop_nonce"),
             NotAuthenticated::Proof(_) => Some("invalid_dpop_proof"),
-            NotAuthenticated::Scheme | NotAuthenticated::Token(_) | NotAuthenticated::NotIssued => Some("invalid_token"),
+            NotAuthenticated::Scheme | NotAuthenticated::Token(_) | NotAuthenticated::NotIssued => {
+                Some("invalid_token")
+            }
         };
         let mut problem = Self::new(Fault::Unauthenticated, why.to_string());
         let error = error.map(|error| format!("error=\"{error}\", ")).unwrap_or_default();
@@ -207,7 +221,9 @@ impl From<govern::Error> for Problem {
             Why::Mapping { ref tool, why: ref inner } => {
                 return Self::new(Fault::Invalid, format!("tool `{tool}`: {inner}"));
             }
-            Why::Invalid(_) | Why::Owner(_) | Why::Blueprint(_) | Why::Policies(_) => Fault::Invalid,
+            Why::Invalid(_) | Why::Owner(_) | Why::Blueprint(_) | Why::Policies(_) => {
+                Fault::Invalid
+            }
         };
         Self::new(fault, why.to_string())
     }

@@ -43,7 +43,8 @@ impl Route {
     }
 
     pub(crate) fn handler(&self) -> MethodRouter<Shared> {
-        let filter = MethodFilter::try_from(self.method.clone()).expect("the table names known methods");
+        let filter =
+            MethodFilter::try_from(self.method.clone()).expect("the table names known methods");
         (self.to)(filter)
     }
 }

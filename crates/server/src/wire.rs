@@ -23,5 +23,8 @@ impl<T: Serialize> IntoResponse for Created<T> {
 
 /// The thumbprints of keys that can be read.
 pub(crate) fn thumbprints(keys: &[ijson::Json]) -> Vec<String> {
-    keys.iter().filter_map(|key| Jwk::from_json(key).ok()).map(|key| key.key().kid().to_owned()).collect()
+    keys.iter()
+        .filter_map(|key| Jwk::from_json(key).ok())
+        .map(|key| key.key().kid().to_owned())
+        .collect()
 }

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use axum::Router;
+use axum::{Router, serve::ListenerExt as _};
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
 use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
@@ -23,7 +23,10 @@ use model::{Realm, Timestamp, ijson::Json};
 use server::{Discover, Server};
 use store::{Store, Target};
 use tempfile::TempDir;
-use token::{Algorithm, Keyring, MasterKey, SigningKey, dpop::{self, Nonces, Prover}};
+use token::{
+    Algorithm, Keyring, MasterKey, SigningKey,
+    dpop::{self, Nonces, Prover},
+};
 use tokio::net::TcpListener;
 
 pub use agent::Agent;
@@ -164,7 +167,13 @@ impl World {
     }
 
     /// A proof of possession for one request, with this node's latest nonce.
-    pub async fn prove(&self, prover: &Prover, method: &str, url: &str, access_token: Option<&str>) -> String {
+    pub async fn prove(
+        &self,
+        prover: &Prover,
+        method: &str,
+        url: &str,
+        access_token: Option<&str>,
+    ) -> String {
         let nonce = self.nonce().await;
         let request = dpop::Request { method, url, access_token };
         prover.prove(&request, Some(&nonce), self.now(), &self.fresh()).expect("the key signs")
@@ -191,7 +200,8 @@ impl World {
     pub async fn token(&self, prover: &Prover, form: &[(&str, &str)]) -> Reply {
         let url = format!("{}/oauth/token", self.url());
         let proof = self.prove(prover, "POST", &url, None).await;
-        let headers = [("content-type", "application/x-www-form-urlencoded"), ("dpop", proof.as_str())];
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("dpop", proof.as_str())];
         self.wire().send("POST", &url, &headers, http::form(form)).await
     }
 }
@@ -228,7 +238,8 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
         store: Store::open(&Target::Memory).await.expect("a database in memory"),
         stops: Stops::open(&dir.path().join("stops")).expect("an empty journal"),
         index_key: [3; 32],
-        nonces: Nonces::new(&master, realm.node, context.random(), NONCE_SECONDS).expect("a nonce key"),
+        nonces: Nonces::new(&master, realm.node, context.random(), NONCE_SECONDS)
+            .expect("a nonce key"),
         context,
     };
     Engine::start(parts).await.expect("an empty world starts")
@@ -236,12 +247,16 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
 
 /// A listener on a free port, and its origin.
 async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+    let listener =
+        TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     (listener, format!("http://{address}"))
 }
 
 fn serve(listener: TcpListener, router: Router) {
+    // As the binary does: axum leaves Nagle's algorithm on, which holds small writes of a stream back.
+    let listener =
+        listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket takes the option"));
     tokio::spawn(async move { axum::serve(listener, router).await });
 }
 

@@ -78,7 +78,8 @@ impl Command {
                 Ok(Answer::new(document, text))
             }
             Self::Show { name } => {
-                let document = Client::sign_in(context).await?.get(&format!("/v1/agents/{name}")).await?;
+                let document =
+                    Client::sign_in(context).await?.get(&format!("/v1/agents/{name}")).await?;
                 let text = show::members(&document);
                 Ok(Answer::new(document, text))
             }
@@ -87,7 +88,9 @@ impl Command {
                 let text = show::table(&document, COLUMNS);
                 Ok(Answer::new(document, text))
             }
-            Self::Suspend { name, reason } => step(context, &name, "suspend", json!({ "reason": reason })).await,
+            Self::Suspend { name, reason } => {
+                step(context, &name, "suspend", json!({ "reason": reason })).await
+            }
             Self::Reinstate { name } => step(context, &name, "reinstate", json!({})).await,
             Self::Retire { name, yes } => {
                 super::confirm(yes, &format!("retire `{name}` for good?"))?;
@@ -107,7 +110,8 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 async fn step(context: &Context, name: &Name, step: &str, body: Value) -> Result<Answer> {
-    let document = Client::sign_in(context).await?.post(&format!("/v1/agents/{name}/{step}"), body).await?;
+    let document =
+        Client::sign_in(context).await?.post(&format!("/v1/agents/{name}/{step}"), body).await?;
     let state = show::cell(&document, "state");
     Ok(Answer::new(document, format!("`{name}` is {state}")))
 }

@@ -53,7 +53,8 @@ impl Command {
                         show::cell(request, "expires"),
                     ]);
                 }
-                let text = if show::rows(&document).is_empty() { "none".to_owned() } else { table.text() };
+                let text =
+                    if show::rows(&document).is_empty() { "none".to_owned() } else { table.text() };
                 Ok(Printed::new(document, text))
             }
             Self::Show { id } => {
@@ -76,9 +77,12 @@ impl Answer {
         };
         super::confirm(self.yes, &format!("{word} this?"))?;
         let proof = sign(&client, self.id, &document, verdict)?;
-        let answered = client.post(&format!("{}/answer", path(self.id)), json!({ "proof": proof })).await?;
+        let answered =
+            client.post(&format!("{}/answer", path(self.id)), json!({ "proof": proof })).await?;
         let text = match (verdict, show::cell(&answered, "state").as_str()) {
-            (Verdict::Approve, "approved") => "APPROVED; the same call can be made again now".to_owned(),
+            (Verdict::Approve, "approved") => {
+                "APPROVED; the same call can be made again now".to_owned()
+            }
             (Verdict::Approve, state) => format!("you have approved; the request is {state}"),
             (Verdict::Deny, _) => "DENIED".to_owned(),
         };
@@ -88,8 +92,12 @@ impl Answer {
 
 /// Signs exactly what was shown.
 fn sign(client: &Client, id: ApprovalId, document: &Value, verdict: Verdict) -> Result<String> {
-    let unsound = || Failure::new("answer_unsound", "the server's request cannot be signed").exit(Exit::Failed);
-    if document["id"].as_str() != Some(&id.to_string()) || document["issuer"].as_str() != Some(client.issuer()) {
+    let unsound = || {
+        Failure::new("answer_unsound", "the server's request cannot be signed").exit(Exit::Failed)
+    };
+    if document["id"].as_str() != Some(&id.to_string())
+        || document["issuer"].as_str() != Some(client.issuer())
+    {
         return Err(unsound().why("it is not the request that was asked for"));
     }
     let digest: Option<Digest> = document["binding"].as_str().and_then(|text| text.parse().ok());
@@ -126,7 +134,9 @@ fn headline(request: &Value) -> String {
 
 fn demands(request: &Value) -> String {
     let demands = request["demands"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let demand = |demand: &Value| format!("{} of {}", show::cell(demand, "quorum"), show::cell(demand, "group"));
+    let demand = |demand: &Value| {
+        format!("{} of {}", show::cell(demand, "quorum"), show::cell(demand, "group"))
+    };
     demands.iter().map(demand).collect::<Vec<_>>().join(", ")
 }
 
@@ -145,7 +155,8 @@ fn request(document: &Value) -> String {
         format!("{word} by {} ({})", show::cell(answer, "by"), show::cell(answer, "at"))
     };
     let policies = document["demands"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let policies: Vec<String> = policies.iter().map(|demand| show::cell(demand, "policy")).collect();
+    let policies: Vec<String> =
+        policies.iter().map(|demand| show::cell(demand, "policy")).collect();
     let known = [
         ("what", headline(document)),
         ("amount", money),

@@ -71,7 +71,13 @@ impl Command {
                 let document = Client::sign_in(context).await?.list("/v1/blueprints").await?;
                 let text = show::table(
                     &document,
-                    &[("NAME", "name"), ("OWNER", "owner"), ("TOKEN", "token_ttl_seconds"), ("CHILDREN", "children"), ("PURPOSE", "purpose")],
+                    &[
+                        ("NAME", "name"),
+                        ("OWNER", "owner"),
+                        ("TOKEN", "token_ttl_seconds"),
+                        ("CHILDREN", "children"),
+                        ("PURPOSE", "purpose"),
+                    ],
                 );
                 Ok(Answer::new(document, text))
             }

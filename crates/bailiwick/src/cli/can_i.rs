@@ -12,7 +12,9 @@ use crate::{
 
 /// Ask whether something would be permitted.
 #[derive(Args)]
-#[command(after_help = "Exit statuses: 0 it would be permitted, 3 denied, 8 it would wait for somebody.")]
+#[command(
+    after_help = "Exit statuses: 0 it would be permitted, 3 denied, 8 it would wait for somebody."
+)]
 pub(crate) struct CanI {
     /// What is done.
     verb: Verb,
@@ -48,10 +50,16 @@ impl CanI {
             "hold" | "step_up" => Exit::Waiting,
             _ => Exit::No,
         };
-        let said = [("why", "reason"), ("code", "code"), ("policies", "policies"), ("next", "next")];
+        let said =
+            [("why", "reason"), ("code", "code"), ("policies", "policies"), ("next", "next")];
         let said = said.map(|(word, member)| (word, show::cell(&document, member)));
         let said = fields(said.into_iter().filter(|(_, text)| !text.is_empty()));
-        let text = format!("{}  {} {}\n{said}", verdict.to_uppercase(), self.verb, model::Foreign::new(self.resource));
+        let text = format!(
+            "{}  {} {}\n{said}",
+            verdict.to_uppercase(),
+            self.verb,
+            model::Foreign::new(self.resource)
+        );
         Ok(Answer::new(document, text).exit(exit))
     }
 }

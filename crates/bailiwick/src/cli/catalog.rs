@@ -118,12 +118,19 @@ fn find<'a>(catalog: &'a Value, server: &Name, name: &str) -> Result<&'a Value> 
 fn table(catalog: &Value) -> String {
     let effects = |tool: &Value| {
         let effects = tool["mapping"]["effects"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let effect = |effect: &Value| format!("{} {}", show::cell(effect, "verb"), show::cell(effect, "resource"));
+        let effect = |effect: &Value| {
+            format!("{} {}", show::cell(effect, "verb"), show::cell(effect, "resource"))
+        };
         effects.iter().map(effect).collect::<Vec<_>>().join(", ")
     };
     let mut table = crate::output::Table::new(&["TOOL", "ACCEPTED", "DOES", "DIGEST"]);
     for tool in show::rows(catalog) {
-        table.row([show::cell(tool, "name"), show::cell(tool, "accepted"), effects(tool), show::cell(tool, "digest")]);
+        table.row([
+            show::cell(tool, "name"),
+            show::cell(tool, "accepted"),
+            effects(tool),
+            show::cell(tool, "digest"),
+        ]);
     }
     table.text()
 }

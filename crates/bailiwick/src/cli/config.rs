@@ -56,7 +56,8 @@ fn explain(wanted: Option<&str>, config: &ConfigArgs) -> Result<Answer> {
             Some((_, host)) if key.name == "database" => format!("postgres://…@{host}"),
             _ => value.to_owned(),
         };
-        document.insert(path.clone(), json!({ "value": value, "from": origin, "about": key.about }));
+        document
+            .insert(path.clone(), json!({ "value": value, "from": origin, "about": key.about }));
         table.row([path, value, origin.to_owned(), key.about.to_owned()]);
     }
     Ok(Answer::new(Value::Object(document), table.text()))

@@ -65,14 +65,21 @@ impl Command {
             Self::Revoke { name, yes } => {
                 super::confirm(yes, &format!("revoke `{name}`?"))?;
                 let path = format!("/v1/grants/{name}");
-                let document = Client::sign_in(context).await?.call(Method::DELETE, &path, None).await?;
+                let document =
+                    Client::sign_in(context).await?.call(Method::DELETE, &path, None).await?;
                 Ok(Answer::new(document, format!("`{name}` is revoked")))
             }
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/grants").await?;
                 let text = show::table(
                     &document,
-                    &[("NAME", "name"), ("HOLDER", "holder"), ("REVOKED", "revoked"), ("GIVEN BY", "given_by"), ("BY WAY OF", "provenance")],
+                    &[
+                        ("NAME", "name"),
+                        ("HOLDER", "holder"),
+                        ("REVOKED", "revoked"),
+                        ("GIVEN BY", "given_by"),
+                        ("BY WAY OF", "provenance"),
+                    ],
                 );
                 Ok(Answer::new(document, text))
             }

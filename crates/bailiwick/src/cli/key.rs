@@ -37,7 +37,9 @@ impl Command {
             Alg::Eddsa => Algorithm::EdDSA,
             Alg::Es256 => Algorithm::ES256,
         };
-        let failed = |error: token::KeyError| Failure::new("key_not_made", "no key could be made").because(&error);
+        let failed = |error: token::KeyError| {
+            Failure::new("key_not_made", "no key could be made").because(&error)
+        };
         let key = SigningKey::generate(algorithm).map_err(failed)?;
         let jwk = key.public().to_jwk();
         let beside = public_file(&file);

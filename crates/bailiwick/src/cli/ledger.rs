@@ -94,7 +94,8 @@ impl Command {
                     query.push("payload=true".to_owned());
                 }
                 let path = format!("/v1/ledger/entries?{}", query.join("&"));
-                let document = Client::sign_in(&context).await?.get(path.trim_end_matches('?')).await?;
+                let document =
+                    Client::sign_in(&context).await?.get(path.trim_end_matches('?')).await?;
                 let text = entries(&document);
                 Ok(Answer::new(document, text))
             }
@@ -102,7 +103,7 @@ impl Command {
             Self::Export { out, place } => place.export(&out),
             Self::Key { place } => {
                 let key = place.key()?;
-                Ok(Answer::new(json!({ "key": key }), key.clone()))
+                Ok(Answer::new(json!({ "key": &key }), key))
             }
         }
     }
@@ -157,7 +158,9 @@ impl Verify {
             None => self.place.ledger()?,
         };
         let key = match (&self.key, &self.pack) {
-            (Some(key), _) if Path::new(key).is_file() => files::read_text(Path::new(key))?.trim().to_owned(),
+            (Some(key), _) if Path::new(key).is_file() => {
+                files::read_text(Path::new(key))?.trim().to_owned()
+            }
             (Some(key), _) => key.clone(),
             (None, None) => self.place.key()?,
             (None, Some(_)) => {
@@ -188,7 +191,9 @@ impl Verify {
 fn text(report: &Report) -> String {
     let word = |class| if report.holds(class) { "holds" } else { "FAILS" };
     let head = report.checkpoint.as_ref();
-    let head = head.map_or("not accepted".to_owned(), |head| format!("{} entries, root {}", head.size, head.root));
+    let head = head.map_or("not accepted".to_owned(), |head| {
+        format!("{} entries, root {}", head.size, head.root)
+    });
     let mut text = format!(
         "{}\n{}",
         if report.is_clean() { "VERIFIED" } else { "NOT VERIFIED" },
@@ -196,14 +201,21 @@ fn text(report: &Report) -> String {
             ("signed head", head),
             ("entries", report.entries.to_string()),
             ("tiles", report.tiles.to_string()),
-            ("payloads", format!("{} sealed, {} commitments opened", report.payloads, report.commitments)),
+            (
+                "payloads",
+                format!("{} sealed, {} commitments opened", report.payloads, report.commitments)
+            ),
             ("integrity", word(Class::Integrity).to_owned()),
             ("completeness", word(Class::Completeness).to_owned()),
             ("correctness", word(Class::Correctness).to_owned()),
         ])
     );
     for open in &report.open {
-        let _ = write!(text, "\n  open: entry {} permitted {}, and no outcome is recorded", open.index, open.action);
+        let _ = write!(
+            text,
+            "\n  open: entry {} permitted {}, and no outcome is recorded",
+            open.index, open.action
+        );
     }
     for finding in &report.findings {
         let _ = write!(text, "\n  {}", model::Foreign::new(finding.to_string()));
@@ -260,10 +272,15 @@ fn entries(document: &Value) -> String {
         ];
         if opened {
             let payload = &row["payload"];
-            cells.push(show::text(payload.get("content").or_else(|| payload.get("reason")).unwrap_or(&Value::Null)));
+            cells.push(show::text(
+                payload.get("content").or_else(|| payload.get("reason")).unwrap_or(&Value::Null),
+            ));
         }
         table.row(cells);
     }
-    let more = document["next"].as_u64().map(|next| format!("\n\nmore: --from {next}")).unwrap_or_default();
+    let more = document["next"]
+        .as_u64()
+        .map(|next| format!("\n\nmore: --from {next}"))
+        .unwrap_or_default();
     format!("{}{more}", table.text())
 }

@@ -67,9 +67,18 @@ impl Command {
                         .why("nobody sits at a terminal to be asked for it")
                         .next("say `--code CODE`; `bailiwick serve` shows it")
                 })?;
-                let wish = enroll::Wish { code, handle: handle.to_string(), display_name: name, key: public };
+                let wish = enroll::Wish {
+                    code,
+                    handle: handle.to_string(),
+                    display_name: name,
+                    key: public,
+                };
                 let enrolled = enroll::enroll(&socket, &wish)?;
-                let profile = Profile { server: enrolled.server, key: key.clone(), identity: enrolled.identity };
+                let profile = Profile {
+                    server: enrolled.server,
+                    key: key.clone(),
+                    identity: enrolled.identity,
+                };
                 remember(context, &profile)
             }
             Self::Add { handle, name, public_key, teams, manager } => {
@@ -90,7 +99,13 @@ impl Command {
                 let document = Client::sign_in(context).await?.list("/v1/persons").await?;
                 let text = show::table(
                     &document,
-                    &[("HANDLE", "handle"), ("NAME", "display_name"), ("TEAMS", "teams"), ("ACTIVE", "active"), ("ID", "id")],
+                    &[
+                        ("HANDLE", "handle"),
+                        ("NAME", "display_name"),
+                        ("TEAMS", "teams"),
+                        ("ACTIVE", "active"),
+                        ("ID", "id"),
+                    ],
                 );
                 Ok(Answer::new(document, text))
             }
@@ -107,7 +122,9 @@ fn remember(context: &Context, profile: &Profile) -> Result<Answer> {
     };
     let place = match (&kept, &taken) {
         (Some(kept), _) => kept.display().to_string(),
-        (None, Some(taken)) => format!("{} is somebody else's already; see `bailiwick profile set`", taken.display()),
+        (None, Some(taken)) => {
+            format!("{} is somebody else's already; see `bailiwick profile set`", taken.display())
+        }
         (None, None) => String::new(),
     };
     let text = format!(

@@ -37,18 +37,23 @@ impl Command {
         match self {
             Self::Apply { paths } => {
                 let body = json!({ "files": read(&paths)? });
-                let document = Client::sign_in(context).await?.call(Method::PUT, "/v1/policies", Some(body)).await?;
+                let document = Client::sign_in(context)
+                    .await?
+                    .call(Method::PUT, "/v1/policies", Some(body))
+                    .await?;
                 let text = format!("in force: {}", names(&document));
                 Ok(Answer::new(document, text))
             }
             Self::Check { paths } => {
                 let body = json!({ "files": read(&paths)? });
-                let document = Client::sign_in(context).await?.post("/v1/policies/check", body).await?;
+                let document =
+                    Client::sign_in(context).await?.post("/v1/policies/check", body).await?;
                 match document["problem"].as_str().map(Foreign::new) {
                     None => Ok(Answer::new(document, "these policies would load")),
                     Some(problem) => {
                         let text = lines(problem.raw());
-                        Ok(Answer::new(document, format!("these policies would not load\n{text}")).exit(Exit::No))
+                        Ok(Answer::new(document, format!("these policies would not load\n{text}"))
+                            .exit(Exit::No))
                     }
                 }
             }
@@ -60,7 +65,14 @@ impl Command {
                     format!("// {}\n{}", Foreign::new(text("name")), lines(text("text")))
                 };
                 let text = files.iter().map(file).collect::<Vec<_>>().join("\n\n");
-                Ok(Answer::new(document, if text.is_empty() { "only the guard pack is in force".to_owned() } else { text }))
+                Ok(Answer::new(
+                    document,
+                    if text.is_empty() {
+                        "only the guard pack is in force".to_owned()
+                    } else {
+                        text
+                    },
+                ))
             }
         }
     }
@@ -88,7 +100,8 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
         }
     }
     if all.is_empty() {
-        return Err(Failure::new("no_policies", "there is no `*.cedar` file there").next("name a file, or a folder with some"));
+        return Err(Failure::new("no_policies", "there is no `*.cedar` file there")
+            .next("name a file, or a folder with some"));
     }
     let file = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -99,7 +112,8 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
 
 fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |error: std::io::Error| {
-        Failure::new("file_unreadable", format!("`{}` cannot be read", folder.display())).because(&error)
+        Failure::new("file_unreadable", format!("`{}` cannot be read", folder.display()))
+            .because(&error)
     };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut found = Vec::new();

@@ -16,8 +16,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    #[expect(clippy::unused_async, reason = "every noun runs alike")]
-    pub(super) async fn run(self, context: &Context) -> Result<Answer> {
+    pub(super) fn run(self, context: &Context) -> Result<Answer> {
         let profile = Profile::resolve(context)?;
         let place = match self {
             Self::Set => Some(profile.remember(context)?),

@@ -75,9 +75,12 @@ impl Serve {
 /// Resolves at SIGTERM or SIGINT.
 fn signalled() -> Result<impl Future<Output = ()>> {
     let listen = |kind| {
-        signal(kind).map_err(|error| Failure::new("no_signals", "signals cannot be received").because(&error))
+        signal(kind).map_err(|error| {
+            Failure::new("no_signals", "signals cannot be received").because(&error)
+        })
     };
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -46,14 +46,25 @@ impl Command {
                 });
                 let document = Client::sign_in(context).await?.post("/v1/servers", body).await?;
                 let text = tools(&document);
-                let next = format!("accept what they do: bailiwick catalog show {name}, then catalog accept FILE");
-                Ok(Answer::new(document, format!("server `{name}` is added with these tools\n\n{text}\n\n{next}")))
+                let next = format!(
+                    "accept what they do: bailiwick catalog show {name}, then catalog accept FILE"
+                );
+                Ok(Answer::new(
+                    document,
+                    format!("server `{name}` is added with these tools\n\n{text}\n\n{next}"),
+                ))
             }
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/servers").await?;
                 let text = show::table(
                     &document,
-                    &[("NAME", "name"), ("URL", "url"), ("INTERNAL", "internal"), ("CREDENTIAL", "credential"), ("CLASSES", "default_classes")],
+                    &[
+                        ("NAME", "name"),
+                        ("URL", "url"),
+                        ("INTERNAL", "internal"),
+                        ("CREDENTIAL", "credential"),
+                        ("CLASSES", "default_classes"),
+                    ],
                 );
                 Ok(Answer::new(document, text))
             }

@@ -34,7 +34,8 @@ pub(super) fn table(document: &Value, columns: &[(&str, &str)]) -> String {
 /// The members of one object, below each other.
 pub(super) fn members(document: &Value) -> String {
     let Value::Object(members) = document else { return text(document) };
-    fields(members.iter().map(|(name, value)| (name.as_str(), named(name, value))))
+    let shown = members.iter().map(|(name, value)| (name.as_str(), named(name, value)));
+    fields(shown.filter(|(_, text)| !text.is_empty()))
 }
 
 /// The value at the end of a way through objects.
@@ -46,9 +47,8 @@ pub(super) fn cell(row: &Value, way: &str) -> String {
 
 /// A value as text; moments are told by the name of their member.
 fn named(name: &str, value: &Value) -> String {
-    const MOMENTS: [&str; 12] = [
-        "at", "since", "asked", "expires", "ordered", "deadline", "final", "is_final", "until", "iat", "exp", "in_force_at",
-    ];
+    const MOMENTS: [&str; 7] =
+        ["asked", "at", "expires", "final", "ordered", "session_expires", "since"];
     match value.as_i64() {
         Some(millis) if MOMENTS.contains(&name) => moment(millis),
         _ => text(value),
@@ -57,7 +57,11 @@ fn named(name: &str, value: &Value) -> String {
 
 /// A moment in milliseconds since the epoch.
 pub(super) fn moment(millis: i64) -> String {
-    if millis >= i64::from(u32::MAX) * 100_000 { "never".to_owned() } else { moment::text(Timestamp::from_millis(millis)) }
+    if millis >= i64::from(u32::MAX) * 100_000 {
+        "never".to_owned()
+    } else {
+        moment::text(Timestamp::from_millis(millis))
+    }
 }
 
 /// A value in one line.

@@ -64,10 +64,13 @@ fn report(document: &Value, scope: &StopScope) -> String {
     let ordered = document["ordered"].as_i64().unwrap_or_default();
     let after = |value: &Value| match value.as_i64() {
         Some(millis) => format!("{}  (+{} ms)", show::moment(millis), millis - ordered),
-        None => "NOT YET: calls in scope are still ending; look again with `bailiwick stops`".to_owned(),
+        None => {
+            "NOT YET: calls in scope are still ending; look again with `bailiwick stops`".to_owned()
+        }
     };
     let points = document["in_force"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let point = |point: &Value| format!("{}  at {}", after(&point["at"]), show::cell(point, "point"));
+    let point =
+        |point: &Value| format!("{}  at {}", after(&point["at"]), show::cell(point, "point"));
     let in_force = match points {
         [] => "no enforcement point has acknowledged yet".to_owned(),
         points => points.iter().map(point).collect::<Vec<_>>().join(", "),
@@ -79,10 +82,17 @@ fn report(document: &Value, scope: &StopScope) -> String {
         ("calls cut", show::cell(document, "cut")),
     ];
     if document["durable"] == false {
-        lines.push(("WARNING", "the journal cannot be written: a restart would forget this stop".to_owned()));
+        lines.push((
+            "WARNING",
+            "the journal cannot be written: a restart would forget this stop".to_owned(),
+        ));
     }
     if document["known"] == false {
-        lines.push(("note", "nothing of this name is known; it is stopped all the same".to_owned()));
+        lines
+            .push(("note", "nothing of this name is known; it is stopped all the same".to_owned()));
     }
-    format!("STOPPED {scope}\n{}\n\nTo end it: bailiwick resume {scope} --reason \"…\"", fields(lines))
+    format!(
+        "STOPPED {scope}\n{}\n\nTo end it: bailiwick resume {scope} --reason \"…\"",
+        fields(lines)
+    )
 }

@@ -64,7 +64,17 @@ struct Narrower {
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         match self {
-            Self::Open { agent, purpose, intent, prompt, prompt_file, budget, seconds, allow, token_file } => {
+            Self::Open {
+                agent,
+                purpose,
+                intent,
+                prompt,
+                prompt_file,
+                budget,
+                seconds,
+                allow,
+                token_file,
+            } => {
                 let prompt = match prompt_file {
                     Some(file) => files::read_text(&file)?,
                     None => prompt,
@@ -90,11 +100,15 @@ impl Command {
                     ("until", show::cell(&document, "expires")),
                     ("token", show::cell(&document, "token")),
                 ]);
-                Ok(Answer::new(document, format!("hand this to `{agent}`; nobody else can use it\n{text}")))
+                Ok(Answer::new(
+                    document,
+                    format!("hand this to `{agent}`; nobody else can use it\n{text}"),
+                ))
             }
             Self::End { task } => {
                 let path = format!("/v1/tasks/{task}");
-                let document = Client::sign_in(context).await?.call(Method::DELETE, &path, None).await?;
+                let document =
+                    Client::sign_in(context).await?.call(Method::DELETE, &path, None).await?;
                 let text = format!("task {task} has ended\n{}", show::members(&document));
                 Ok(Answer::new(document, text))
             }

@@ -9,13 +9,18 @@ use crate::failure::{Exit, Failure};
 /// A refusal of the token endpoint (RFC 6749 §5.2).
 pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str) -> Failure {
     let code = text(document, "bailiwick_code").or_else(|| text(document, "error"));
-    let failure = Failure::new(code.unwrap_or_else(|| status.as_str().to_owned()), format!("the server refused {what}"));
+    let failure = Failure::new(
+        code.unwrap_or_else(|| status.as_str().to_owned()),
+        format!("the server refused {what}"),
+    );
     let failure = match text(document, "error_description") {
         Some(why) => failure.why(why),
         None => failure.why(format!("it answered {status}")),
     };
     match status {
-        StatusCode::SERVICE_UNAVAILABLE => failure.next("try again in a moment").exit(Exit::Unreachable),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            failure.next("try again in a moment").exit(Exit::Unreachable)
+        }
         _ => failure
             .next("check `--identity` and `--key`, and that you are enrolled and active there")
             .exit(Exit::SignIn),

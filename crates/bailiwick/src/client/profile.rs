@@ -24,7 +24,11 @@ impl Profile {
     pub(crate) fn resolve(context: &Context) -> Result<Self> {
         let said = (&context.server, &context.key, &context.identity);
         if let (Some(server), Some(key), Some(identity)) = said {
-            return Ok(Self { server: server.clone(), key: key.clone(), identity: identity.clone() });
+            return Ok(Self {
+                server: server.clone(),
+                key: key.clone(),
+                identity: identity.clone(),
+            });
         }
         let remembered = match Self::path(context) {
             Some(path) if path.exists() => Some(toml_input::read::<Self>(&path)?),
@@ -37,11 +41,20 @@ impl Profile {
         };
         let of_profile = remembered.as_ref();
         Ok(Self {
-            server: context.server.clone().or_else(|| of_profile.map(|profile| profile.server.clone()))
+            server: context
+                .server
+                .clone()
+                .or_else(|| of_profile.map(|profile| profile.server.clone()))
                 .ok_or_else(|| missing("where the server is", "--server URL"))?,
-            key: context.key.clone().or_else(|| of_profile.map(|profile| profile.key.clone()))
+            key: context
+                .key
+                .clone()
+                .or_else(|| of_profile.map(|profile| profile.key.clone()))
                 .ok_or_else(|| missing("which key is yours", "--key FILE"))?,
-            identity: context.identity.clone().or_else(|| of_profile.map(|profile| profile.identity.clone()))
+            identity: context
+                .identity
+                .clone()
+                .or_else(|| of_profile.map(|profile| profile.identity.clone()))
                 .ok_or_else(|| missing("who you are", "--identity URI"))?,
         })
     }
@@ -57,7 +70,9 @@ impl Profile {
         }
         let absolute = std::path::absolute(&self.key).unwrap_or_else(|_| self.key.clone());
         let text = toml::to_string(&Self { key: absolute, ..self.clone() });
-        let text = text.map_err(|error| Failure::new("profile_not_written", "the profile cannot be written").because(&error))?;
+        let text = text.map_err(|error| {
+            Failure::new("profile_not_written", "the profile cannot be written").because(&error)
+        })?;
         files::replace(&path, text.as_bytes())?;
         Ok(path)
     }
@@ -65,8 +80,14 @@ impl Profile {
     /// Where the file is.
     pub(crate) fn path(context: &Context) -> Option<PathBuf> {
         let folder = || {
-            let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-            Some(of("XDG_CONFIG_HOME").or_else(|| Some(of("HOME")?.join(".config")))?.join("bailiwick"))
+            let of = |name: &str| {
+                std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+            };
+            Some(
+                of("XDG_CONFIG_HOME")
+                    .or_else(|| Some(of("HOME")?.join(".config")))?
+                    .join("bailiwick"),
+            )
         };
         context.profile.clone().or_else(|| Some(folder()?.join("profile.toml")))
     }

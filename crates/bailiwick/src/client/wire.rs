@@ -64,11 +64,14 @@ impl Wire {
     ) -> Result<Reply> {
         let url = format!("{}{path}", self.base);
         let prefix = self.target.path().path().trim_end_matches('/');
-        let place: PathAndQuery = format!("{prefix}{path}").parse().map_err(|_| {
-            Failure::new("path_invalid", format!("`{path}` cannot be asked for"))
-        })?;
+        let place: PathAndQuery = format!("{prefix}{path}")
+            .parse()
+            .map_err(|_| Failure::new("path_invalid", format!("`{path}` cannot be asked for")))?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
+        headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("application/json, application/problem+json"),
+        );
         let proof = self.prove(method.as_str(), &url, token)?;
         headers.insert("dpop", text_header(&proof)?);
         if let Some(token) = token {
@@ -84,7 +87,11 @@ impl Wire {
             }
         };
         let request = Request { method, path: Some(place), headers, body, deadline: None };
-        let response = self.outbound.send(&self.target, request, None).await.map_err(|error| self.unreachable(&error))?;
+        let response = self
+            .outbound
+            .send(&self.target, request, None)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let nonce = response.headers.get("dpop-nonce").and_then(|nonce| nonce.to_str().ok());
         if let Some(nonce) = nonce {
             self.nonce = Some(nonce.to_owned());
@@ -141,5 +148,7 @@ impl Reply {
 }
 
 fn text_header(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| Failure::new("header_invalid", "the server gave a text that cannot be sent back"))
+    HeaderValue::from_str(text).map_err(|_| {
+        Failure::new("header_invalid", "the server gave a text that cannot be sent back")
+    })
 }

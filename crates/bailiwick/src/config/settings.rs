@@ -54,7 +54,8 @@ impl Settings {
             }
         }
         for flag in flags {
-            let split = flag.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
+            let split =
+                flag.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
             let ((section, key), value) = split.ok_or_else(|| {
                 failure(format!("`--set {flag}` cannot be read"))
                     .next("write it as `--set SECTION.KEY=VALUE`")
@@ -94,10 +95,13 @@ impl Settings {
     pub(super) fn invalid(&self, section: &'static str, name: &'static str, why: &str) -> Failure {
         let setting = &self.0[&(section, name)];
         // Somebody may have put the secret itself where its place belongs: it is not told to terminals and logs.
-        let shown = if section == "data" { "what it is".to_owned() } else { format!("`{}`", setting.text) };
-        failure(format!("`{section}.{name}` cannot be {shown}"))
-            .why(why)
-            .next(format!("correct it in {}: {}", setting.origin, about(section, name)))
+        let shown =
+            if section == "data" { "what it is".to_owned() } else { format!("`{}`", setting.text) };
+        failure(format!("`{section}.{name}` cannot be {shown}")).why(why).next(format!(
+            "correct it in {}: {}",
+            setting.origin,
+            about(section, name)
+        ))
     }
 
     fn set(&mut self, key: &Key, text: impl Into<String>, origin: impl Into<String>) {
@@ -107,19 +111,23 @@ impl Settings {
 
     fn read_file(&mut self, file: &Path) -> Result<()> {
         let text = files::read_text(file).map_err(|failure| match failure.exit {
-            Exit::NotFound => {
-                Failure::new("config_missing", format!("there is no configuration `{}`", file.display()))
-                    .next("make one with `bailiwick init --dir DIR`, or name yours with `--config FILE`")
-            }
+            Exit::NotFound => Failure::new(
+                "config_missing",
+                format!("there is no configuration `{}`", file.display()),
+            )
+            .next("make one with `bailiwick init --dir DIR`, or name yours with `--config FILE`"),
             _ => failure,
         })?;
-        let table = DeTable::parse(&text).map_err(|error| toml_input::refused(file, &text, &error))?;
+        let table =
+            DeTable::parse(&text).map_err(|error| toml_input::refused(file, &text, &error))?;
         for (section, value) in table.get_ref() {
             let place = toml_input::place(file, &text, Some(section.span()));
             let section = section.get_ref().as_ref();
             check_section(section, &place)?;
             let DeValue::Table(keys) = value.get_ref() else {
-                return Err(failure(format!("`{section}` is a section")).why(place).next(format!("write [{section}]")));
+                return Err(failure(format!("`{section}` is a section"))
+                    .why(place)
+                    .next(format!("write [{section}]")));
             };
             for (key, value) in keys {
                 let place = toml_input::place(file, &text, Some(key.span()));

@@ -2,13 +2,15 @@ use std::ffi::OsString;
 
 use super::*;
 
-const WHOLE: &str = "[realm]\norg = \"acme\"\nenvironment = \"prod\"\n[data]\nmaster_key = \"file:m.key\"\n";
+const WHOLE: &str =
+    "[realm]\norg = \"acme\"\nenvironment = \"prod\"\n[data]\nmaster_key = \"file:m.key\"\n";
 
 fn read(text: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bailiwick.toml");
     std::fs::write(&file, text).unwrap();
-    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment =
+        environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
     Config::of(&Settings::read(&file, environment, &flags)?, Path::new("/base"))
 }
@@ -25,7 +27,8 @@ fn a_small_file_and_defaults_make_a_whole_configuration() {
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_files() {
-    let environment = [("BAILIWICK__SERVER__LISTEN", "127.0.0.1:1"), ("BAILIWICK__REALM__NODE", "7")];
+    let environment =
+        [("BAILIWICK__SERVER__LISTEN", "127.0.0.1:1"), ("BAILIWICK__REALM__NODE", "7")];
     let config = read(WHOLE, &environment, &["server.listen=127.0.0.1:2"]).unwrap();
     assert_eq!(config.server.address.port(), 2);
     assert_eq!(config.realm.node, 7);
@@ -71,7 +74,11 @@ fn values_that_cannot_be_meant_are_refused_where_they_stand() {
         ("[server]\nlisten = true", "server.listen"),
         ("[data]\nmaster_key = \"s3cret\"", "data"),
     ] {
-        let text = if line.contains("master_key") { WHOLE.replace("file:m.key", "s3cret") } else { format!("{WHOLE}{line}") };
+        let text = if line.contains("master_key") {
+            WHOLE.replace("file:m.key", "s3cret")
+        } else {
+            format!("{WHOLE}{line}")
+        };
         let refused = read(&text, &[], &[]).unwrap_err();
         assert!(refused.text().contains(word), "{}", refused.text());
     }

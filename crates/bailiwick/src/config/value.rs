@@ -56,7 +56,9 @@ impl FromStr for PublicUrl {
 
     fn from_str(text: &str) -> std::result::Result<Self, Refused> {
         let uri: Uri = text.parse().map_err(|_| Refused("it is not a URL"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || uri.host().is_none_or(str::is_empty)
+        {
             return Err(Refused("it is no `http://…` or `https://…` URL"));
         }
         if uri.query().is_some() || text.contains(['#', '@']) || text.ends_with('/') {
@@ -73,7 +75,9 @@ impl FromStr for SecretRef {
         match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("env", name)) if !name.is_empty() => Ok(Self::Environment(name.to_owned())),
-            _ => Err(Refused("it says where the secret is, `file:PATH` or `env:NAME`, never the secret itself")),
+            _ => Err(Refused(
+                "it says where the secret is, `file:PATH` or `env:NAME`, never the secret itself",
+            )),
         }
     }
 }
@@ -90,12 +94,16 @@ impl SecretRef {
     pub(crate) fn read(&self) -> Result<Secret> {
         match self {
             Self::File(path) => files::read_secret(path).map_err(|failure| match failure.exit {
-                Exit::NotFound => missing(&format!("the master key `{}` is missing", path.display())),
+                Exit::NotFound => {
+                    missing(&format!("the master key `{}` is missing", path.display()))
+                }
                 _ => failure,
             }),
             Self::Environment(name) => match std::env::var(name) {
                 Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
-                _ => Err(missing(&format!("the environment has no `{name}`, where the master key should be"))),
+                _ => Err(missing(&format!(
+                    "the environment has no `{name}`, where the master key should be"
+                ))),
             },
         }
     }

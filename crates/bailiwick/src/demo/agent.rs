@@ -53,12 +53,12 @@ pub(super) async fn run() -> Result<output::Answer> {
             (order @ Order::Be { .. }, None) => {
                 let prover = prover.take().ok_or_else(|| Failure::new("order_unknown", "it is somebody already"))?;
                 agent = Some(Arc::new(Agent::new(order, prover).await?));
-                say(Answer { id, verdict: "permit".to_owned(), ..Answer::default() });
+                say(&Answer { id, verdict: "permit".to_owned(), ..Answer::default() });
             }
             (order, Some(agent)) => {
                 let agent = agent.clone();
                 // A call may take long; what comes after it does not wait.
-                tokio::spawn(async move { say(agent.act(id, order).await) });
+                tokio::spawn(async move { say(&agent.act(id, order).await) });
             }
             (_, None) => return Err(Failure::new("order_unknown", "it is nobody yet")),
         }
@@ -109,8 +109,8 @@ impl Agent {
     }
 }
 
-fn say(answer: Answer) {
-    output::data(&serde_json::to_string(&answer).expect("answers are texts"));
+fn say(answer: &Answer) {
+    output::data(&serde_json::to_string(answer).expect("answers are texts"));
 }
 
 /// The lines of standard input, read on a thread of their own.

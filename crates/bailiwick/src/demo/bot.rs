@@ -56,8 +56,10 @@ impl Bot {
             while let Ok(Some(line)) = lines.next_line().await {
                 let Ok(answer) = serde_json::from_str::<Answer>(&line) else { continue };
                 let waits = hears.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer.id);
-                // Nobody has to wait for an answer.
-                waits.map(|waits| waits.send(answer));
+                if let Some(waits) = waits {
+                    // Nobody has to wait for an answer.
+                    let _ = waits.send(answer);
+                }
             }
             hears.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });

@@ -49,7 +49,7 @@ impl Desk {
         let mut child = program.leashed("desk", &environment, ["desk", "--database", path.as_str()])?;
         let url = next_line(&mut lines(&mut child)?, "the desk").await?;
         files::write_new(&place.path("desk/url"), url.as_bytes())?;
-        Ok(Self { child: child, url, credential: format!("file:{}", file.display()), database })
+        Ok(Self { child, url, credential: format!("file:{}", file.display()), database })
     }
 
     /// Reads the books.

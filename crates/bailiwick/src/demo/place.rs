@@ -22,7 +22,7 @@ impl Place {
         let name = random::name()?;
         let dir = std::env::temp_dir().join(format!("bailiwick-demo-{}", &name[..8]));
         files::make_private_dir(&dir)?;
-        Ok(Self { dir, temporary: true }.with_folders()?)
+        Self { dir, temporary: true }.with_folders()
     }
 
     /// A folder that stays. Nothing that is there already is touched.
@@ -38,7 +38,7 @@ impl Place {
                 .next("name a new or an empty folder")
                 .exit(Exit::Conflict));
         }
-        Ok(Self { dir, temporary: false }.with_folders()?)
+        Self { dir, temporary: false }.with_folders()
     }
 
     /// A path inside.

@@ -25,8 +25,24 @@ pub(super) fn path() -> Result<PathBuf> {
 #[derive(Debug, Clone)]
 pub(super) struct Person {
     pub(super) handle: &'static str,
+    pub(super) uri: String,
     /// The pseudonym that the ledger uses: `person/…`.
     pub(super) id: String,
+}
+
+impl Person {
+    /// A person by the URI that the server gave them.
+    pub(super) fn new(handle: &'static str, uri: &Value) -> Result<Self> {
+        let uri = uri.as_str().unwrap_or_default();
+        let id = uri.rfind("/person/").and_then(|at| uri.get(at + 1..));
+        let id = id.ok_or_else(|| Failure::new("demo_failed", format!("`{handle}` got no URI")))?;
+        Ok(Self { handle, uri: uri.to_owned(), id: id.to_owned() })
+    }
+
+    /// Somebody who is not enrolled yet.
+    pub(super) fn stranger(handle: &'static str) -> Self {
+        Self { handle, uri: String::new(), id: String::new() }
+    }
 }
 
 /// What a command came to.

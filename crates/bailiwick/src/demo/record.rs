@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long an entry may take to be there: refusals do not wait for their record.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The most entries in one answer.
 const PAGE: usize = 1000;
 

@@ -49,6 +49,8 @@ pub(super) struct Teller {
     colour: bool,
     steps: usize,
     failed: Vec<String>,
+    /// People by their pseudonyms, which are in reasons and mean nothing to a reader.
+    names: Vec<(String, &'static str)>,
 }
 
 /// A colour of the terminal, by its number in ECMA-48.
@@ -66,7 +68,18 @@ impl Teller {
     pub(super) fn new(json: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let colour = !json && wanted && io::stdout().is_terminal();
-        Self { json, colour, steps: 0, failed: Vec::new() }
+        Self { json, colour, steps: 0, failed: Vec::new(), names: Vec::new() }
+    }
+
+    /// From now on this pseudonym is told as a name, to people.
+    pub(super) fn introduce(&mut self, pseudonym: &str, name: &'static str) {
+        self.names.push((pseudonym.to_owned(), name));
+    }
+
+    /// Whom a pseudonym stands for.
+    pub(super) fn name(&self, pseudonym: &str) -> String {
+        let known = self.names.iter().find(|(known, _)| known == pseudonym);
+        known.map_or(pseudonym, |(_, name)| name).to_owned()
     }
 
     /// A heading, for people.
@@ -77,7 +90,6 @@ impl Teller {
     /// Plain words, for people.
     pub(super) fn note(&self, text: &str) {
         if !self.json {
-            // The terminal's own empty line stays: `output` would trim it.
             output::data(text);
         }
     }
@@ -127,7 +139,7 @@ impl Teller {
             some => self.paint(Colour::Red, &format!("{some} things were not as they should be")),
         };
         let (steps, entries) = (self.steps, summary.entries);
-        self.note(&format!("\n{text}: {steps} steps, {entries} ledger entries, {seconds:.1} s.\n "));
+        self.note(&format!("\n{text}: {steps} steps, {entries} ledger entries, {seconds:.1} s."));
     }
 
     /// An error that names what did not hold.
@@ -155,7 +167,9 @@ impl Teller {
         self.note(&format!("  {:>2}  {:ACTOR$}  {says:SAYS$}  {verdict} {facts}", self.steps, step.actor));
         for (word, text) in [("", &came.reason), ("next: ", &came.next)] {
             let Some(text) = text else { continue };
-            for line in wrapped(&format!("{word}{}", Foreign::new(text.as_str())), REASON) {
+            let named = |text: String, (id, name): &(String, &'static str)| text.replace(id, name);
+            let text = self.names.iter().fold(text.clone(), named);
+            for line in wrapped(&format!("{word}{}", Foreign::new(text)), REASON) {
                 self.note(&self.paint(Colour::Dim, &format!("      {:ACTOR$}  {line}", "")));
             }
         }
@@ -170,7 +184,7 @@ impl Teller {
 }
 
 /// Breaks a text at spaces into lines of at most so many characters, where its words allow that.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.last_mut().expect("there is always a line");

@@ -29,20 +29,28 @@ pub(crate) fn enroll(socket: &Path, wish: &Wish) -> Result<Enrolled> {
             .exit(Exit::Unreachable)
     })?;
     let reply = exchange(stream, wish).map_err(|error| {
-        Failure::new("enrolment_broken", "the enrolment socket gave no answer").because(&error).exit(Exit::Unreachable)
+        Failure::new("enrolment_broken", "the enrolment socket gave no answer")
+            .because(&error)
+            .exit(Exit::Unreachable)
     })?;
     match reply {
         Reply::Enrolled { identity, server } => Ok(Enrolled { identity, server }),
-        Reply::WrongCode { left: 0 } => Err(Failure::new("enrolment_code_wrong", "this is not the code")
-            .why("it was the last try, and the socket is closed")
-            .next("restart `bailiwick serve`; it shows a fresh code")
-            .exit(Exit::NotPermitted)),
-        Reply::WrongCode { left } => Err(Failure::new("enrolment_code_wrong", "this is not the code")
-            .why(format!("{left} more tries are left"))
-            .next("take the code that `bailiwick serve` shows on its terminal")
-            .exit(Exit::NotPermitted)),
+        Reply::WrongCode { left: 0 } => {
+            Err(Failure::new("enrolment_code_wrong", "this is not the code")
+                .why("it was the last try, and the socket is closed")
+                .next("restart `bailiwick serve`; it shows a fresh code")
+                .exit(Exit::NotPermitted))
+        }
+        Reply::WrongCode { left } => {
+            Err(Failure::new("enrolment_code_wrong", "this is not the code")
+                .why(format!("{left} more tries are left"))
+                .next("take the code that `bailiwick serve` shows on its terminal")
+                .exit(Exit::NotPermitted))
+        }
         Reply::Refused { why } => {
-            Err(Failure::new("enrolment_refused", "the first administrator was not enrolled").why(why).exit(Exit::Conflict))
+            Err(Failure::new("enrolment_refused", "the first administrator was not enrolled")
+                .why(why)
+                .exit(Exit::Conflict))
         }
     }
 }

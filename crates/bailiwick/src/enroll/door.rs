@@ -45,9 +45,12 @@ impl Door {
             return Ok(None);
         }
         let failed = |error: &io::Error| {
-            Failure::new("socket_not_opened", format!("the socket `{}` cannot be opened", path.display()))
-                .because(error)
-                .next("a socket's path has at most 107 bytes: choose a data folder with a shorter one")
+            Failure::new(
+                "socket_not_opened",
+                format!("the socket `{}` cannot be opened", path.display()),
+            )
+            .because(error)
+            .next("a socket's path has at most 107 bytes: choose a data folder with a shorter one")
         };
         let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -91,7 +94,10 @@ impl Door {
                 return;
             }
             if self.left == 0 {
-                tracing::error!(code = "BW-1502", "too many wrong enrolment codes; restart for a fresh one");
+                tracing::error!(
+                    code = "BW-1502",
+                    "too many wrong enrolment codes; restart for a fresh one"
+                );
                 return;
             }
         }

@@ -50,7 +50,10 @@ impl Node {
         let server = bind(&config.server.address).await?;
         let gateway = bind(&config.gateway.address).await?;
         let ops = bind(&config.ops).await?;
-        let urls = Urls { server: url(&config.server, &server)?, gateway: url(&config.gateway, &gateway)? };
+        let urls = Urls {
+            server: url(&config.server, &server)?,
+            gateway: url(&config.gateway, &gateway)?,
+        };
         let ops_url = format!("http://{}", local(&ops)?);
         let engine = parts::start_engine(config, keys, &urls).await?;
         let socket = config.data.join("enroll.sock");
@@ -102,7 +105,10 @@ impl Node {
         self.stopping.cancel();
         let ended = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, ended).await.is_err() {
-            tracing::warn!(code = "BW-1503", "requests were still live after the grace period and are cut");
+            tracing::warn!(
+                code = "BW-1503",
+                "requests were still live after the grace period and are cut"
+            );
             self.listeners.shutdown().await;
         }
         let log = self.engine.log().clone();
@@ -125,7 +131,9 @@ impl Node {
         });
         self.listeners.spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stopping).await;
-            served.map_err(|error| Failure::new("listener_failed", "a listener ended").because(&error))
+            served.map_err(|error| {
+                Failure::new("listener_failed", "a listener ended").because(&error)
+            })
         });
     }
 }

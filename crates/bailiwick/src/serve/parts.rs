@@ -32,18 +32,26 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
     })?;
     let context = Context::new(config.realm.clone(), Clock::system());
     let nonces = Nonces::new(&keys.nonce, config.realm.node, context.random(), NONCE_SECONDS);
-    let nonces = nonces.map_err(|error| Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error))?;
+    let nonces = nonces.map_err(|error| {
+        Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error)
+    })?;
     let issuer = issuer(keys.token, urls);
     let ledger_keys = ledger::Keys { checkpoint: keys.checkpoint, payload: keys.payload };
     let log = open_log(config, ledger_keys)?;
     let store = Store::open(&config.database).await.map_err(|error| {
-        Failure::new("database_not_opened", format!("the database `{}` cannot be opened", config.database))
-            .because(&error)
+        Failure::new(
+            "database_not_opened",
+            format!("the database `{}` cannot be opened", config.database),
+        )
+        .because(&error)
     })?;
     let parts = Parts { context, issuer, log, store, stops, index_key: keys.index, nonces };
     Engine::start(parts).await.map_err(|error| {
-        Failure::new("node_not_started", "the node does not start: it would not know what is in force")
-            .because(&error)
+        Failure::new(
+            "node_not_started",
+            "the node does not start: it would not know what is in force",
+        )
+        .because(&error)
     })
 }
 

@@ -56,6 +56,7 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
 
 fn found(tool: &ToolDefinition) -> Result<FoundTool, String> {
     let definition = String::from_utf8(tool.bytes().to_vec());
-    let definition = definition.map_err(|_| format!("the definition of `{}` is not UTF-8", tool.name()))?;
+    let definition =
+        definition.map_err(|_| format!("the definition of `{}` is not UTF-8", tool.name()))?;
     Ok(FoundTool { name: tool.name().to_owned(), definition })
 }

@@ -76,11 +76,12 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&["agent", "register", "agent.toml"]).ends(7);
     olivia.run(&["agent", "list"]).ends(0).says("support-bot  active  support");
     let add = ["person", "add", "--handle", "bob", "--name", "Bob", "--public-key", "bob.pem.pub"];
-    let added = olivia.run(&[&add[..], &["--team", "administrator", "-o", "json"]].concat()).ends(0).json();
+    let added =
+        olivia.run(&[&add[..], &["--team", "administrator", "-o", "json"]].concat()).ends(0).json();
     bob.remember(node.server(), added["uri"].as_str().unwrap());
 
     // Together, what widens needs both.
-    let ask = ["can-i", "read", "support-desk/Order/7", "--agent", "support-bot"];
+    let ask = ["can-i", "read", "support-desk/Task/7", "--agent", "support-bot"];
     olivia.run(&ask).ends(3).says("DENY");
     let apply = ["policy", "apply", "policies", "-o", "json"];
     let approval = held(olivia.run(&apply));
@@ -102,14 +103,21 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     let task = olivia.run(&open).ends(0).json();
     assert!(task["token"].as_str().unwrap().contains('.'));
     olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0);
-    olivia.run(&["agent", "suspend", "support-bot", "--reason", "looks odd"]).ends(0).says("suspended");
+    olivia
+        .run(&["agent", "suspend", "support-bot", "--reason", "looks odd"])
+        .ends(0)
+        .says("suspended");
     olivia.run(&ask).ends(3);
     olivia.run(&["agent", "reinstate", "support-bot"]).ends(0).says("active");
     olivia.run(&ask).ends(0);
 
     // The stop does not ask; its end needs a second person.
     let stopped = olivia.run(&["stop", "agent:support-bot", "--reason", "drill"]).ends(0);
-    stopped.says("ordered").says("in force").says("final").says("bailiwick resume agent:support-bot");
+    stopped
+        .says("ordered")
+        .says("in force")
+        .says("final")
+        .says("bailiwick resume agent:support-bot");
     olivia.run(&ask).ends(3).says("stop");
     olivia.run(&["stops"]).ends(0).says("agent:support-bot").says("drill");
     let resume = ["resume", "agent:support-bot", "--reason", "drill is over", "-o", "json"];
@@ -122,7 +130,13 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
 
     olivia.run(&["ledger", "show", "--limit", "1000"]).ends(0).says("governance");
     let opened = olivia.run(&["ledger", "show", "--payload", "-o", "json"]).ends(0).json();
-    assert!(opened["entries"].as_array().unwrap().iter().any(|entry| entry["payload"]["state"] == "open"));
+    assert!(
+        opened["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["payload"]["state"] == "open")
+    );
     assert_eq!(node.stop(), 0);
     check_offline(&place);
 }
@@ -130,7 +144,8 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
 /// What an auditor does, without any server.
 fn check_offline(place: &Place) {
     let config = ["--config", "acme/bailiwick.toml"];
-    let own = place.run(["ledger", "verify", "-o", "json"].into_iter().chain(config)).ends(0).json();
+    let own =
+        place.run(["ledger", "verify", "-o", "json"].into_iter().chain(config)).ends(0).json();
     assert_eq!(own["verified"], Value::Bool(true));
     assert!(own["commitments"].as_u64().unwrap() > 0);
     let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;

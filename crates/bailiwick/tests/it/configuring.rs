@@ -15,10 +15,15 @@ fn an_installation_is_never_overwritten() {
 fn the_master_key_lies_outside_the_data_and_secrets_are_for_their_owner() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new();
-    place.run(["init", "--dir", "x", "--master-key", "x/data/master.key"]).ends(1).says("outside the data folder");
+    place
+        .run(["init", "--dir", "x", "--master-key", "x/data/master.key"])
+        .ends(1)
+        .says("outside the data folder");
     assert!(!exists(&place.path("x/data")));
     let place = Place::initialized();
-    for secret in ["master.key", "data/keys/token.key", "data/keys/checkpoint.key", "data/keys/payload.key"] {
+    for secret in
+        ["master.key", "data/keys/token.key", "data/keys/checkpoint.key", "data/keys/payload.key"]
+    {
         let mode = std::fs::metadata(place.path("acme").join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
@@ -43,7 +48,8 @@ fn an_unknown_setting_is_named_with_its_place_and_the_nearest_known_one() {
 #[test]
 fn every_setting_is_explained_with_where_it_comes_from() {
     let place = Place::initialized();
-    let config = ["--config", "acme/bailiwick.toml", "--set", "ops.listen=127.0.0.1:9", "-o", "json"];
+    let config =
+        ["--config", "acme/bailiwick.toml", "--set", "ops.listen=127.0.0.1:9", "-o", "json"];
     let explained = place.run(["config", "explain"].into_iter().chain(config)).ends(0).json();
     assert_eq!(explained["ops.listen"]["value"], "127.0.0.1:9");
     assert!(explained["ops.listen"]["from"].as_str().unwrap().contains("flag"));

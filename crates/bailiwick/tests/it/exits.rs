@@ -36,7 +36,8 @@ fn each_refusal_of_the_server_has_its_status() {
     mallory.remember(node.server(), &identity);
     mallory.run(&["whoami"]).ends(4);
     let (key, nina) = ("mallory.pem.pub", "nina");
-    let add = ["person", "add", "--handle", nina, "--name", "Nina", "--public-key", key, "-o", "json"];
+    let add =
+        ["person", "add", "--handle", nina, "--name", "Nina", "--public-key", key, "-o", "json"];
     let nina = olivia.run(&add).ends(0).json()["uri"].as_str().unwrap().to_owned();
     olivia.run(&add).ends(7);
     mallory.remember(node.server(), &nina);

@@ -1,7 +1,10 @@
 //! The built program, run as people run it: real processes, real sockets, real files.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
 mod by_hand;
+mod cataloguing;
 mod configuring;
+mod demo;
 mod enrolling;
 mod exits;
 mod world;

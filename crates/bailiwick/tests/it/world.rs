@@ -57,6 +57,12 @@ pub(crate) struct Node {
     pub(crate) code: Option<String>,
 }
 
+/// The sample server; it ends with its test.
+pub(crate) struct Desk {
+    child: Child,
+    pub(crate) url: String,
+}
+
 impl Place {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -97,7 +103,12 @@ impl Place {
     pub(crate) fn serve(&self) -> Node {
         let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
         let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -115,6 +126,16 @@ impl Place {
         // Whatever it says later is read, so that it never waits for a reader.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Node { child, addresses, code }
+    }
+
+    /// Starts the sample server; whoever knows the secret may call it.
+    pub(crate) fn desk(&self, secret: &str) -> Desk {
+        let mut command = self.command(["desk", "--database", "desk.sqlite"]);
+        command.env("BAILIWICK_DESK_SECRET", secret).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Desk { child, url: line.trim().to_owned() }
     }
 
     fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
@@ -139,14 +160,16 @@ impl Somebody<'_> {
     /// Enrols as the first administrator.
     pub(crate) fn enroll(&self, code: &str) -> Ran {
         let (socket, key) = ("acme/data/enroll.sock", format!("{}.pem", self.name));
-        let arguments = ["person", "enroll", "--socket", socket, "--handle", self.name, "--name", "Somebody"];
+        let arguments =
+            ["person", "enroll", "--socket", socket, "--handle", self.name, "--name", "Somebody"];
         self.run(&[&arguments[..], &["--key", &key, "--code", code]].concat())
     }
 
     /// Remembers who this is.
     pub(crate) fn remember(&self, server: &str, identity: &str) {
         let key = format!("{}.pem", self.name);
-        self.run(&["profile", "set", "--server", server, "--key", &key, "--identity", identity]).ends(0);
+        self.run(&["profile", "set", "--server", server, "--key", &key, "--identity", identity])
+            .ends(0);
     }
 }
 
@@ -160,6 +183,13 @@ impl Node {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -59,6 +59,29 @@ async fn a_ledger_slower_than_its_bound_denies_and_what_comes_late_lapses() {
 }
 
 #[tokio::test]
+async fn a_caller_who_goes_away_before_the_record_is_durable_leaves_nothing_set_aside() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(10_000))).await;
+    let task = bot.claims.task.unwrap();
+    world.faults.hold_syncs(true);
+    let arguments = r#"{"order":"A-1","amount":6000}"#;
+    {
+        let mut attempt = Box::pin(world.attempt(&bot, "refund", arguments));
+        while world.engine.tasks.task(task).unwrap().reserved == 0 {
+            let once = futures_util::poll!(&mut attempt);
+            assert!(once.is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    world.faults.hold_syncs(false);
+    while world.engine.tasks.task(task).unwrap().reserved > 0 {
+        tokio::task::yield_now().await;
+    }
+    let recorded = world.recorded().await;
+    assert_eq!(recorded[recorded.len() - 2..], ["decision permit", "lapsed "]);
+}
+
+#[tokio::test]
 async fn a_store_that_is_not_heard_from_denies_once_the_lease_is_over() {
     let world = World::new().await;
     let bot = world.bot(None).await;

@@ -194,7 +194,11 @@ async fn a_server_that_hangs_is_left() {
     ] {
         let server = Server::answering(answer).await;
         let soon = Duration::from_millis(200);
-        let client = Outbound::new(Limits { head: soon, idle: soon, ..Limits::default() });
+        let limits = match expected {
+            "Idle" => Limits { idle: soon, ..Limits::default() },
+            _ => Limits { head: soon, ..Limits::default() },
+        };
+        let client = Outbound::new(limits);
         let error = exchange(&client, &server.target(&client)).await.unwrap_err();
         assert!(error.starts_with(expected), "{error} for {}", String::from_utf8_lossy(answer));
     }

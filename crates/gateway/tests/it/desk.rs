@@ -1,7 +1,10 @@
 //! An MCP server on a bare socket: it keeps every byte that it was sent, and misbehaves as told.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::soon;
 
@@ -62,6 +66,9 @@ struct Inner {
     go_on: Semaphore,
     closed: Semaphore,
     full: Semaphore,
+    connections: AtomicUsize,
+    deaf: AtomicBool,
+    lives: CancellationToken,
 }
 
 impl Desk {
@@ -77,15 +84,21 @@ impl Desk {
             go_on: Semaphore::new(0),
             closed: Semaphore::new(0),
             full: Semaphore::new(0),
+            connections: AtomicUsize::new(0),
+            deaf: AtomicBool::new(false),
+            lives: CancellationToken::new(),
         }));
-        let server = desk.clone();
-        tokio::spawn(async move {
+        let (server, lives) = (desk.clone(), desk.0.lives.clone());
+        tokio::spawn(lives.run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                let server = server.clone();
-                tokio::spawn(async move { server.serve(stream).await });
+                server.0.connections.fetch_add(1, Ordering::SeqCst);
+                let (server, lives) = (server.clone(), server.0.lives.clone());
+                tokio::spawn(lives.run_until_cancelled_owned(async move {
+                    server.serve(stream).await;
+                }));
             }
-        });
+        }));
         desk
     }
 
@@ -106,6 +119,21 @@ impl Desk {
     /// The calls among it.
     pub(crate) fn calls(&self) -> Vec<Asked> {
         self.asked().into_iter().filter(|asked| asked.method() == "tools/call").collect()
+    }
+
+    /// How many connections were opened so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::SeqCst)
+    }
+
+    /// From now on takes requests and answers none, whatever they are.
+    pub(crate) fn falls_silent(&self) {
+        self.0.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes every connection and listens no more.
+    pub(crate) fn dies(&self) {
+        self.0.lives.cancel();
     }
 
     pub(crate) fn forget(&self) {
@@ -156,7 +184,8 @@ impl Desk {
 
     fn steps(&self, asked: &Asked) -> Vec<Step> {
         let legacy = self.0.era == Era::Legacy;
-        match asked.method() {
+        match &*asked.method() {
+            _ if self.0.deaf.load(Ordering::SeqCst) => vec![Step::UntilClosed],
             "tools/call" => {
                 let answers = self.0.answers.lock().unwrap().clone();
                 self.0.calls.send_modify(|calls| *calls += 1);
@@ -240,9 +269,7 @@ impl Asked {
 /// A whole response.
 pub(crate) fn response(status: u16, kind: &str, body: &str) -> String {
     let length = body.len();
-    format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
+    format!("HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 /// The beginning of an event stream.

@@ -1,6 +1,6 @@
 //! A small organization around one gateway and one upstream server.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use decide::Clock;
 use gateway::{
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use model::{Authority, Clause, Conditions, Money, TaskId, Timestamp, Verb, Verbs};
 use serde_json::{Value, json};
 use testkit::world::{Agent, Options, Person, World};
+use tokio::task::JoinHandle;
 
 use crate::{
     client::{Client, Reply},
@@ -72,7 +73,23 @@ impl House {
         let clock = Clock::manual(Timestamp::from_millis(START));
         let desk = Desk::start(era).await;
         let upstreams = Arc::new(Upstreams::new(Outbound::new(limits)));
-        let found = upstreams.clone();
+        Self::around(clock, desk, upstreams.clone(), upstreams).await
+    }
+
+    /// With a gateway that has not met its upstream yet.
+    pub(crate) async fn unmet() -> Self {
+        let clock = Clock::manual(Timestamp::from_millis(START));
+        let desk = Desk::start(Era::Modern).await;
+        let upstreams = || Arc::new(Upstreams::new(Outbound::new(Limits::default())));
+        Self::around(clock, desk, upstreams(), upstreams()).await
+    }
+
+    async fn around(
+        clock: Clock,
+        desk: Desk,
+        found: Arc<Upstreams>,
+        upstreams: Arc<Upstreams>,
+    ) -> Self {
         let options = Options {
             clock: clock.clone(),
             discover: Arc::new(move |server| {
@@ -107,9 +124,14 @@ impl House {
 
     /// Support-bot in a new task with a budget in cents.
     pub(crate) async fn bot(&self, budget: i64) -> Bot<'_> {
+        self.bot_for(budget, 3_600).await
+    }
+
+    /// Support-bot in a new task that takes so many seconds.
+    pub(crate) async fn bot_for(&self, budget: i64, seconds: u32) -> Bot<'_> {
         let budget = Money::new(budget, "EUR".parse().unwrap()).unwrap();
         let task = json!({
-            "agent": "support-bot", "purpose": "support", "budget": budget, "seconds": 3600,
+            "agent": "support-bot", "purpose": "support", "budget": budget, "seconds": seconds,
         });
         let opened = self.lena.post("/v1/tasks", task).await.ok();
         let token = self.agent.on_behalf_of(opened["token"].as_str().unwrap(), "desk").await;
@@ -120,6 +142,17 @@ impl House {
     pub(crate) async fn stop(&self, scope: &str) -> Value {
         let wish = json!({ "scope": scope, "reason": "it misbehaves" });
         soon(self.olivia.post("/v1/stops", wish)).await.ok()
+    }
+
+    /// Olivia ends the stops of a scope.
+    pub(crate) async fn resume(&self, scope: &str) {
+        let wish = json!({ "scope": scope, "reason": "it is well again" });
+        self.olivia.post("/v1/stops/resume", wish).await.ok();
+    }
+
+    /// Where the upstream's secret is.
+    pub(crate) fn secret(&self) -> PathBuf {
+        secret(&self.world)
     }
 
     /// What the ledger says of the agent's attempts, one line each: kind, verdict or status, code, money spent.
@@ -144,7 +177,8 @@ impl House {
     }
 
     fn about_attempts(&self) -> impl Iterator<Item = ledger::Leaf> {
-        let leaves = self.world.engine().log().entries(self.settled).map(|entry| entry.unwrap().leaf);
+        let leaves =
+            self.world.engine().log().entries(self.settled).map(|entry| entry.unwrap().leaf);
         leaves.filter(|leaf| match &*leaf.kind {
             "decision" | "outcome" => leaf.agent.is_some(),
             kind => kind == "lapsed",
@@ -172,7 +206,7 @@ async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
     let agent = olivia.register("support-bot", "support").await;
     let grant = json!({ "name": "lena-desk", "holder": "lena", "authority": held });
     olivia.post("/v1/grants", grant).await.ok();
-    let secret = world.dir().join("secret");
+    let secret = secret(world);
     std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
     let server = json!({
         "name": "desk", "url": desk.url(), "internal": true, "credential": format!("file:{}", secret.display()),
@@ -189,7 +223,9 @@ async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
 /// What people accept that a tool does; `None` for the one that nobody has accepted.
 fn acceptance(tool: &Value) -> Option<Value> {
     let effect = match tool["name"].as_str()? {
-        "get_order" => json!({ "verb": "read", "resource": "Order", "id": "args.order", "classes": ["pii"] }),
+        "get_order" => {
+            json!({ "verb": "read", "resource": "Order", "id": "args.order", "classes": ["pii"] })
+        }
         "refund" => json!({
             "verb": "pay", "resource": "Refund", "id": "args.order", "amount": "args.amount", "currency": "'EUR'",
         }),
@@ -198,7 +234,13 @@ fn acceptance(tool: &Value) -> Option<Value> {
         "erase" => json!({ "verb": "delete", "resource": "Order", "id": "args.order" }),
         _ => return None,
     };
-    Some(json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } }))
+    Some(
+        json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } }),
+    )
+}
+
+fn secret(world: &World) -> PathBuf {
+    world.dir().join("secret")
 }
 
 fn authority(verbs: &[Verb]) -> Authority {
@@ -268,6 +310,13 @@ impl Bot<'_> {
         self.post(call(tool, arguments)).await
     }
 
+    /// Begins to call a tool, and goes on beside the test.
+    pub(crate) async fn begin(&self, tool: &str, arguments: &str) -> JoinHandle<Reply> {
+        let (client, url) = (self.house.client.clone(), self.house.url());
+        let (headers, body) = (self.headers("POST").await, call(tool, arguments));
+        tokio::spawn(async move { client.send(Method::POST, &url, headers, body).await })
+    }
+
     /// Calls a tool as an agent of 2026-07-28 does.
     pub(crate) async fn modern_call(&self, tool: &str, arguments: &str) -> Reply {
         let headers = modern_headers("tools/call", tool);
@@ -312,11 +361,4 @@ pub(crate) fn modern_headers<'t>(method: &'t str, tool: &'t str) -> Vec<(&'stati
 /// Fewer connections than callers, and patience for whoever has to wait.
 pub(crate) fn few_connections() -> Limits {
     Limits { connections: 16, connect: Duration::from_secs(60), ..Limits::default() }
-}
-
-/// Runs something beside the test.
-pub(crate) fn beside<T: Send + 'static>(
-    what: impl Future<Output = T> + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
-    tokio::spawn(what)
 }

@@ -22,6 +22,9 @@ pub struct Report {
     pub payloads: u64,
     /// How many payloads were opened and compared with the commitment in their leaf.
     pub commitments: u64,
+    /// How many files lie beside the ones that the signed head covers: a live log writes ahead of its head, and a crash may
+    /// leave some. Nothing is known of them.
+    pub uncovered: u64,
     /// Actions that were permitted and of which no outcome is known.
     pub open: Vec<OpenAction>,
     /// What is wrong, integrity first; at most a thousand findings of each class.

@@ -235,47 +235,45 @@ impl Check<'_> {
         }
     }
 
-    /// What lies beside the files that the checkpoint covers: narrower versions must be a part of what they grew into,
-    /// anything else is covered by nothing.
+    /// What lies beside the files that the checkpoint covers: narrower versions must be the start of what they grew into,
+    /// anything else is only counted.
     fn other_files(&mut self) {
         let mut names = Vec::new();
         if let Err(error) = files_below(self.place, "tile", &mut names) {
-            self.report.find(
-                Class::Completeness,
-                Place::File("tile".to_owned()),
-                error.to_string(),
-            );
+            let what = error.to_string();
+            self.report.find(Class::Completeness, Place::File("tile".to_owned()), what);
         }
         names.sort_unstable();
         for name in names {
             let (whole, width) = name.split_once(".p/").unwrap_or((&name, "256"));
             match (self.files.get(whole), width.parse()) {
-                (Some(read), _) if *read == name => {}
-                (Some(read), Ok(width)) if self.agrees(&name, width, read) => {}
-                (Some(read), Ok(width)) if width < width_of(read) => {
-                    let what = format!("it is not the start of {read}");
-                    self.report.find(Class::Integrity, Place::File(name), what);
+                (Some(covered), _) if *covered == name => {}
+                (Some(covered), Ok(width)) if width < width_of(covered) => {
+                    if !self.is_start(&name, width, covered) {
+                        let what = format!("it is not the start of {covered}");
+                        self.report.find(Class::Integrity, Place::File(name), what);
+                    }
                 }
-                // A crash may leave it; a head that covers it overwrites it first.
-                _ => {
-                    let what = "the checkpoint does not cover it";
-                    self.report.find(Class::Completeness, Place::File(name), what);
-                }
+                _ => self.report.uncovered += 1,
             }
         }
     }
 
-    /// Whether a tile of another width has as much as its name says and the same start.
-    fn agrees(&self, name: &str, width: usize, covered: &str) -> bool {
-        let read = |name: &str| read_file(self.place, name, MAX_BUNDLE).ok();
-        let (Some(other), Some(covered)) = (read(name), read(covered)) else { return false };
-        let mut rest = other.as_slice();
+    /// Whether a narrower tile has as much as its name says and is the start of a wider one. A live log may have removed
+    /// it by now, or have removed the wider one for a full one.
+    fn is_start(&self, name: &str, width: usize, covered: &str) -> bool {
+        let read = |name: &str| match read_file(self.place, name, MAX_BUNDLE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            read => Some(read.unwrap_or_default()),
+        };
+        let (Some(part), Some(covered)) = (read(name), read(covered)) else { return true };
+        let mut rest = part.as_slice();
         let whole = if name.starts_with("tile/entries/") {
             (0..width).all(|_| tile::take_entry(&mut rest).is_some()) && rest.is_empty()
         } else {
-            other.len() == width * 32
+            part.len() == width * 32
         };
-        whole && (covered.starts_with(&other) || other.starts_with(&covered))
+        whole && covered.starts_with(&part)
     }
 
     /// The first hashes of a tile; a finding where they are not all there.

@@ -154,6 +154,13 @@ fn life(cut: usize, images: (Disk, Disk), first: u64) -> (Vec<u64>, Disk, Disk) 
                 }
             }
         }
+        // Enough at once to fill a tile.
+        let many = (first + 1000)..(first + 1000 + 300 * (first / 100));
+        let many: Vec<_> = many.map(|number| (number, log.append(sealed(&log, number)))).collect();
+        let waited = many
+            .into_iter()
+            .filter_map(|(number, appending)| appending.wait().is_ok().then_some(number));
+        acknowledged.extend(waited);
         let _ = log.close();
     }
     let mut dice = Dice(cut as u64 * 7919 + first);
@@ -187,6 +194,7 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
         ["checkpoint", "tile/"].iter().for_each(|part| disk.write_to(part, place.path()));
         let report = verify::tree(place.path(), &log.verifier_key(), &[]);
         assert!(report.is_clean(), "cut {cut}: {:?}", report.findings);
+        assert_eq!(report.uncovered, 0, "cut {cut}");
         lives += usize::from(!first.is_empty());
     }
     assert!(lives > 60, "most cuts come after the first acknowledgement, {lives} did");

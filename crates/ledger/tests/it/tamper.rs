@@ -112,7 +112,14 @@ fn what_is_missing_cut_off_or_added_is_named() {
             "tile/entries/001: it has bytes behind its last entry",
         ),
         ("payload gone", &|d| fs::remove_file(d.join("payload/001")).unwrap(), "entry 260"),
-        ("tile added", &|d| fs::write(d.join("tile/0/003"), [0; 32]).unwrap(), "tile/0/003"),
+        (
+            "narrower tile changed",
+            &|d| {
+                fs::create_dir(d.join("tile/0/001.p")).unwrap();
+                fs::write(d.join("tile/0/001.p/1"), [0; 32]).unwrap();
+            },
+            "tile/0/001.p/1: it is not the start of tile/0/001",
+        ),
         ("no checkpoint", &|d| fs::remove_file(d.join("checkpoint")).unwrap(), "checkpoint"),
     ];
     for (name, damage, expected) in table {
@@ -139,6 +146,9 @@ fn a_pack_is_clean_and_brings_no_key() {
     let checkpoint = fs::read_to_string(pack.join("checkpoint")).unwrap();
     assert!(!readme.contains(public) && !checkpoint.contains(public));
     assert!(!pack.join("wal").exists());
+    fs::write(pack.join("tile/0/003"), [0; 32]).unwrap();
+    let report = verify::log(&pack, &key, &[], None);
+    assert_eq!((report.is_clean(), report.uncovered), (true, 1), "what is added is only counted");
     assert!(
         export(&place.path().join("log"), &pack).is_err(),
         "a pack is never mixed with another"

@@ -1,16 +1,11 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{AgentRecord, Engine};
 use govern::{ChangeState, NewVersion, Register};
 use model::{Digest, IdentityId, Name, State as LifeState, Timestamp, ijson};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::{Body, Params},
+    body::{Body, Params, Segment},
     caller::Caller,
     names,
     page::{self, Listed, Listing, Paging},
@@ -94,9 +89,13 @@ fn show(engine: &Engine, record: AgentRecord) -> Agent {
     let (owner, state) = (agent.state.owner().cloned(), agent.state.name());
     let (reason, since) = match agent.state {
         LifeState::Active { since, .. } => (None, Some(since)),
-        LifeState::Suspended { reason, .. } | LifeState::Quarantined { reason, .. } => (Some(reason), None),
+        LifeState::Suspended { reason, .. } | LifeState::Quarantined { reason, .. } => {
+            (Some(reason), None)
+        }
         LifeState::Retired { at } => (None, Some(at)),
-        LifeState::Requested { .. } | LifeState::Approved { .. } | LifeState::Retiring { .. } => (None, None),
+        LifeState::Requested { .. } | LifeState::Approved { .. } | LifeState::Retiring { .. } => {
+            (None, None)
+        }
     };
     Agent {
         uri: engine.context().realm.uri(&agent.id),
@@ -135,7 +134,7 @@ async fn list(
 async fn get(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Listed<Agent>>, Problem> {
     let id = names::agent(&name)?;
     server.engine.look(&caller, "Registration", &id.to_string())?;
@@ -165,7 +164,7 @@ async fn register(
 async fn suspend(
     State(server): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(Why { reason }): Body<Why>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
     change(&server.engine, caller, &name, |agent| ChangeState::Suspend { agent, reason }).await
@@ -174,7 +173,7 @@ async fn suspend(
 async fn reinstate(
     State(server): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
     change(&server.engine, caller, &name, |agent| ChangeState::Reinstate { agent }).await
@@ -183,7 +182,7 @@ async fn reinstate(
 async fn retire(
     State(server): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
     change(&server.engine, caller, &name, |agent| ChangeState::Retire { agent }).await

@@ -1,16 +1,13 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{ApprovalRecord, Engine, Standing};
 use govern::AnswerApproval;
-use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Money, Name, TaskId, Timestamp, ijson};
+use model::{
+    ActionId, ApprovalId, Digest, EntryId, IdentityId, Money, Name, TaskId, Timestamp, ijson,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::{Body, Params},
+    body::{Body, Params, Segment},
     caller::Caller,
     names,
     problem::Problem,
@@ -106,7 +103,11 @@ impl From<Standing> for Stage {
 }
 
 fn show(engine: &Engine, record: &ApprovalRecord) -> Approval {
-    let demand = |it: &decide::DemandRecord| Demand { policy: it.policy.clone(), group: it.group.clone(), quorum: it.quorum };
+    let demand = |it: &decide::DemandRecord| Demand {
+        policy: it.policy.clone(),
+        group: it.group.clone(),
+        quorum: it.quorum,
+    };
     let answer = |it: &decide::ApprovalAnswer| Answer {
         by: it.by.clone(),
         approve: it.approve,
@@ -143,31 +144,35 @@ async fn list(
     let engine = &server.engine;
     engine.look(&caller, "Registration", &caller.person.to_string())?;
     let now = engine.context().now();
-    let wanted = |record: &ApprovalRecord| filter.state.is_none_or(|state| state == record.standing(now).into());
+    let wanted = |record: &ApprovalRecord| {
+        filter.state.is_none_or(|state| state == record.standing(now).into())
+    };
     let records = engine.directory().approvals();
-    let seen = records
-        .iter()
-        .rev()
-        .filter(|record| wanted(record) && engine.sees(&caller, "Approval", &record.id.to_string()));
-    Ok(Json(Approvals { items: seen.take(MAX_LISTED).map(|record| show(engine, record)).collect() }))
+    let seen = records.iter().rev().filter(|record| {
+        wanted(record) && engine.sees(&caller, "Approval", &record.id.to_string())
+    });
+    Ok(Json(Approvals {
+        items: seen.take(MAX_LISTED).map(|record| show(engine, record)).collect(),
+    }))
 }
 
 async fn get(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<Approval>, Problem> {
     let engine = &server.engine;
     let id: ApprovalId = names::id(&id)?;
     engine.look(&caller, "Approval", &id.to_string())?;
-    let record = engine.directory().approval(id).ok_or_else(|| Problem::not_found("approval", id))?;
+    let record =
+        engine.directory().approval(id).ok_or_else(|| Problem::not_found("approval", id))?;
     Ok(Json(show(engine, &record)))
 }
 
 async fn answer(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Body(wish): Body<NewAnswer>,
 ) -> Result<Json<Approval>, Problem> {
     let engine = &server.engine;

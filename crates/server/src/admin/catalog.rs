@@ -1,16 +1,11 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Effect as Did, Mapping as Meaning, ToolEntry};
 use govern::{AcceptTools, Acceptance};
 use model::{Digest, IdentityId, Name, Verb};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::Body,
+    body::{Body, Segment},
     caller::Caller,
     names,
     problem::Problem,
@@ -125,7 +120,7 @@ fn tool(entry: &ToolEntry) -> Tool {
 async fn show(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Catalog>, Problem> {
     let name = names::name(&name)?;
     server.engine.look(&caller, "Tool", name.as_str())?;
@@ -135,7 +130,7 @@ async fn show(
 async fn accept(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(wish): Body<Accepted>,
 ) -> Result<Json<Catalog>, Problem> {
     let engine = &server.engine;
@@ -144,11 +139,17 @@ async fn accept(
     let accepted = |it: AcceptedTool| Acceptance { tool: it.tool, mapping: it.mapping.into() };
     let tools = wish.tools.into_iter().map(accepted).collect();
     let act = AcceptTools { server: name.clone(), tools, digests };
+    engine.look(&caller, "Tool", name.as_str())?;
+    govern::check_acceptance(engine, &act)?;
     govern::accept_tools(engine, engine.allow(&caller, act).await?).await?;
     catalog(&server, name).map(Json)
 }
 
 fn catalog(server: &Shared, name: Name) -> Result<Catalog, Problem> {
-    let entry = server.engine.directory().server(&name).ok_or_else(|| Problem::not_found("server", &name))?;
+    let entry = server
+        .engine
+        .directory()
+        .server(&name)
+        .ok_or_else(|| Problem::not_found("server", &name))?;
     Ok(Catalog { server: name, tools: entry.tools.values().map(tool).collect() })
 }

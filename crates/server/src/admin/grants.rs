@@ -1,16 +1,11 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::GrantRecord;
 use govern::{GiveGrant, RevokeGrant};
 use model::{Authority, IdentityId, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::{Body, Params},
+    body::{Body, Params, Segment},
     caller::Caller,
     names,
     page::{self, Listed, Listing, Paging},
@@ -80,7 +75,7 @@ async fn give(
 async fn revoke(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Listed<Grant>>, Problem> {
     let engine = &server.engine;
     let name = names::name(&name)?;

@@ -1,6 +1,6 @@
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{Method, header},
     response::{IntoResponse, Response},
     routing::on,
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Server,
-    body::Params,
+    body::{Params, Segment},
     caller::Caller,
     problem::{Fault, Problem},
     route::{Route, Shared},
@@ -126,11 +126,12 @@ async fn list(
 async fn get(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(index): Path<String>,
+    Segment(index): Segment,
     Params(opening): Params<Opening>,
 ) -> Result<Json<Shown>, Problem> {
     let engine = &server.engine;
-    let index: u64 = index.parse().map_err(|_| Problem::new(Fault::Invalid, "a position is a whole number"))?;
+    let index: u64 =
+        index.parse().map_err(|_| Problem::new(Fault::Invalid, "a position is a whole number"))?;
     engine.look(&caller, "Ledger", "entries")?;
     let log = engine.log().clone();
     let entry = blocking(move || log.entry(index)).await??;
@@ -149,7 +150,10 @@ async fn key(State(server): State<Shared>, Caller(caller): Caller) -> Result<Jso
     Ok(Json(Key { key: log.verifier_key(), size: head.size, root: head.root }))
 }
 
-async fn checkpoint(State(server): State<Shared>, Caller(caller): Caller) -> Result<Response, Problem> {
+async fn checkpoint(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+) -> Result<Response, Problem> {
     server.engine.look(&caller, "Ledger", "checkpoint")?;
     file(&server, "checkpoint", "text/plain; charset=utf-8").await
 }
@@ -157,7 +161,7 @@ async fn checkpoint(State(server): State<Shared>, Caller(caller): Caller) -> Res
 async fn tile(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(path): Path<String>,
+    Segment(path): Segment,
 ) -> Result<Response, Problem> {
     server.engine.look(&caller, "Ledger", "tiles")?;
     if !is_tile(&path) {
@@ -218,14 +222,18 @@ fn json(bytes: &[u8]) -> Box<RawValue> {
         .unwrap_or_default()
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     tokio::task::spawn_blocking(read).await.map_err(|why| Problem::internal(&why))
 }
 
 async fn file(server: &Server, name: &str, media_type: &'static str) -> Result<Response, Problem> {
     match tokio::fs::read(server.ledger_dir.join(name)).await {
         Ok(bytes) => Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response()),
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Err(Problem::not_found("published file", name)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            Err(Problem::not_found("published file", name))
+        }
         Err(why) => Err(Problem::internal(&why)),
     }
 }
@@ -234,7 +242,8 @@ async fn file(server: &Server, name: &str, media_type: &'static str) -> Result<R
 /// `N` in groups of three digits, with `.p/W` where the tile is not full. Nothing else reaches the file system.
 fn is_tile(path: &str) -> bool {
     let Some((level, rest)) = path.split_once('/') else { return false };
-    let (index, width) = rest.split_once(".p/").map_or((rest, None), |(index, width)| (index, Some(width)));
+    let (index, width) =
+        rest.split_once(".p/").map_or((rest, None), |(index, width)| (index, Some(width)));
     let level = level == "entries" || is_number(level, 0..=63);
     let width = width.is_none_or(|width| is_number(width, 1..=255));
     let mut groups = index.split('/').rev();
@@ -256,13 +265,37 @@ mod tests {
 
     #[test]
     fn only_the_paths_of_tiles_reach_the_file_system() {
-        for path in ["0/000", "63/x001/x234/067", "entries/273", "entries/x001/000.p/255", "2/000.p/1"] {
+        for path in
+            ["0/000", "63/x001/x234/067", "entries/273", "entries/x001/000.p/255", "2/000.p/1"]
+        {
             assert!(is_tile(path), "{path}");
         }
         for path in [
-            "", "0", "0/", "0/00", "0/0000", "00/000", "64/000", "-1/000", "entries", "entries/../000", "../wal/000",
-            "0/x000/001", "0/001/002", "0/x001", "0/000.p/0", "0/000.p/256", "0/000.p/01", "0/000.p/", "0/000.p/1/2",
-            "0/x001/../../../wal/1", "0//000", "/0/000", "0/%2e%2e/000", "0/\u{661}\u{661}\u{661}", "payload/000",
+            "",
+            "0",
+            "0/",
+            "0/00",
+            "0/0000",
+            "00/000",
+            "64/000",
+            "-1/000",
+            "entries",
+            "entries/../000",
+            "../wal/000",
+            "0/x000/001",
+            "0/001/002",
+            "0/x001",
+            "0/000.p/0",
+            "0/000.p/256",
+            "0/000.p/01",
+            "0/000.p/",
+            "0/000.p/1/2",
+            "0/x001/../../../wal/1",
+            "0//000",
+            "/0/000",
+            "0/%2e%2e/000",
+            "0/\u{661}\u{661}\u{661}",
+            "payload/000",
         ] {
             assert!(!is_tile(path), "{path}");
         }

@@ -64,7 +64,10 @@ fn show(engine: &Engine, record: PersonRecord) -> Person {
     }
 }
 
-async fn whoami(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Whoami>, Problem> {
+async fn whoami(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+) -> Result<Json<Whoami>, Problem> {
     let engine = &server.engine;
     engine.look(&caller, "Registration", &caller.person.to_string())?;
     let person = find(engine, &caller.person).await?;

@@ -51,13 +51,23 @@ struct Checked {
 impl Files {
     fn into_model(self) -> Result<Vec<PolicyFile>, Problem> {
         if serde_json::to_vec(&self).map_or(usize::MAX, |json| json.len()) > MAX_SET {
-            return Err(Problem::new(Fault::TooLarge, format!("a set of policies is at most {MAX_SET} bytes of JSON")));
+            return Err(Problem::new(
+                Fault::TooLarge,
+                format!("a set of policies is at most {MAX_SET} bytes of JSON"),
+            ));
         }
-        Ok(self.files.into_iter().map(|file| PolicyFile { name: file.name, text: file.text }).collect())
+        Ok(self
+            .files
+            .into_iter()
+            .map(|file| PolicyFile { name: file.name, text: file.text })
+            .collect())
     }
 }
 
-async fn get(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<InForce>, Problem> {
+async fn get(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+) -> Result<Json<InForce>, Problem> {
     server.engine.look(&caller, "PolicySet", "current")?;
     in_force(&server.engine).await.map(Json)
 }
@@ -82,7 +92,9 @@ async fn check(
     LongBody(wish): LongBody<Files>,
 ) -> Result<Json<Checked>, Problem> {
     server.engine.look(&caller, "PolicySet", "current")?;
-    let problem = govern::check_policies(&server.engine, &wish.into_model()?).err().map(|why| why.to_string());
+    let problem = govern::check_policies(&server.engine, &wish.into_model()?)
+        .err()
+        .map(|why| why.to_string());
     Ok(Json(Checked { valid: problem.is_none(), problem }))
 }
 

@@ -13,7 +13,8 @@ use crate::{
     route::{Route, Shared},
 };
 
-pub(crate) const ROUTES: &[Route] = &[Route::session(Method::POST, "/v1/can-i", |filter| on(filter, ask))];
+pub(crate) const ROUTES: &[Route] =
+    &[Route::session(Method::POST, "/v1/can-i", |filter| on(filter, ask))];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +58,9 @@ async fn ask(
         Some(text) => names::person(engine, text).await?,
     };
     let agent = question.agent.as_deref().map(names::agent).transpose()?;
-    let owns = agent.as_ref().is_some_and(|agent| engine.sees(&caller, "Registration", &agent.to_string()));
+    let owns = agent
+        .as_ref()
+        .is_some_and(|agent| engine.sees(&caller, "Registration", &agent.to_string()));
     if !owns {
         engine.look(&caller, "Registration", &person.to_string())?;
     }
@@ -66,20 +69,32 @@ async fn ask(
         None => (None, None, None),
         Some(refusal) => (Some(refusal.code.text()), Some(refusal.reason), Some(refusal.next)),
     };
-    Ok(Json(Answer { verdict: answer.verdict, person, agent, code, reason, next, policies: answer.policies }))
+    Ok(Json(Answer {
+        verdict: answer.verdict,
+        person,
+        agent,
+        code,
+        reason,
+        next,
+        policies: answer.policies,
+    }))
 }
 
 fn pair(engine: &Engine, question: &Question) -> Result<Pair, Problem> {
     let invalid = |why: &dyn std::fmt::Display| Problem::new(Fault::Invalid, why.to_string());
     let mut parts = question.resource.splitn(3, '/');
     let (Some(system), Some(kind), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(invalid(&"a resource is written `system/Kind/id`, for example `support-desk/Refund/4711`"));
+        return Err(invalid(
+            &"a resource is written `system/Kind/id`, for example `support-desk/Refund/4711`",
+        ));
     };
     let system = names::name(system)?;
     let resource = Resource::new(system, kind, id).map_err(|why| invalid(&why))?;
     let amount = match (question.amount, question.currency) {
         (None, None) => None,
-        (Some(amount), Some(currency)) => Some(Money::new(amount, currency).map_err(|why| invalid(&why))?),
+        (Some(amount), Some(currency)) => {
+            Some(Money::new(amount, currency).map_err(|why| invalid(&why))?)
+        }
         _ => return Err(invalid(&"an amount and its currency come together")),
     };
     let classes = classes(engine, &resource, question.verb);

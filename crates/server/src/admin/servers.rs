@@ -1,9 +1,4 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Engine, ServerRecord};
 use govern::{AddServer, FoundTool, RefreshTools};
 use model::{Digest, Name};
@@ -11,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Server,
-    body::{Body, Params},
+    body::{Body, Params, Segment},
     caller::Caller,
     names,
     page::{self, Listing, Paging},
@@ -109,13 +104,14 @@ async fn add(
 async fn refresh(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Tools>, Problem> {
     let engine = &server.engine;
     let name = names::name(&name)?;
     let allowed = engine.allow(&caller, RefreshTools { server: name.clone() }).await?;
-    let entry = engine.directory().server(&name).ok_or_else(|| Problem::not_found("server", &name))?;
+    let entry =
+        engine.directory().server(&name).ok_or_else(|| Problem::not_found("server", &name))?;
     let tools = discover(&server, ServerRecord::clone(&entry.record)).await?;
     govern::record_tools(engine, &allowed, name.clone(), tools).await?;
     Ok(Json(tools_of(engine, name)))
@@ -124,7 +120,9 @@ async fn refresh(
 async fn discover(server: &Server, record: ServerRecord) -> Result<Vec<FoundTool>, Problem> {
     let name = record.name.clone();
     let found = (server.discover)(record).await;
-    found.map_err(|why| Problem::new(Fault::Upstream, format!("`{name}` did not list its tools: {why}")))
+    found.map_err(|why| {
+        Problem::new(Fault::Upstream, format!("`{name}` did not list its tools: {why}"))
+    })
 }
 
 fn tools_of(engine: &Engine, name: Name) -> Tools {

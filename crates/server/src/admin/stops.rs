@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Engine, Resume, Stop, StopReport, StopScope};
 use model::{EntryId, IdentityId, IdentityKind, Timestamp};
@@ -7,7 +9,7 @@ use crate::{
     body::Body,
     caller::Caller,
     names,
-    problem::Problem,
+    problem::{Fault, Problem},
     route::{Route, Shared},
 };
 
@@ -16,6 +18,9 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::session(Method::POST, "/v1/stops", |filter| on(filter, order)),
     Route::session(Method::POST, "/v1/stops/resume", |filter| on(filter, resume)),
 ];
+
+/// How long a stop waits for the name of an owner.
+const LOOKUP_BOUND: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,10 +75,19 @@ struct Resumed {
     orders: Vec<EntryId>,
 }
 
-async fn list(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Stops>, Problem> {
+async fn list(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+) -> Result<Json<Stops>, Problem> {
     let engine = &server.engine;
     engine.look(&caller, "Stop", "orders")?;
-    let show = |it: decide::Order| Order { id: it.id, scope: it.scope, by: it.by, at: it.at, reason: it.reason };
+    let show = |it: decide::Order| Order {
+        id: it.id,
+        scope: it.scope,
+        by: it.by,
+        at: it.at,
+        reason: it.reason,
+    };
     let orders = engine.stops().orders().into_iter().map(show).collect();
     Ok(Json(Stops { epoch: engine.stops().epoch(), orders }))
 }
@@ -97,19 +111,22 @@ async fn resume(
 ) -> Result<Json<Resumed>, Problem> {
     let engine = &server.engine;
     let scope = scope(engine, &wish.scope).await?;
-    let allowed = engine.allow(&caller, Resume { scope: scope.clone(), reason: wish.reason }).await?;
+    let allowed =
+        engine.allow(&caller, Resume { scope: scope.clone(), reason: wish.reason }).await?;
     let orders = engine.resume(&allowed).await?;
     Ok(Json(Resumed { scope, orders }))
 }
 
 /// A stop must not fail for want of a database: an owner who cannot be looked up is taken as written.
 async fn scope(engine: &Engine, text: &str) -> Result<StopScope, Problem> {
-    let scope: StopScope =
-        text.parse().map_err(|why: decide::NotAScope| Problem::new(crate::problem::Fault::Invalid, why.to_string()))?;
-    if let StopScope::Owner(name) = &scope
-        && let Ok(person) = names::person(engine, name.as_str()).await
-    {
-        return Ok(StopScope::Owner(person.name().clone()));
+    let scope: StopScope = text
+        .parse()
+        .map_err(|why: decide::NotAScope| Problem::new(Fault::Invalid, why.to_string()))?;
+    if let StopScope::Owner(name) = &scope {
+        let found = tokio::time::timeout(LOOKUP_BOUND, names::person(engine, name.as_str())).await;
+        if let Ok(Ok(person)) = found {
+            return Ok(StopScope::Owner(person.name().clone()));
+        }
     }
     Ok(scope)
 }
@@ -123,7 +140,9 @@ fn is_known(engine: &Engine, scope: &StopScope) -> bool {
         StopScope::Blueprint(name) => directory.blueprint(name).is_some(),
         StopScope::System(name) => directory.server(name).is_some(),
         StopScope::Task(id) => engine.tasks().task(*id).is_some(),
-        StopScope::All | StopScope::Model(_) | StopScope::Delegation(_) | StopScope::Action(_) => true,
+        StopScope::All | StopScope::Model(_) | StopScope::Delegation(_) | StopScope::Action(_) => {
+            true
+        }
     }
 }
 

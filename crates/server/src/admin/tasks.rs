@@ -1,15 +1,10 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::Method,
-    routing::on,
-};
+use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{EndTask, OpenTask};
 use model::{Authority, Money, Seconds, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::Body,
+    body::{Body, Segment},
     caller::Caller,
     names,
     problem::Problem,
@@ -83,7 +78,7 @@ async fn open(
 async fn end(
     State(server): State<Shared>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<Ended>, Problem> {
     let engine = &server.engine;
     let id: TaskId = names::id(&id)?;

@@ -30,16 +30,26 @@ struct Body {
 impl OauthError {
     /// An error that the client can correct.
     pub(crate) fn new(error: &'static str, description: &str) -> Self {
-        let status = if error == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+        let status = if error == "invalid_client" {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         Self {
             status,
-            body: Body { error, error_description: plain(description), bailiwick_code: None, bailiwick_action: None },
+            body: Body {
+                error,
+                error_description: plain(description),
+                bailiwick_code: None,
+                bailiwick_action: None,
+            },
         }
     }
 
     /// The same for a body that is not a form.
     pub(crate) fn media_type() -> Self {
-        let wrong = Self::new("invalid_request", "the body must be `application/x-www-form-urlencoded`");
+        let wrong =
+            Self::new("invalid_request", "the body must be `application/x-www-form-urlencoded`");
         Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..wrong }
     }
 
@@ -49,10 +59,14 @@ impl OauthError {
         let description = format!("{code}: {}. {}", refusal.reason, refusal.next);
         let (status, error) = match refusal.code {
             Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-            code if code.retryable() => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-            Code::NotDelegable | Code::BeyondAuthority | Code::VersionNotAccepted | Code::Forbidden | Code::NotPermitted => {
-                (StatusCode::BAD_REQUEST, "access_denied")
+            code if code.retryable() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
+            Code::NotDelegable
+            | Code::BeyondAuthority
+            | Code::VersionNotAccepted
+            | Code::Forbidden
+            | Code::NotPermitted => (StatusCode::BAD_REQUEST, "access_denied"),
             _ => (StatusCode::BAD_REQUEST, "invalid_grant"),
         };
         let body = Body {
@@ -82,11 +96,14 @@ impl From<TokenRefused> for OauthError {
 impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
-            tracing::error!(code = "BW-1503", error = self.body.error_description, "a token was not issued");
+            tracing::error!(
+                code = "BW-1503",
+                error = self.body.error_description,
+                "a token was not issued"
+            );
         }
         let mut response = (self.status, Json(self.body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
@@ -97,5 +114,8 @@ impl IntoResponse for OauthError {
 /// The characters that a description may have: printable ASCII without quote and backslash.
 fn plain(text: &str) -> String {
     let fits = |character: char| matches!(character, ' '..='~') && !matches!(character, '"' | '\\');
-    text.chars().take(MAX_DESCRIPTION).map(|character| if fits(character) { character } else { '?' }).collect()
+    text.chars()
+        .take(MAX_DESCRIPTION)
+        .map(|character| if fits(character) { character } else { '?' })
+        .collect()
 }

@@ -39,11 +39,20 @@ impl FromRequest<Shared> for Form {
             other => OauthError::new("invalid_request", &other.body_text()),
         })?;
         // An empty value counts as left out (RFC 6749 §3.2).
-        let pairs = pairs.into_iter().filter(|(name, value)| KNOWN.contains(&name.as_str()) && !value.is_empty());
+        let pairs = pairs
+            .into_iter()
+            .filter(|(name, value)| KNOWN.contains(&name.as_str()) && !value.is_empty());
         let pairs: Vec<_> = pairs.collect();
-        match pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(other, _)| other == name)) {
+        match pairs
+            .iter()
+            .enumerate()
+            .find(|(at, (name, _))| pairs[..*at].iter().any(|(other, _)| other == name))
+        {
             None => Ok(Self(pairs)),
-            Some((_, (name, _))) => Err(OauthError::new("invalid_request", &format!("`{name}` is given more than once"))),
+            Some((_, (name, _))) => Err(OauthError::new(
+                "invalid_request",
+                &format!("`{name}` is given more than once"),
+            )),
         }
     }
 }
@@ -57,21 +66,36 @@ impl Form {
 
     /// The parameter, which has to be given.
     pub(crate) fn required(&self, name: &str) -> Result<&str, OauthError> {
-        self.optional(name).ok_or_else(|| OauthError::new("invalid_request", &format!("`{name}` is missing")))
+        self.optional(name)
+            .ok_or_else(|| OauthError::new("invalid_request", &format!("`{name}` is missing")))
     }
 
     /// Refuses a parameter that is given and is not this.
-    pub(crate) fn nothing_but(&self, name: &str, only: &str, error: &'static str) -> Result<(), OauthError> {
+    pub(crate) fn nothing_but(
+        &self,
+        name: &str,
+        only: &str,
+        error: &'static str,
+    ) -> Result<(), OauthError> {
         match self.optional(name) {
-            Some(other) if other != only => Err(OauthError::new(error, &format!("`{name}` can only be `{only}` here"))),
+            Some(other) if other != only => {
+                Err(OauthError::new(error, &format!("`{name}` can only be `{only}` here")))
+            }
             _ => Ok(()),
         }
     }
 
     /// Refuses a parameter that is given, and says what to do instead.
-    pub(crate) fn without(&self, name: &str, error: &'static str, instead: &str) -> Result<(), OauthError> {
+    pub(crate) fn without(
+        &self,
+        name: &str,
+        error: &'static str,
+        instead: &str,
+    ) -> Result<(), OauthError> {
         match self.optional(name) {
-            Some(_) => Err(OauthError::new(error, &format!("`{name}` is not taken here: {instead}"))),
+            Some(_) => {
+                Err(OauthError::new(error, &format!("`{name}` is not taken here: {instead}")))
+            }
             None => Ok(()),
         }
     }

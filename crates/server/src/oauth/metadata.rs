@@ -18,7 +18,12 @@ pub(crate) const ROUTES: &[Route] = &[
         access: Access::Public,
         to: |filter| on(filter, metadata),
     },
-    Route { method: Method::GET, path: "/oauth/jwks", access: Access::Public, to: |filter| on(filter, jwks) },
+    Route {
+        method: Method::GET,
+        path: "/oauth/jwks",
+        access: Access::Public,
+        to: |filter| on(filter, jwks),
+    },
 ];
 
 /// How signatures are made; the set is closed.

@@ -2,7 +2,6 @@ use axum::{
     Json,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, Method, header},
-    response::{IntoResponse, Response},
     routing::on,
 };
 use decide::{Exchange, Issued, TokenRefused};
@@ -69,22 +68,27 @@ async fn token(
     State(server): State<Shared>,
     headers: HeaderMap,
     form: Form,
-) -> Result<Response, OauthError> {
+) -> Result<Json<Token>, OauthError> {
     if headers.contains_key(header::AUTHORIZATION) {
-        return Err(OauthError::new("invalid_client", "clients prove themselves by `client_assertion` alone"));
+        return Err(OauthError::new(
+            "invalid_client",
+            "clients prove themselves by `client_assertion` alone",
+        ));
     }
     let proof = only(&headers, &DPOP).ok().flatten();
-    let proof =
-        proof.ok_or_else(|| OauthError::new("invalid_dpop_proof", "exactly one `DPoP` header has to be there"))?;
+    let proof = proof.ok_or_else(|| {
+        OauthError::new("invalid_dpop_proof", "exactly one `DPoP` header has to be there")
+    })?;
     let issued = match form.required("grant_type")? {
         JWT_BEARER => session(&server, &form, proof).await?,
         TOKEN_EXCHANGE => exchange(&server, &form, proof).await?,
         other => {
-            let why = format!("`{other}` is not a grant type of this server; its metadata lists them");
+            let why =
+                format!("`{other}` is not a grant type of this server; its metadata lists them");
             return Err(OauthError::new("unsupported_grant_type", &why));
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer(&server, issued))).into_response())
+    Ok(Json(answer(&server, issued)))
 }
 
 /// A person's own session: it governs, and cannot be asked for less.
@@ -134,7 +138,8 @@ async fn exchange(server: &Server, form: &Form, proof: &str) -> Result<Issued, O
 fn details(text: &str) -> Result<Authority, OauthError> {
     let wrong = |why: String| OauthError::new("invalid_authorization_details", &why);
     let json = ijson::parse(text.as_bytes(), DETAILS).map_err(|why| wrong(why.to_string()))?;
-    let [detail]: [Detail; 1] = serde_json::from_value(json.to_value()).map_err(|why| wrong(why.to_string()))?;
+    let [detail]: [Detail; 1] =
+        serde_json::from_value(json.to_value()).map_err(|why| wrong(why.to_string()))?;
     Ok(detail.authority)
 }
 

@@ -6,11 +6,21 @@ use testkit::world::{Person, Reply};
 use crate::office::Office;
 
 /// Sends bytes as they are, in a person's own session.
-async fn send(office: &Office, person: &Person, path: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Reply {
+async fn send(
+    office: &Office,
+    person: &Person,
+    path: &str,
+    media_type: &str,
+    body: impl Into<Vec<u8>>,
+) -> Reply {
     let token = person.session().await;
     let url = format!("{}{path}", office.world.url());
     let proof = office.world.prove(&person.prover, "POST", &url, Some(&token)).await;
-    let headers = [("authorization", format!("DPoP {token}")), ("dpop", proof), ("content-type", media_type.to_owned())];
+    let headers = [
+        ("authorization", format!("DPoP {token}")),
+        ("dpop", proof),
+        ("content-type", media_type.to_owned()),
+    ];
     let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
     office.world.wire().send("POST", &url, &headers, body.into()).await
 }
@@ -33,25 +43,37 @@ async fn a_body_is_read_only_where_every_reader_understands_it_alike() {
     ];
     for (media_type, body, status, code) in table {
         let reply = send(&office, &office.olivia, "/v1/stops", media_type, body).await;
-        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{body}: {}", reply.text());
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{body}: {}",
+            reply.text()
+        );
     }
-    assert_eq!(office.olivia.get("/v1/stops").await.ok()["orders"], json!([]), "nothing was stopped");
+    assert_eq!(
+        office.olivia.get("/v1/stops").await.ok()["orders"],
+        json!([]),
+        "nothing was stopped"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused_by_name() {
     let office = Office::open().await;
     let long = |bytes: usize| format!(r#"{{"scope":"all","reason":"{}"}}"#, "x".repeat(bytes));
-    let reply = send(&office, &office.olivia, "/v1/stops", "application/json", long(1024 * 1024)).await;
+    let reply =
+        send(&office, &office.olivia, "/v1/stops", "application/json", long(1024 * 1024)).await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"));
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let reply = send(&office, &office.olivia, "/v1/stops", "application/json", deep).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "malformed"));
 
     let url = format!("{}/v1/stops", office.world.url());
-    let reply = office.world.wire().send("GET", &url, &[("x-long", &"x".repeat(40 * 1024))], "").await;
+    let reply =
+        office.world.wire().send("GET", &url, &[("x-long", &"x".repeat(40 * 1024))], "").await;
     assert_eq!((reply.status, reply.code().as_str()), (431, "headers_too_large"));
-    let reply = office.world.wire().send("GET", &format!("{url}?{}", "x".repeat(5000)), &[], "").await;
+    let reply =
+        office.world.wire().send("GET", &format!("{url}?{}", "x".repeat(5000)), &[], "").await;
     assert_eq!((reply.status, reply.code().as_str()), (414, "uri_too_long"));
 }
 
@@ -75,7 +97,10 @@ async fn a_refusal_tells_what_to_do_and_nothing_from_inside() {
     assert_eq!(problem["code"], "not_permitted");
     assert_eq!(problem["retryable"], false);
     for member in ["title", "detail", "next", "action"] {
-        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+        assert!(
+            problem[member].as_str().is_some_and(|text| !text.is_empty()),
+            "{member}: {problem}"
+        );
     }
     let action = problem["action"].as_str().unwrap();
     // A refusal does not wait for its record, which comes a moment later.

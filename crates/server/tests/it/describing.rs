@@ -7,14 +7,15 @@ use server::{Access, DOCUMENT, ROUTES};
 use testkit::world::World;
 
 fn document() -> Value {
-    serde_json::from_str(DOCUMENT).unwrap()
+    serde_json::from_str(DOCUMENT).expect("the description is JSON")
 }
 
 fn described(document: &Value) -> BTreeSet<(String, String, bool)> {
-    let paths = document["paths"].as_object().unwrap();
-    let operations = paths.iter().flat_map(|(path, methods)| {
-        methods.as_object().unwrap().iter().map(move |(method, operation)| {
-            let guarded = operation["security"].as_array().is_some_and(|security| !security.is_empty());
+    let members = |value: &Value| value.as_object().cloned().expect("an object");
+    let operations = members(&document["paths"]).into_iter().flat_map(|(path, methods)| {
+        members(&methods).into_iter().map(move |(method, operation)| {
+            let guarded =
+                operation["security"].as_array().is_some_and(|security| !security.is_empty());
             (method.to_uppercase(), path.clone(), guarded)
         })
     });
@@ -49,14 +50,22 @@ fn every_reference_of_the_description_leads_somewhere_and_every_operation_has_a_
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
     let paths = document["paths"].as_object().unwrap().values();
-    let operations: Vec<_> = paths.flat_map(|methods| methods.as_object().unwrap().values()).collect();
-    let names: BTreeSet<_> = operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let operations: Vec<_> =
+        paths.flat_map(|methods| methods.as_object().unwrap().values()).collect();
+    let names: BTreeSet<_> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
     assert_eq!(names.len(), operations.len());
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let placeholders = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
-        for (placeholder, operation) in placeholders.flat_map(|name| methods.as_object().unwrap().values().map(move |it| (name, it))) {
+        let placeholders =
+            path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+        for (placeholder, operation) in placeholders
+            .flat_map(|name| methods.as_object().unwrap().values().map(move |it| (name, it)))
+        {
             let parameters = operation["parameters"].as_array().unwrap();
-            assert!(parameters.iter().any(|it| it["name"] == placeholder && it["in"] == "path"), "{path}");
+            assert!(
+                parameters.iter().any(|it| it["name"] == placeholder && it["in"] == "path"),
+                "{path}"
+            );
         }
     }
 }

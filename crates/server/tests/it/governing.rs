@@ -12,7 +12,8 @@ async fn people_are_found_by_handle_and_by_pseudonym() {
     let office = Office::open().await;
     let una = office.person("una", &["support"]).await;
     let list = office.olivia.get("/v1/persons").await.ok();
-    let handles: Vec<_> = list["items"].as_array().unwrap().iter().map(|it| it["handle"].clone()).collect();
+    let handles: Vec<_> =
+        list["items"].as_array().unwrap().iter().map(|it| it["handle"].clone()).collect();
     assert_eq!(handles.len(), 3);
     let me = una.get("/v1/whoami").await.ok();
     assert_eq!((&me["handle"], &me["teams"]), (&json!("una"), &json!(["support"])));
@@ -20,7 +21,8 @@ async fn people_are_found_by_handle_and_by_pseudonym() {
     let names = ["una".to_owned(), una.id.to_string(), una.id.name().to_string()];
     for (number, holder) in names.iter().enumerate() {
         let name = format!("grant-{number}");
-        let body = json!({ "name": name, "holder": holder, "authority": all_of_desk(office.world.now()) });
+        let body =
+            json!({ "name": name, "holder": holder, "authority": all_of_desk(office.world.now()) });
         let grant = office.olivia.post_with(&office.omar, "/v1/grants", body).await;
         assert_eq!(grant["holder"], una.id.to_string());
     }
@@ -108,7 +110,11 @@ async fn an_owner_who_does_not_govern_sees_and_suspends_their_agent_and_no_other
     assert_eq!(una.get("/v1/agents/support-bot").await.status, 403);
     let suspended = una.post("/v1/agents/una-bot/suspend", json!({ "reason": "odd" })).await.ok();
     assert_eq!(suspended["state"], "suspended");
-    assert_eq!(una.post("/v1/agents/una-bot/reinstate", Value::Null).await.status, 403, "what widens is not theirs");
+    assert_eq!(
+        una.post("/v1/agents/una-bot/reinstate", Value::Null).await.status,
+        403,
+        "what widens is not theirs"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,20 +138,36 @@ async fn a_server_shows_its_tools_and_a_person_says_what_they_mean() {
     let tool = &catalog["tools"][0];
     assert_eq!((&tool["name"], &tool["accepted"]), (&json!("refund"), &json!(false)));
     let definition = tool["definition"].as_str().unwrap();
-    assert_eq!(tool["digest"], decide::sha256(&[definition.as_bytes()]).to_string(), "the pin is over these bytes");
+    assert_eq!(
+        tool["digest"],
+        decide::sha256(&[definition.as_bytes()]).to_string(),
+        "the pin is over these bytes"
+    );
 
     let mapping = json!({ "effects": [{ "verb": "pay", "resource": "Refund", "id": "args.order", "amount": "args.amount", "currency": "'EUR'" }] });
     let accept = |digest: &Value| json!({ "tools": [{ "tool": "refund", "digest": digest, "mapping": mapping }] });
-    let accepted = office.olivia.post_with(&office.omar, "/v1/catalog/desk/accept", accept(&tool["digest"])).await;
+    let accepted = office
+        .olivia
+        .post_with(&office.omar, "/v1/catalog/desk/accept", accept(&tool["digest"]))
+        .await;
     assert_eq!(accepted["tools"][0]["accepted"], true, "{accepted}");
     assert_eq!(accepted["tools"][0]["accepted_by"], office.olivia.id.to_string());
 
-    let stale = office.olivia.post("/v1/catalog/desk/accept", accept(&json!("00".repeat(32)))).await;
-    assert_eq!((stale.status, stale.code().as_str()), (409, "conflict"), "nobody is asked to approve what changed");
+    let stale =
+        office.olivia.post("/v1/catalog/desk/accept", accept(&json!("00".repeat(32)))).await;
+    assert_eq!(
+        (stale.status, stale.code().as_str()),
+        (409, "conflict"),
+        "nobody is asked to approve what changed"
+    );
     let mut unsound = accept(&tool["digest"]);
     unsound["tools"][0]["mapping"]["effects"][0]["id"] = json!("order");
     let unsound = office.olivia.post("/v1/catalog/desk/accept", unsound).await;
-    assert_eq!((unsound.status, unsound.code().as_str()), (422, "invalid"), "nor what does not compile");
+    assert_eq!(
+        (unsound.status, unsound.code().as_str()),
+        (422, "invalid"),
+        "nor what does not compile"
+    );
 
     let refreshed = office.olivia.post("/v1/servers/desk/refresh", Value::Null).await.ok();
     assert_eq!(refreshed["tools"][0]["accepted"], true, "what did not change stays accepted");
@@ -159,7 +181,8 @@ async fn a_server_shows_its_tools_and_a_person_says_what_they_mean() {
 async fn policies_wait_for_a_second_administrator_and_then_count() {
     let office = Office::open().await;
     office.agent().await;
-    let mapping = json!({ "effects": [{ "verb": "read", "resource": "Order", "id": "args.order" }] });
+    let mapping =
+        json!({ "effects": [{ "verb": "read", "resource": "Order", "id": "args.order" }] });
     let catalog = office.olivia.get("/v1/catalog/desk").await.ok();
     let accept = json!({ "tools": [{ "tool": "refund", "digest": catalog["tools"][0]["digest"], "mapping": mapping }] });
     office.olivia.post_with(&office.omar, "/v1/catalog/desk/accept", accept).await;
@@ -167,28 +190,44 @@ async fn policies_wait_for_a_second_administrator_and_then_count() {
 
     let question = json!({ "agent": "support-bot", "verb": "read", "resource": "desk/Order/7" });
     let before = office.olivia.post("/v1/can-i", question.clone()).await.ok();
-    assert_eq!((&before["verdict"], &before["code"]), (&json!("deny"), &json!("not_permitted")), "{before}");
+    assert_eq!(
+        (&before["verdict"], &before["code"]),
+        (&json!("deny"), &json!("not_permitted")),
+        "{before}"
+    );
 
     let broken = json!({ "files": [{ "name": "a.cedar", "text": "permit(principal" }] });
     let checked = office.olivia.post("/v1/policies/check", broken.clone()).await.ok();
     assert_eq!(checked["valid"], false);
     assert!(checked["problem"].as_str().unwrap().contains("a.cedar"), "{checked}");
     let refused = office.olivia.call("PUT", "/v1/policies", &broken).await;
-    assert_eq!((refused.status, refused.code().as_str()), (422, "invalid"), "what does not load is not held");
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (422, "invalid"),
+        "what does not load is not held"
+    );
 
     let files = json!({ "files": [{ "name": "support.cedar", "text": POLICY }] });
     let held = office.olivia.call("PUT", "/v1/policies", &files).await;
     assert_eq!((held.status, held.code().as_str()), (409, "held"), "{}", held.text());
     assert_eq!(held.json()["policies"], json!(["guard-second-person-policies"]));
     let approval = held.json()["approval"].as_str().unwrap().to_owned();
-    assert_eq!(office.olivia.answer(&approval, true).await.status, 403, "nobody approves their own");
+    assert_eq!(
+        office.olivia.answer(&approval, true).await.status,
+        403,
+        "nobody approves their own"
+    );
     office.omar.answer(&approval, true).await.ok();
     let in_force = office.olivia.call("PUT", "/v1/policies", &files).await.ok();
     assert_eq!(in_force["files"], files["files"]);
     assert_eq!(office.olivia.get("/v1/policies").await.ok(), in_force);
 
     let after = office.olivia.post("/v1/can-i", question).await.ok();
-    assert_eq!((&after["verdict"], &after["policies"]), (&json!("permit"), &json!(["support-reads"])), "{after}");
+    assert_eq!(
+        (&after["verdict"], &after["policies"]),
+        (&json!("permit"), &json!(["support-reads"])),
+        "{after}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +258,11 @@ async fn an_approval_shows_what_it_is_about_counts_once_and_binds_the_exact_act(
     assert_eq!((&answered["state"], &answered["used"]), (&json!("approved"), &json!(false)));
     assert_eq!(office.omar.answer(approval, false).await.code(), "conflict", "an answer stands");
 
-    assert_eq!(office.olivia.post("/v1/grants", other).await.code(), "held", "another act needs its own");
+    assert_eq!(
+        office.olivia.post("/v1/grants", other).await.code(),
+        "held",
+        "another act needs its own"
+    );
     office.olivia.post("/v1/grants", wish.clone()).await.ok();
     let used = office.olivia.get(&format!("/v1/approvals/{approval}")).await.ok();
     assert_eq!(used["used"], true);
@@ -235,6 +278,40 @@ async fn a_no_ends_a_request() {
     let denied = office.omar.answer(held["approval"].as_str().unwrap(), false).await.ok();
     assert_eq!(denied["state"], "denied");
     assert_ne!(office.olivia.post("/v1/grants", wish).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_team_that_is_asked_answers_for_itself() {
+    let office = Office::open().await;
+    office.agent().await;
+    let finn = office.person("finn", &["finance"]).await;
+    let sam = office.person("sam", &["security"]).await;
+    let hold = |team: &str| {
+        format!(
+            r#"@id("{team}-looks") @hold("{team}") forbid(principal, action == Action::"create", resource is Registration);"#
+        )
+    };
+    let files =
+        json!({ "files": [{ "name": "two.cedar", "text": hold("finance") + &hold("security") }] });
+    office.olivia.call_with(&office.omar, "PUT", "/v1/policies", &files).await;
+    let key = SigningKey::generate(Algorithm::EdDSA).unwrap().public().to_jwk().to_value();
+    let part = "00".repeat(32);
+    let agent = json!({
+        "name": "two-bot", "blueprint": "support", "owner": "olivia", "purpose": "tests", "key": key,
+        "version": { "model": "m", "prompt": part, "tools": part, "image": part },
+    });
+    let held = office.olivia.post("/v1/agents", agent.clone()).await;
+    assert_eq!(held.code(), "held", "{}", held.text());
+    let approval = held.json()["approval"].as_str().unwrap().to_owned();
+    assert_eq!(
+        office.omar.answer(&approval, true).await.code(),
+        "not_yours",
+        "in no team that is asked"
+    );
+    assert_eq!(finn.answer(&approval, true).await.ok()["state"], "waiting");
+    assert_eq!(office.olivia.post("/v1/agents", agent.clone()).await.code(), "held");
+    assert_eq!(sam.answer(&approval, true).await.ok()["state"], "approved");
+    office.olivia.post("/v1/agents", agent).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,7 +348,10 @@ async fn people_ask_what_they_could_do_and_not_what_others_could() {
     assert_eq!(una.post("/v1/can-i", ask(Some("una"), None)).await.status, 200);
     assert_eq!(una.post("/v1/can-i", ask(Some("olivia"), None)).await.status, 403);
     assert_eq!(una.post("/v1/can-i", ask(Some("olivia"), Some("support-bot"))).await.status, 403);
-    assert_eq!(office.omar.post("/v1/can-i", ask(Some("una"), Some("support-bot"))).await.status, 200);
+    assert_eq!(
+        office.omar.post("/v1/can-i", ask(Some("una"), Some("support-bot"))).await.status,
+        200
+    );
     let half = json!({ "verb": "pay", "resource": "desk/Refund/7", "amount": 4000 });
     assert_eq!(una.post("/v1/can-i", half).await.status, 422);
     let shapeless = json!({ "verb": "read", "resource": "desk" });

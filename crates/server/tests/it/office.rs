@@ -15,7 +15,11 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        let world = World::with(Options { discover: Arc::new(|server| Box::pin(async move { found(&server.url) })), ..Options::default() }).await;
+        let world = World::with(Options {
+            discover: Arc::new(|server| Box::pin(async move { found(&server.url) })),
+            ..Options::default()
+        })
+        .await;
         let olivia = world.first_administrator("olivia").await;
         let omar = olivia.enrol(&olivia, "omar", &["administrator"]).await;
         Self { world, olivia, omar }
@@ -51,7 +55,7 @@ impl Office {
     pub(crate) async fn token_on_behalf(&self, agent: &Agent) -> String {
         self.grant(&self.olivia).await;
         let task = self.task(&self.olivia).await;
-        agent.on_behalf_of(task["token"].as_str().unwrap(), "desk").await
+        agent.on_behalf_of(task["token"].as_str().expect("a token"), "desk").await
     }
 }
 

@@ -16,7 +16,9 @@ async fn entries_are_the_bytes_that_were_hashed_the_newest_last() {
     assert!(page.get("next").is_none());
     assert!(entries.iter().all(|entry| entry.get("payload").is_none()), "payloads stay sealed");
     let one = office.olivia.get(&format!("/v1/ledger/entries/{}", indices[0])).await;
-    let leaf = serde_json::from_str::<std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>>(&one.text());
+    let leaf = serde_json::from_str::<
+        std::collections::BTreeMap<String, Box<serde_json::value::RawValue>>,
+    >(&one.text());
     let leaf = leaf.unwrap()["leaf"].get().to_owned();
     assert_eq!(one.ok()["hash"], ledger::leaf_hash(leaf.as_bytes()).to_string());
 }
@@ -29,13 +31,38 @@ async fn entries_are_found_from_a_position_by_task_and_by_action() {
     let task = office.task(&office.olivia).await;
     let first = office.olivia.get("/v1/ledger/entries?from=0&limit=1").await.ok();
     assert_eq!((&first["entries"][0]["index"], &first["next"]), (&json!(0), &json!(1)));
-    let of_task = office.olivia.get(&format!("/v1/ledger/entries?task={}", task["task"].as_str().unwrap())).await.ok();
-    let kinds: Vec<_> = of_task["entries"].as_array().unwrap().iter().map(|entry| entry["leaf"]["kind"].clone()).collect();
+    let of_task = office
+        .olivia
+        .get(&format!("/v1/ledger/entries?task={}", task["task"].as_str().unwrap()))
+        .await
+        .ok();
+    let kinds: Vec<_> = of_task["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["leaf"]["kind"].clone())
+        .collect();
     assert!(kinds.len() >= 2, "{kinds:?}");
-    assert!(of_task["entries"].as_array().unwrap().iter().all(|entry| entry["leaf"]["task"] == task["task"]));
+    assert!(
+        of_task["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|entry| entry["leaf"]["task"] == task["task"])
+    );
     let action = &of_task["entries"][0]["leaf"]["action"];
-    let of_action = office.olivia.get(&format!("/v1/ledger/entries?action={}", action.as_str().unwrap())).await.ok();
-    assert!(of_action["entries"].as_array().unwrap().iter().all(|entry| entry["leaf"]["action"] == *action));
+    let of_action = office
+        .olivia
+        .get(&format!("/v1/ledger/entries?action={}", action.as_str().unwrap()))
+        .await
+        .ok();
+    assert!(
+        of_action["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|entry| entry["leaf"]["action"] == *action)
+    );
     assert_eq!(office.olivia.get("/v1/ledger/entries/1000000").await.status, 404);
     assert_eq!(office.olivia.get("/v1/ledger/entries/last").await.status, 422);
     assert_eq!(office.olivia.get("/v1/ledger/entries?from=-1").await.status, 400);
@@ -49,8 +76,16 @@ async fn opening_a_payload_is_an_act_that_leaves_a_record() {
     office.agent().await;
     office.grant(&office.olivia).await;
     let task = office.task(&office.olivia).await;
-    let of_task = office.olivia.get(&format!("/v1/ledger/entries?task={}", task["task"].as_str().unwrap())).await.ok();
-    let index = of_task["entries"].as_array().unwrap().iter().find(|entry| entry["leaf"]["payload"].is_object());
+    let of_task = office
+        .olivia
+        .get(&format!("/v1/ledger/entries?task={}", task["task"].as_str().unwrap()))
+        .await
+        .ok();
+    let index = of_task["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["leaf"]["payload"].is_object());
     let index = index.expect("the task's opening has a payload")["index"].as_u64().unwrap();
     let before = office.olivia.get("/v1/ledger/key").await.ok();
     let opened = office.olivia.get(&format!("/v1/ledger/entries/{index}?payload=true")).await.ok();
@@ -83,7 +118,14 @@ async fn the_published_log_is_read_as_tiles_and_its_checkpoint_fits_the_key() {
     let bundle = office.olivia.get(&format!("/ledger/tile/entries/000{width}")).await;
     // A wider one may have replaced it meanwhile; never anything but the tile or nothing.
     assert!([200, 404].contains(&bundle.status), "{}", bundle.status);
-    for path in ["0/../../wal/0", "..%2f..%2fstops", "entries/%2e%2e/%2e%2e/stops", "0/0", "9999/000", "0/000.p/0"] {
+    for path in [
+        "0/../../wal/0",
+        "..%2f..%2fstops",
+        "entries/%2e%2e/%2e%2e/stops",
+        "0/0",
+        "9999/000",
+        "0/000.p/0",
+    ] {
         let reply = office.olivia.get(&format!("/ledger/tile/{path}")).await;
         assert!([401, 404].contains(&reply.status), "{path}: {}", reply.status);
     }

@@ -40,10 +40,17 @@ fn assert_unknown(route: &Route, reply: &Reply, error: Option<&str>) {
 
 #[test]
 fn only_what_everybody_may_know_is_open() {
-    let open: Vec<_> = ROUTES.iter().filter(|route| route.access != Access::Session).map(|route| route.path).collect();
-    let known = ["/.well-known/oauth-authorization-server", "/oauth/jwks", "/oauth/token", "/openapi.json"];
+    let open: Vec<_> = ROUTES
+        .iter()
+        .filter(|route| route.access != Access::Session)
+        .map(|route| route.path)
+        .collect();
+    let known =
+        ["/.well-known/oauth-authorization-server", "/oauth/jwks", "/oauth/token", "/openapi.json"];
     assert_eq!(open, known);
-    assert!(guarded().all(|route| route.path.starts_with("/v1/") || route.path.starts_with("/ledger/")));
+    assert!(
+        guarded().all(|route| route.path.starts_with("/v1/") || route.path.starts_with("/ledger/"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +67,11 @@ async fn every_route_refuses_a_bound_token_without_its_proof() {
     let session = office.olivia.session().await;
     for route in guarded() {
         let bearer = format!("Bearer {session}");
-        assert_unknown(route, &send(&office.world, route, &[("authorization", &bearer)]).await, Some("invalid_token"));
+        assert_unknown(
+            route,
+            &send(&office.world, route, &[("authorization", &bearer)]).await,
+            Some("invalid_token"),
+        );
         let bare = format!("DPoP {session}");
         let reply = send(&office.world, route, &[("authorization", &bare)]).await;
         assert_unknown(route, &reply, Some("invalid_dpop_proof"));
@@ -89,7 +100,10 @@ async fn every_route_refuses_a_handed_over_token() {
     let token = task["token"].as_str().unwrap();
     for route in guarded() {
         let url = format!("{}{}", office.world.url(), path(route));
-        let proof = office.world.prove(&office.olivia.prover, route.method.as_str(), &url, Some(token)).await;
+        let proof = office
+            .world
+            .prove(&office.olivia.prover, route.method.as_str(), &url, Some(token))
+            .await;
         let headers = [("authorization", format!("DPoP {token}")), ("dpop", proof)];
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         assert_unknown(route, &send(&office.world, route, &headers).await, Some("invalid_token"));
@@ -103,11 +117,18 @@ async fn every_route_refuses_a_proof_for_the_second_time() {
     let authorization = format!("DPoP {session}");
     for route in guarded() {
         let url = format!("{}{}", office.world.url(), path(route));
-        let proof = office.world.prove(&office.olivia.prover, route.method.as_str(), &url, Some(&session)).await;
+        let proof = office
+            .world
+            .prove(&office.olivia.prover, route.method.as_str(), &url, Some(&session))
+            .await;
         let headers = [("authorization", authorization.as_str()), ("dpop", proof.as_str())];
         let first = send(&office.world, route, &headers).await;
         assert_ne!(first.status, 401, "{} {}: {}", route.method, route.path, first.text());
-        assert_unknown(route, &send(&office.world, route, &headers).await, Some("invalid_dpop_proof"));
+        assert_unknown(
+            route,
+            &send(&office.world, route, &headers).await,
+            Some("invalid_dpop_proof"),
+        );
     }
 }
 
@@ -118,7 +139,9 @@ async fn every_route_refuses_two_proofs_and_two_tokens() {
     let authorization = format!("DPoP {session}");
     for route in guarded() {
         let url = format!("{}{}", office.world.url(), path(route));
-        let prove = || office.world.prove(&office.olivia.prover, route.method.as_str(), &url, Some(&session));
+        let prove = || {
+            office.world.prove(&office.olivia.prover, route.method.as_str(), &url, Some(&session))
+        };
         let (one, other) = (prove().await, prove().await);
         let token = ("authorization", authorization.as_str());
         let reply = send(&office.world, route, &[token, ("dpop", &one), ("dpop", &other)]).await;
@@ -145,11 +168,17 @@ async fn a_proof_counts_for_its_method_its_url_its_token_and_its_key_alone() {
     ];
     let authorization = format!("DPoP {session}");
     for proof in &proofs {
-        let reply = world.wire().send("GET", &url, &[("authorization", &authorization), ("dpop", proof)], "").await;
+        let reply = world
+            .wire()
+            .send("GET", &url, &[("authorization", &authorization), ("dpop", proof)], "")
+            .await;
         assert_eq!(reply.status, 401, "{}", reply.text());
     }
     let fits = world.prove(&olivia.prover, "GET", &url, Some(&session)).await;
-    let reply = world.wire().send("GET", &url, &[("authorization", &authorization), ("dpop", &fits)], "").await;
+    let reply = world
+        .wire()
+        .send("GET", &url, &[("authorization", &authorization), ("dpop", &fits)], "")
+        .await;
     assert_eq!(reply.ok()["handle"], "olivia");
     assert!(reply.header("dpop-nonce").is_some(), "a fresh nonce comes with every answer");
 }
@@ -161,7 +190,11 @@ async fn a_proof_without_our_nonce_is_told_to_take_one() {
     let url = format!("{}/v1/whoami", office.world.url());
     let request = token::dpop::Request { method: "GET", url: &url, access_token: Some(&session) };
     for nonce in [None, Some("made-up")] {
-        let proof = office.olivia.prover.prove(&request, nonce, office.world.now(), &office.world.fresh()).unwrap();
+        let proof = office
+            .olivia
+            .prover
+            .prove(&request, nonce, office.world.now(), &office.world.fresh())
+            .unwrap();
         let headers = [("authorization", format!("DPoP {session}")), ("dpop", proof)];
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         let reply = office.world.wire().send("GET", &url, &headers, "").await;
@@ -179,7 +212,14 @@ async fn a_person_who_does_not_govern_reads_and_changes_nothing_of_others() {
         let reads = route.method == Method::GET;
         let reply = una.call(route.method.as_str(), &path(route), &serde_json::Value::Null).await;
         let expected: &[u16] = if reads { &[403] } else { &[403, 404, 422] };
-        assert!(expected.contains(&reply.status), "{} {}: {} {}", route.method, route.path, reply.status, reply.text());
+        assert!(
+            expected.contains(&reply.status),
+            "{} {}: {} {}",
+            route.method,
+            route.path,
+            reply.status,
+            reply.text()
+        );
     }
 }
 

@@ -13,7 +13,10 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
     let handed = task["token"].as_str().unwrap();
     let stop = json!({ "scope": "agent:support-bot", "reason": "a test" });
     let report = office.olivia.post("/v1/stops", stop.clone()).await.ok();
-    assert_eq!((&report["scope"], &report["known"], &report["durable"]), (&json!("agent:support-bot"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&report["scope"], &report["known"], &report["durable"]),
+        (&json!("agent:support-bot"), &json!(true), &json!(true))
+    );
     let ordered = report["ordered"].as_i64().unwrap();
     let in_force = report["in_force"][0]["at"].as_i64().unwrap();
     assert!(ordered <= in_force && in_force <= report["final"].as_i64().unwrap());
@@ -32,7 +35,10 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
     agent.exchange(handed, &[("audience", &audience)]).await.ok();
     let again = office.olivia.post("/v1/stops/resume", stop).await.json();
     office.omar.answer(again["approval"].as_str().unwrap(), true).await.ok();
-    let nothing = office.olivia.post("/v1/stops/resume", json!({ "scope": "agent:support-bot", "reason": "a test" })).await;
+    let nothing = office
+        .olivia
+        .post("/v1/stops/resume", json!({ "scope": "agent:support-bot", "reason": "a test" }))
+        .await;
     assert_eq!((nothing.status, nothing.code().as_str()), (404, "not_found"));
 }
 
@@ -40,10 +46,18 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
 async fn an_owner_is_stopped_by_handle_and_a_name_that_nobody_has_is_said_to_be_unknown() {
     let office = Office::open().await;
     office.agent().await;
-    let by_handle = office.omar.post("/v1/stops", json!({ "scope": "owner:olivia", "reason": "a test" })).await.ok();
+    let by_handle = office
+        .omar
+        .post("/v1/stops", json!({ "scope": "owner:olivia", "reason": "a test" }))
+        .await
+        .ok();
     assert_eq!(by_handle["scope"], format!("owner:{}", office.olivia.id.name()));
     assert_eq!(by_handle["known"], true);
-    let typo = office.omar.post("/v1/stops", json!({ "scope": "agent:suport-bot", "reason": "a test" })).await.ok();
+    let typo = office
+        .omar
+        .post("/v1/stops", json!({ "scope": "agent:suport-bot", "reason": "a test" }))
+        .await
+        .ok();
     assert_eq!(typo["known"], false);
 }
 

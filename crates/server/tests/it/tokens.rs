@@ -17,8 +17,14 @@ fn assert_refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!((reply.status, reply.code().as_str()), (status, error), "{}", reply.text());
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     assert!(reply.header("dpop-nonce").is_some());
-    let description = reply.json()["error_description"].as_str().unwrap().to_owned();
-    assert!(description.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'), "{description}");
+    let json = reply.json();
+    let description = json["error_description"].as_str().expect("a description");
+    assert!(
+        description
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'),
+        "{description}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +36,8 @@ async fn a_client_discovers_where_tokens_and_keys_are() {
     assert_eq!(metadata["token_endpoint"], format!("{}/oauth/token", office.world.url()));
     assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(["private_key_jwt"]));
     assert_eq!(metadata["response_types_supported"], json!([]));
-    let keys = office.world.wire().send("GET", metadata["jwks_uri"].as_str().unwrap(), &[], "").await;
+    let keys =
+        office.world.wire().send("GET", metadata["jwks_uri"].as_str().unwrap(), &[], "").await;
     assert_eq!(keys.header("content-type"), Some("application/jwk-set+json"));
     assert_eq!(keys.ok()["keys"][0]["use"], "sig");
     assert!(!keys.text().contains("\"d\""), "no private key leaves");
@@ -44,7 +51,10 @@ async fn a_person_opens_a_session_by_their_own_word_once() {
     let reply = office.world.token(&office.olivia.prover, &form).await;
     let token = reply.ok();
     assert_eq!(reply.header("cache-control"), Some("no-store"));
-    assert_eq!((&token["token_type"], &token["issued_token_type"]), (&json!("DPoP"), &json!(ACCESS_TOKEN)));
+    assert_eq!(
+        (&token["token_type"], &token["issued_token_type"]),
+        (&json!("DPoP"), &json!(ACCESS_TOKEN))
+    );
     assert!(token["expires_in"].as_i64().unwrap() > 0);
     assert_eq!(token["authorization_details"][0]["type"], "bailiwick");
     assert_refused(&office.world.token(&office.olivia.prover, &form).await, 400, "invalid_grant");
@@ -85,7 +95,8 @@ async fn the_token_endpoint_takes_a_form_with_exactly_one_proof() {
     let send = |headers: Vec<(&'static str, String)>, body: String| {
         let (office, url) = (&office, &url);
         async move {
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             office.world.wire().send("POST", url, &headers, body).await
         }
     };
@@ -94,7 +105,11 @@ async fn the_token_endpoint_takes_a_form_with_exactly_one_proof() {
     assert_refused(&send(vec![form()], body.to_owned()).await, 400, "invalid_dpop_proof");
     let two = vec![form(), ("dpop", one.clone()), ("dpop", other.clone())];
     assert_refused(&send(two, body.to_owned()).await, 400, "invalid_dpop_proof");
-    assert_refused(&send(vec![json, ("dpop", one.clone())], "{}".to_owned()).await, 415, "invalid_request");
+    assert_refused(
+        &send(vec![json, ("dpop", one.clone())], "{}".to_owned()).await,
+        415,
+        "invalid_request",
+    );
     let basic = vec![form(), ("dpop", one.clone()), ("authorization", "Basic eDp5".to_owned())];
     assert_refused(&send(basic, body.to_owned()).await, 401, "invalid_client");
     let long = format!("grant_type={}", "x".repeat(200 * 1024));
@@ -115,7 +130,8 @@ async fn a_proof_without_a_nonce_learns_one_and_leaves_the_assertion_unused() {
     let reply = office.world.wire().send("POST", &url, &headers, body).await;
     assert_refused(&reply, 400, "use_dpop_nonce");
     let nonce = reply.header("dpop-nonce").unwrap();
-    let proof = office.olivia.prover.prove(&request, Some(nonce), office.world.now(), "second").unwrap();
+    let proof =
+        office.olivia.prover.prove(&request, Some(nonce), office.world.now(), "second").unwrap();
     let headers = [("content-type", "application/x-www-form-urlencoded"), ("dpop", &proof)];
     let body = format!("grant_type={JWT_BEARER}&assertion={assertion}");
     office.world.wire().send("POST", &url, &headers, body).await.ok();
@@ -130,18 +146,31 @@ async fn an_agent_exchanges_what_it_was_handed_for_exactly_what_it_asks() {
     let handed = task["token"].as_str().unwrap();
     let audience = office.world.engine().issuer().audience_of(&"desk".parse().unwrap());
     let wish = authority(office.world.now(), &["read"], "desk/Order/*", 0);
-    let issued = agent.exchange(handed, &[("audience", &audience), ("authorization_details", &details(&wish))]).await.ok();
+    let issued = agent
+        .exchange(handed, &[("audience", &audience), ("authorization_details", &details(&wish))])
+        .await
+        .ok();
     let granted = &issued["authorization_details"][0]["authority"]["clauses"][0];
-    assert_eq!((&granted["verbs"], &granted["resources"]), (&json!(["read"]), &json!("desk/Order/*")));
-    assert!(granted["expires"].as_i64() <= wish["clauses"][0]["expires"].as_i64(), "it ends with the token");
+    assert_eq!(
+        (&granted["verbs"], &granted["resources"]),
+        (&json!(["read"]), &json!("desk/Order/*"))
+    );
+    assert!(
+        granted["expires"].as_i64() <= wish["clauses"][0]["expires"].as_i64(),
+        "it ends with the token"
+    );
 
     let wider = authority(office.world.now(), &["admin"], "desk/*/*", 0);
-    let reply = agent.exchange(handed, &[("audience", &audience), ("authorization_details", &details(&wider))]).await;
+    let reply = agent
+        .exchange(handed, &[("audience", &audience), ("authorization_details", &details(&wider))])
+        .await;
     assert_refused(&reply, 400, "access_denied");
     assert_eq!(reply.json()["bailiwick_code"], "beyond_authority");
     let elsewhere = agent.exchange(handed, &[("audience", "https://elsewhere.example")]).await;
     assert_refused(&elsewhere, 400, "invalid_target");
-    let disagree = agent.exchange(handed, &[("audience", &audience), ("resource", "https://elsewhere.example")]).await;
+    let disagree = agent
+        .exchange(handed, &[("audience", &audience), ("resource", "https://elsewhere.example")])
+        .await;
     assert_refused(&disagree, 400, "invalid_target");
 }
 
@@ -162,7 +191,10 @@ async fn an_exchange_takes_no_scope_no_actor_token_and_one_detail_of_our_type() 
         (("scope", "all".to_owned()), "invalid_scope"),
         (("actor_token", handed.to_owned()), "invalid_request"),
         (("actor_token_type", ACCESS_TOKEN.to_owned()), "invalid_request"),
-        (("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token".to_owned()), "invalid_request"),
+        (
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token".to_owned()),
+            "invalid_request",
+        ),
         (("authorization_details", two.to_string()), "invalid_authorization_details"),
         (("authorization_details", foreign.to_string()), "invalid_authorization_details"),
         (("authorization_details", unknown.to_string()), "invalid_authorization_details"),
@@ -174,7 +206,10 @@ async fn an_exchange_takes_no_scope_no_actor_token_and_one_detail_of_our_type() 
         let reply = agent.exchange(handed, &[("audience", &audience), (name, &value)]).await;
         assert_refused(&reply, 400, error);
     }
-    agent.exchange(handed, &[("audience", &audience), ("requested_token_type", ACCESS_TOKEN)]).await.ok();
+    agent
+        .exchange(handed, &[("audience", &audience), ("requested_token_type", ACCESS_TOKEN)])
+        .await
+        .ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +244,10 @@ async fn a_task_that_has_ended_gives_no_token_any_more() {
     let reply = agent.exchange(task["token"].as_str().unwrap(), &[("audience", &audience)]).await;
     assert_refused(&reply, 400, "invalid_grant");
     assert_eq!(reply.json()["bailiwick_code"], "task_over");
-    let unknown = office.olivia.call("DELETE", "/v1/tasks/0199f3a2-7c11-8001-8a2b-3c4d5e6f7081", &Value::Null).await;
+    let unknown = office
+        .olivia
+        .call("DELETE", "/v1/tasks/0199f3a2-7c11-8001-8a2b-3c4d5e6f7081", &Value::Null)
+        .await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "not_found"));
 }
 
@@ -221,7 +259,12 @@ async fn nobody_hands_over_more_than_they_hold() {
     let mut wish = crate::office::task();
     wish["authority"] = all_of_desk(office.world.now());
     let reply = una.post("/v1/tasks", wish).await;
-    assert_eq!((reply.status, reply.code().as_str()), (403, "beyond_authority"), "{}", reply.text());
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (403, "beyond_authority"),
+        "{}",
+        reply.text()
+    );
     let mut forever = crate::office::task();
     forever["seconds"] = json!(1_000_000);
     assert_eq!(una.post("/v1/tasks", forever).await.status, 422);

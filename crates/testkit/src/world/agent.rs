@@ -67,7 +67,12 @@ impl Agent {
     }
 
     /// The headers of a request to a URL with this token.
-    pub async fn headers(&self, method: &str, url: &str, token: &str) -> [(&'static str, String); 2] {
+    pub async fn headers(
+        &self,
+        method: &str,
+        url: &str,
+        token: &str,
+    ) -> [(&'static str, String); 2] {
         let proof = self.world.prove(&self.prover, method, url, Some(token)).await;
         [("authorization", format!("DPoP {token}")), ("dpop", proof)]
     }

@@ -26,7 +26,13 @@ pub struct Person {
 
 impl Person {
     pub(super) fn new(world: World, id: IdentityId, handle: &str, key: SigningKey) -> Self {
-        Self { world, id, handle: handle.to_owned(), prover: Prover::new(key), session: Mutex::new(None) }
+        Self {
+            world,
+            id,
+            handle: handle.to_owned(),
+            prover: Prover::new(key),
+            session: Mutex::new(None),
+        }
     }
 
     /// Their URI.
@@ -108,7 +114,8 @@ impl Person {
         if reply.code() != "held" {
             return reply.ok();
         }
-        let approval = reply.json()["approval"].as_str().expect("a held act names its approval").to_owned();
+        let approval =
+            reply.json()["approval"].as_str().expect("a held act names its approval").to_owned();
         second.answer(&approval, true).await.ok();
         self.call(method, path, body).await.ok()
     }

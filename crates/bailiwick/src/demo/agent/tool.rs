@@ -89,7 +89,7 @@ fn last_event(stream: &[u8]) -> Value {
         let lines: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
         Some(lines.join("\n")).filter(|data| !data.trim().is_empty())
     };
-    let last = text.split("\n\n").filter_map(data).next_back();
+    let last = text.split("\n\n").filter_map(data).last();
     last.and_then(|data| serde_json::from_str(&data).ok()).unwrap_or(Value::Null)
 }
 

@@ -1,0 +1,65 @@
+use crate::world::Place;
+
+const ACCEPT: &str = r#"
+server = "support-desk"
+
+[[tool]]
+name = "get_order"
+
+[[tool.effect]]
+verb = "read"
+resource = "Order"
+id = "args.order_id"
+"#;
+
+const GRANT: &str = r#"
+name = "olivia-support"
+holder = "olivia"
+
+[[allow]]
+verbs = ["read"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const POLICY: &str = r#"
+@id("support-reads")
+permit (principal, action == Action::"read", resource is Order in System::"support-desk");
+"#;
+
+#[test]
+fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
+    let place = Place::initialized();
+    let (node, desk) = (place.serve(), place.desk("open sesame"));
+    let olivia = place.somebody("olivia");
+    olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+    place.write("secret", "open sesame");
+    place.write("accept.toml", ACCEPT);
+    place.write("unknown.toml", &ACCEPT.replace("get_order", "get_odor"));
+    place.write("unsound.toml", &ACCEPT.replace("args.order_id", "args."));
+    place.write("grant.toml", GRANT);
+    place.write("support.cedar", POLICY);
+
+    let credential = format!("file:{}", place.path("secret").display());
+    let add = ["server", "add", "support-desk", "--url", &desk.url, "--credential", &credential];
+    olivia.run(&add).ends(1).says("internal");
+    olivia.run(&[&add[..], &["--internal", "--class", "pii"]].concat()).ends(0).says("get_order");
+    olivia.run(&["server", "list"]).ends(0).says("support-desk").says("pii");
+    olivia.run(&["catalog", "show", "support-desk"]).ends(0).says("get_order");
+    olivia
+        .run(&["catalog", "show", "support-desk", "--tool", "get_order"])
+        .ends(0)
+        .says("order_id");
+
+    // Until then policies cannot even name what the tool is about.
+    olivia.run(&["policy", "check", "support.cedar"]).ends(3).says("Order");
+    olivia.run(&["catalog", "accept", "unknown.toml"]).ends(6).says("get_odor");
+    olivia.run(&["catalog", "accept", "unsound.toml"]).ends(1).says("get_order");
+    olivia.run(&["catalog", "accept", "accept.toml"]).ends(0).says("read Order");
+    olivia.run(&["policy", "apply", "support.cedar"]).ends(0);
+    olivia.run(&["grant", "give", "grant.toml"]).ends(0);
+    olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(0).says("PERMIT");
+    olivia.run(&["grant", "revoke", "olivia-support", "--yes"]).ends(0);
+    olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(3).says("DENY");
+    olivia.run(&["server", "refresh", "support-desk"]).ends(0).says("true");
+}

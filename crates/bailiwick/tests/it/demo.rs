@@ -1,0 +1,119 @@
+//! The demo, run as a newcomer runs it, and its story held against what it left behind.
+
+mod bypass;
+mod outside;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use bypass::Bypass;
+use outside::{books, check_story};
+
+/// How a demo ended, and what it told.
+struct Played {
+    status: i32,
+    lines: Vec<String>,
+    stderr: String,
+}
+
+fn demo(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+    command.args(["demo", "--json", "--keep"]).arg(folder).args(more);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BAILIWICK") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn play(folder: &Path, more: &[&str]) -> Played {
+    let output = demo(folder, more).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    Played {
+        status: output.status.code().unwrap_or(-1),
+        lines: stdout.lines().map(str::to_owned).collect(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn the_story_is_what_the_ledger_and_the_desk_say_happened() {
+    let folder = TempDir::new().unwrap();
+    let Played { status, lines, stderr } = play(folder.path(), &[]);
+    assert_eq!(status, 0, "{stderr}\n{}", lines.join("\n"));
+    check_story(folder.path(), &lines).unwrap();
+}
+
+#[test]
+fn a_gateway_that_skips_the_decision_is_found_out_by_the_demo_and_from_outside() {
+    let folder = TempDir::new().unwrap();
+    let bypass = Bypass::start(folder.path());
+    let Played { status, lines, stderr } = play(folder.path(), &["--gateway-via", &bypass.url]);
+    // It did what it was asked: everything reached the desk, with the desk's own secret.
+    let books = books(folder.path()).unwrap();
+    assert_eq!((books.refunds.len(), books.exports), (3, 1), "{stderr}\n{}", lines.join("\n"));
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("`export` came to `permit`, not `deny`"), "{stderr}");
+    let summary: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    for claim in ["stopped_refused", "cut_at_both_sides", "sub_agent_narrowed"] {
+        assert_eq!(summary["summary"][claim], false, "{claim}");
+    }
+    // Whatever a demo says of itself, the desk's books speak against it.
+    let found = check_story(folder.path(), &lines).unwrap_err();
+    assert_eq!(found, "the desk paid back [4000, 400000, 100]");
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("letter"), "mine").unwrap();
+    let Played { status, lines, stderr } = play(folder.path(), &[]);
+    assert_eq!((status, lines.len()), (7, 0), "{stderr}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn no_process_of_a_demo_outlives_it_even_when_it_is_killed() {
+    let folder = TempDir::new().unwrap();
+    let mut child = demo(folder.path(), &["--stay"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.into_iter().any(|line| line.starts_with("{\"summary\"")), "no story");
+    let mut children = children_of(child.id());
+    assert_eq!(children.len(), 4, "a node, a desk, two agents");
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    let gone = async {
+        while !children.is_empty() {
+            children.retain(|pid| is_alive(*pid));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+}
+
+/// The processes whose parent this is.
+fn children_of(parent: u32) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|stat| stat[1] == parent.to_string())).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| stat[0] != "Z")
+}
+
+/// State, parent and what follows of `/proc/PID/stat` (proc(5)); the name before it may hold anything.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
+}

@@ -1,0 +1,206 @@
+//! Token exchange (RFC 8693): an agent gets a token of its own for a person's task, or one to hand to a sub-agent.
+
+use std::sync::Arc;
+
+use model::{ActionId, Authority, Blueprint, Digest, IdentityId, Timestamp, ijson::Json};
+use token::{
+    assertion::Assertion,
+    dpop::Proof,
+    exchange::{self, Actor, ExchangeError, Issuance, Limits, Wish},
+};
+
+use crate::{
+    authenticate::Caller,
+    directory::Directory,
+    engine::Engine,
+    entries::Decision,
+    issue::{Issued, TokenRefused, whole},
+    refusal::{Code, Refusal},
+    stop::Touches,
+};
+
+/// The longest life of an agent's token, whatever its blueprint says, in seconds.
+const TOKEN_SECONDS_MAX: u32 = 15 * 60;
+
+/// A request for an exchange, as parsed from the form.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The client's own assertion (`private_key_jwt`).
+    pub client_assertion: &'a str,
+    /// The token to exchange.
+    pub subject_token: &'a str,
+    /// The proof of the client's key, from the `DPoP` header.
+    pub proof: &'a str,
+    /// Where the new token is for, by `audience`.
+    pub audience: Option<&'a str>,
+    /// Where the new token is for, by `resource`.
+    pub resource: Option<&'a str>,
+    /// A narrower authority.
+    pub authority: Option<Authority>,
+    /// The sub-agent that the new token is handed to; then it can only be exchanged.
+    pub requested_actor: Option<&'a str>,
+}
+
+impl Engine {
+    /// Exchanges a token for one that the client may use itself, or hand to a sub-agent (RFC 8693).
+    ///
+    /// # Errors
+    /// [`TokenRefused`]; a refusal about a known client is in the ledger.
+    pub async fn exchange(
+        self: &Arc<Self>,
+        request: &Exchange<'_>,
+    ) -> Result<Issued, TokenRefused> {
+        let action = self.context.id();
+        let now = self.sure_moment(action)?;
+        let proof = self.prove_at_token_endpoint(request.proof)?;
+        let assertion = self.check_assertion(request.client_assertion, now)?;
+        let client =
+            self.context.realm.identity(&assertion.client).filter(|client| !client.is_person());
+        let client = client.ok_or_else(|| {
+            TokenRefused::InvalidClient("people do not exchange tokens".to_owned())
+        })?;
+        let subject = self.verified(request.subject_token, &self.issuer.url)?;
+        let result = self
+            .exchange_checked(request, action, now, &client, &subject, &assertion, &proof)
+            .await;
+        if let Err(why) = &result {
+            self.note_exchange_refused(&subject, &client, action, why);
+        }
+        result
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything that was verified before the decision"
+    )]
+    async fn exchange_checked(
+        self: &Arc<Self>,
+        request: &Exchange<'_>,
+        action: ActionId,
+        now: Timestamp,
+        client: &IdentityId,
+        subject: &Caller,
+        assertion: &Assertion,
+        proof: &Proof,
+    ) -> Result<Issued, TokenRefused> {
+        let entry = self.found_agent(client, action)?;
+        let mut touches = Touches {
+            action: Some(action),
+            task: subject.claims.task,
+            links: subject.claims.links.iter().map(|link| link.id).collect(),
+            agents: vec![Directory::touch(&entry.agent)],
+            system: None,
+        };
+        let standing = self.standing(subject, action, None, now)?;
+        touches.agents.extend(standing.touches.agents);
+        self.not_halted(&touches, action)?;
+        self.may_act(&entry, action)?;
+        if assertion.version != Some(entry.agent.version.digest) {
+            let reason = format!("`{client}` runs a version that is not the accepted one");
+            return Err(Refusal::new(action, Code::VersionNotAccepted, reason).into());
+        }
+        let blueprint = self.directory.blueprint(&entry.agent.blueprint);
+        let children = self.children(blueprint.as_deref(), request.requested_actor);
+        // A token that is handed on can only be exchanged; one that is used is for one system.
+        let audiences: Vec<String> = if request.requested_actor.is_some() {
+            vec![self.issuer.url.clone()]
+        } else {
+            self.directory.servers().iter().map(|system| self.issuer.audience_of(system)).collect()
+        };
+        let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
+        let ttl = blueprint.as_ref().map_or(0, |blueprint| blueprint.token_ttl_seconds);
+        let uri = self.context.realm.uri(client);
+        let held = self.directory.held_by_agent(&entry.agent);
+        let actor = Actor {
+            uri: &uri,
+            version: assertion.version,
+            thumbprint: proof.thumbprint,
+            held: &held,
+        };
+        let wish = Wish {
+            audience: request.audience,
+            resource: request.resource,
+            authority: request.authority.clone(),
+            ttl_seconds: None,
+            may_act: request.requested_actor,
+        };
+        let limits = Limits {
+            now,
+            ttl_cap_seconds: ttl.min(TOKEN_SECONDS_MAX),
+            audiences: &audiences,
+            max_depth: model::MAX_DEPTH,
+            children: &children.iter().map(String::as_str).collect::<Vec<_>>(),
+        };
+        let narrowed = exchange::narrow(&subject.claims, &actor, wish, self.context.id(), &limits)
+            .map_err(|why| exchange_refused(action, &why))?;
+        let mark = self.mark_assertion(assertion)?;
+        let use_as = if request.requested_actor.is_some() { "hand_over" } else { "on_behalf_of" };
+        let issuance = Issuance {
+            issuer: &self.issuer.url,
+            client_id: &uri,
+            at: whole(now),
+            jti: self.context.id(),
+            entry: Digest::default(),
+        };
+        let claims = narrowed.into_claims(&issuance);
+        Ok(self
+            .issue(
+                action,
+                claims,
+                use_as,
+                Some((mark, assertion.expires)),
+                vec![subject.claims.entry],
+            )
+            .await?)
+    }
+
+    /// The one child that a hand-over may name: an agent whose blueprint the client's blueprint lists.
+    fn children(&self, blueprint: Option<&Blueprint>, requested: Option<&str>) -> Vec<String> {
+        let agent = requested
+            .and_then(|uri| self.context.realm.identity(uri))
+            .and_then(|id| self.directory.agent(&id));
+        let named = agent.filter(|entry| {
+            blueprint.is_some_and(|own| own.children.contains(&entry.agent.blueprint))
+        });
+        named.map(|entry| self.context.realm.uri(&entry.agent.id)).into_iter().collect()
+    }
+
+    fn note_exchange_refused(
+        &self,
+        subject: &Caller,
+        client: &IdentityId,
+        action: ActionId,
+        why: &TokenRefused,
+    ) {
+        let refusal = match why {
+            TokenRefused::Refused(refusal) => refusal.clone(),
+            other => Refusal::new(action, Code::NotDelegable, other.to_string()),
+        };
+        let body = Decision {
+            tool: Some("token".to_owned()),
+            code: Some(refusal.code.text().to_owned()),
+            ..Decision::default()
+        };
+        let mut draft = self.decision(subject, action, &body);
+        draft.agent = Some(ledger::AgentMark { id: client.clone(), instance: None, version: None });
+        draft.verdict = Some(refusal.verdict().to_owned());
+        draft.payload = Some(Json::String(refusal.reason).canonical());
+        self.note(draft);
+    }
+}
+
+fn exchange_refused(action: ActionId, why: &ExchangeError) -> TokenRefused {
+    use ExchangeError as Why;
+    match why {
+        Why::NotExchangeable | Why::OtherActor(_) | Why::NotAChild(_) => {
+            Refusal::new(action, Code::NotDelegable, why.to_string()).into()
+        }
+        Why::Widened(_) | Why::Nothing | Why::Exhausted | Why::TooDeep(_) => {
+            Refusal::new(action, Code::BeyondAuthority, why.to_string()).into()
+        }
+        Why::Disagree | Why::Audience(_) | Why::NoAudience => {
+            TokenRefused::InvalidTarget(why.to_string())
+        }
+        Why::Cycle(_) | Why::Ended => TokenRefused::InvalidGrant(why.to_string()),
+    }
+}

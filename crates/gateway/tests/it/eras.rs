@@ -1,0 +1,99 @@
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    desk::TOOLS,
+    house::{Bot, House, modern, modern_headers},
+};
+
+const REACHABLE: [usize; 4] = [0, 1, 2, 3];
+
+async fn ask(bot: &Bot<'_>, method: &str) -> String {
+    let reply = bot.post_with(&modern_headers(method, ""), modern(method, "", "")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    reply.text().await
+}
+
+#[tokio::test]
+async fn an_agent_of_2025_11_25_shakes_hands_lists_and_calls() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bot","version":"1"}}}"#;
+    let reply = bot.post_with(&[], hello).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.header("mcp-session-id"), None, "every request stands for itself");
+    let hello = reply.json().await;
+    assert_eq!(hello["result"]["protocolVersion"], "2025-11-25");
+    assert_eq!(hello["result"]["serverInfo"]["name"], "bailiwick");
+    let reply = bot.post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+    assert_eq!((reply.status, &*reply.text().await), (StatusCode::ACCEPTED, ""));
+    let pong = bot.post(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await.json().await;
+    assert_eq!(pong, json!({ "jsonrpc": "2.0", "id": "p", "result": {} }));
+    let list = bot.post(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).await.json().await;
+    assert_eq!(names(&list), ["export", "find", "get_order", "refund"]);
+    assert_eq!(house.desk.asked().len(), 0, "a list is answered from what was accepted");
+    let done = bot.call("get_order", r#"{"order":"A-1"}"#).await;
+    assert_eq!(done.status, StatusCode::OK);
+    assert_eq!(
+        done.text().await,
+        r#"{"jsonrpc":"2.0","id":"c-1","result":{"content":[{"type":"text","text":"done"}]}}"#
+    );
+    assert_eq!(house.recorded().await, ["decision permit", "outcome completed"]);
+}
+
+#[tokio::test]
+async fn an_agent_of_2026_07_28_discovers_lists_and_calls_on_the_same_path() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let found: Value = serde_json::from_str(&ask(&bot, "server/discover").await).unwrap();
+    let found = &found["result"];
+    assert_eq!(found["supportedVersions"][0], "2026-07-28");
+    assert_eq!(
+        (&found["resultType"], &found["cacheScope"]),
+        (&json!("complete"), &json!("private"))
+    );
+    let list = ask(&bot, "tools/list").await;
+    for (at, tool) in TOOLS.iter().enumerate() {
+        assert_eq!(list.contains(tool), REACHABLE.contains(&at), "byte for byte: {tool}");
+    }
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let result = &list["result"];
+    assert_eq!((&list["id"], &result["resultType"]), (&json!(7), &json!("complete")));
+    assert_eq!((&result["cacheScope"], &result["ttlMs"]), (&json!("private"), &json!(5_000)));
+    assert_eq!(names(&list), ["export", "find", "get_order", "refund"]);
+    let done = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
+    assert_eq!((&done["id"], &done["result"]["content"][0]["text"]), (&json!(7), &json!("done")));
+}
+
+#[tokio::test]
+async fn nothing_is_listed_for_somebody_who_is_stopped() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    house.stop("agent:support-bot").await;
+    let list = bot.post(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).await.json().await;
+    assert_eq!(list["result"]["tools"], json!([]));
+}
+
+#[tokio::test]
+async fn a_legacy_server_is_called_for_a_modern_agent_in_its_own_session() {
+    let house = House::with(gateway::envelope::Era::Legacy, Default::default()).await;
+    let bot = house.bot(0).await;
+    let done = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
+    assert_eq!(done["result"]["content"][0]["text"], "done");
+    let [call] = &house.desk.asked()[..] else { panic!("one request") };
+    let session = ("mcp-session-id".to_owned(), "desk-session".to_owned());
+    assert!(call.headers().contains(&session));
+    assert_eq!(
+        call.json()["params"],
+        json!({ "name": "get_order", "arguments": { "order": "A-1" } })
+    );
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let tools = list["result"]["tools"].as_array().unwrap();
+    let mut names: Vec<_> =
+        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
