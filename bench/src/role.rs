@@ -99,11 +99,8 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Its input ends, and it in order; what hangs is not waited for.
+        // Its input ends, and with it the process in order: it removes its folder.
         drop(self.ask.take());
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = self.child.kill();
-        }
         let _ = self.child.wait();
     }
 }

@@ -26,6 +26,7 @@ use crate::append::{frame_bytes, open, realm};
 pub(super) const AGENT: &str = "support-bot";
 /// What is called.
 pub(super) const SYSTEM: &str = "desk";
+pub(super) const TOOL: &str = "get_order";
 const PERSON: &str = "lena";
 const OWNER: &str = "olivia";
 
@@ -40,7 +41,12 @@ forbid (principal, action == Action::"pay", resource is Refund) when { context h
 forbid (principal, action == Action::"export", resource is Customers);
 "#;
 
-const TOOL: &str = r#"{"name":"get_order","description":"Reads an order.","inputSchema":{"type":"object","properties":{"order":{"type":"string","maxLength":64}},"required":["order"]}}"#;
+/// The tool that is called, and two that are not: policies may name only kinds of things that the catalog knows.
+const TOOLS: [(&str, Verb, &str); 3] = [
+    (TOOL, Verb::Read, "Order"),
+    ("refund", Verb::Pay, "Refund"),
+    ("export", Verb::Export, "Customers"),
+];
 
 /// Why the organization could not be founded.
 #[derive(Debug)]
@@ -112,7 +118,7 @@ pub(super) async fn record_bytes(engine: &Arc<Engine>, token: &str) -> anyhow::R
         action: engine.context().id(),
         caller: believed(engine, AGENT, token, &audience)?,
         system: SYSTEM.parse()?,
-        tool: "get_order".to_owned(),
+        tool: TOOL.to_owned(),
         arguments: Json::object([("order", Json::String("A-1042".to_owned()))]),
     };
     let first = engine.log().acknowledged();
@@ -139,7 +145,8 @@ pub(super) fn key(name: &str) -> anyhow::Result<SigningKey> {
 async fn found(engine: &Arc<Engine>, upstream: &str) -> anyhow::Result<()> {
     let people = [person(OWNER, "administrator")?, person(PERSON, "support")?];
     let blueprint = blueprint(engine)?;
-    let (agent, server, tool) = (agent(engine)?, server(upstream)?, tool()?);
+    let (agent, server) = (agent(engine)?, server(upstream)?);
+    let tools = TOOLS.iter().map(tool).collect::<anyhow::Result<Vec<_>>>()?;
     let grant = GrantRecord {
         name: "lena-desk".parse()?,
         holder: person_id(PERSON)?,
@@ -158,7 +165,9 @@ async fn found(engine: &Arc<Engine>, upstream: &str) -> anyhow::Result<()> {
             changes.put(&blueprint, Expect::New, true)?;
             changes.put(&agent, Expect::New, true)?;
             changes.put(&server, Expect::New, true)?;
-            changes.put(&tool, Expect::New, true)?;
+            for tool in &tools {
+                changes.put(tool, Expect::New, true)?;
+            }
             changes.put(&grant, Expect::New, true)?;
             Ok(changes.put(&policies, Expect::Any, true)?)
         })
@@ -267,10 +276,13 @@ fn server(upstream: &str) -> anyhow::Result<ServerRecord> {
     })
 }
 
-fn tool() -> anyhow::Result<ToolRecord> {
+fn tool((name, verb, kind): &(&str, Verb, &str)) -> anyhow::Result<ToolRecord> {
+    let definition = format!(
+        r#"{{"name":"{name}","description":"Works on an order.","inputSchema":{{"type":"object","properties":{{"order":{{"type":"string","maxLength":64}}}},"required":["order"]}}}}"#
+    );
     let effect = Effect {
-        verb: Verb::Read,
-        resource: "Order".to_owned(),
+        verb: *verb,
+        resource: (*kind).to_owned(),
         id: "args.order".to_owned(),
         amount: None,
         currency: None,
@@ -278,9 +290,9 @@ fn tool() -> anyhow::Result<ToolRecord> {
     };
     Ok(ToolRecord {
         server: SYSTEM.parse()?,
-        name: "get_order".to_owned(),
-        digest: sha256(&[TOOL.as_bytes()]),
-        definition: TOOL.to_owned(),
+        name: (*name).to_owned(),
+        digest: sha256(&[definition.as_bytes()]),
+        definition,
         mapping: Some(Mapping { effects: vec![effect], additional_arguments: false }),
         accepted_by: Some(person_id(OWNER)?),
     })

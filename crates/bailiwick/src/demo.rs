@@ -15,10 +15,13 @@ mod node;
 mod order;
 mod place;
 mod program;
+mod proof;
 mod record;
 mod set_up;
+mod stop;
 mod story;
 mod tell;
+mod world;
 
 use std::path::PathBuf;
 
@@ -31,11 +34,11 @@ use tokio::{
 
 use crate::{
     failure::{Failure, Result},
-    output::Answer,
+    output::{self, Answer},
 };
 use place::Place;
-use story::World;
 use tell::Teller;
+use world::World;
 
 /// Play one agent's calls, governed from end to end.
 #[derive(Args)]
@@ -82,34 +85,42 @@ impl Demo {
             Some(dir) => Place::kept(dir)?,
             None => Place::temporary()?,
         };
-        // Dropping the world ends its processes, and after them the folder goes.
-        tokio::select! {
-            ended = self.play(&place) => ended,
-            () = signalled.wait() => Err(Failure::new("interrupted", "the demo was interrupted")),
-        }
-    }
-
-    async fn play(&self, place: &Place) -> Result<Answer> {
-        let began = Instant::now();
         let mut teller = Teller::new(self.json);
-        let mut world = World::start(place, self.gateway_via.clone(), &mut teller).await?;
-        let told = world.tell(&mut teller).await;
-        if let Err(failure) = &told {
-            teller.check(false, &format!("the story broke off: {}", failure.what));
+        // Dropping the world ends its processes, and after them the folder goes.
+        let world = tokio::select! {
+            world = self.play(&place, &mut teller) => world?,
+            () = signalled.wait() => {
+                return Err(Failure::new("interrupted", "the demo was interrupted"));
+            }
+        };
+        if self.stay {
+            output::talk(&world.running());
+            signalled.wait().await;
         }
-        let seconds = began.elapsed().as_secs_f64();
-        teller.summarize(&world.summary, seconds);
-        if told.is_ok() && self.stay {
-            world.stay(&mut teller);
-            Signalled::listen()?.wait().await;
-        } else if told.is_ok() && self.keep.is_some() {
-            world.kept(&mut teller);
-        } else if told.is_ok() {
-            teller.note(NEXT);
+        match self.keep {
+            Some(_) => teller.note(&world.kept()),
+            None => teller.note(NEXT),
         }
         world.end().await;
-        told?;
         teller.verdict().map(|()| Answer::new(Value::Null, ""))
+    }
+
+    /// Plays the story and sums it up. An error means that it broke off.
+    async fn play<'p>(&self, place: &'p Place, teller: &mut Teller) -> Result<World<'p>> {
+        let began = Instant::now();
+        let mut summary = Summary::default();
+        let played = async {
+            let mut world = World::start(place, self.gateway_via.clone(), teller).await?;
+            let told = world.tell(teller).await;
+            summary = std::mem::take(&mut world.summary);
+            told.map(|()| world)
+        };
+        let played = played.await;
+        if let Err(failure) = &played {
+            teller.check(false, &format!("the story broke off: {}", failure.what));
+        }
+        teller.summarize(&summary, began.elapsed().as_secs_f64());
+        played
     }
 }
 
@@ -153,9 +164,14 @@ struct Signalled {
 impl Signalled {
     fn listen() -> Result<Self> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new("no_signals", "signals cannot be received").because(&error))
+            signal(kind).map_err(|error| {
+                Failure::new("no_signals", "signals cannot be received").because(&error)
+            })
         };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     async fn wait(&mut self) {

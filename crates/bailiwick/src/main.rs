@@ -1,4 +1,6 @@
-//! The program `bailiwick`: command line, configuration, wiring. It knows no rules: those are below it.
+//! The program `bailiwick`: command line, configuration, wiring, the demo and its sample upstream.
+//!
+//! Never here: rules. What may happen is decided below; this only asks and shows.
 
 mod cli;
 mod client;

@@ -39,6 +39,7 @@ pub(crate) fn finish(ended: Result<Answer, Failure>, form: Form) -> Exit {
         Ok(answer) => {
             data(&match form {
                 Form::Table => answer.text,
+                Form::Json if answer.document.is_null() => String::new(),
                 Form::Json => pretty(&answer.document),
             });
             answer.exit

@@ -159,13 +159,12 @@ impl Engine {
             .map(|entry| to_json(&entry.agent.version.digest))
             .collect();
         let claims = &asked.caller.claims;
-        // A person's own session carries nothing but who they are: their next one is as good.
-        let (authority, links) = match asked.caller.is_own_session() {
-            true => (Json::Null, Vec::new()),
-            false => (
-                to_json(&claims.authority),
-                claims.links.iter().map(|link| to_json(&link.id)).collect(),
-            ),
+        // The chain is bound by its root and its members, not by the token: while people think, an agent's token ends and
+        // the next one of the same task is as good. What it allows is checked anew at every attempt. A person's own
+        // session carries nothing but who they are.
+        let root = match asked.caller.is_own_session() {
+            true => Json::Null,
+            false => to_json(&claims.links.first().map(|link| link.id)),
         };
         let held =
             asked.standing.agents.iter().map(|entry| self.directory.held_by_agent(&entry.agent));
@@ -173,12 +172,11 @@ impl Engine {
             .chain([self.directory.held_by_person(&asked.caller.person)])
             .map(|one| to_json(&*one));
         let bound = Json::object([
-            ("authority", authority),
             ("call", rest),
             ("chain", to_json(&asked.caller.chain())),
             ("grants", Json::Array(held.collect())),
-            ("links", Json::Array(links)),
             ("policies", Json::Array(determining)),
+            ("root", root),
             ("task", to_json(&claims.task)),
             ("versions", Json::Array(versions)),
         ]);

@@ -7,6 +7,8 @@
 
 use crc32c::{crc32c, crc32c_append};
 
+use crate::leaf::MAX_LEAF;
+
 /// Batches start on a multiple of this many bytes: a page, which is what storage writes at once.
 pub(crate) const ALIGN: u64 = 4096;
 /// The most records of one batch.
@@ -144,7 +146,7 @@ fn take_frame<'a>(rest: &mut &'a [u8]) -> Option<(Frame<'a>, [u8; 4])> {
     let payload = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
     let (body, after) = body.split_at_checked(leaf.checked_add(payload)?)?;
     let whole = &rest[4..FRAME_HEAD + body.len()];
-    if crc32c(whole) != u32::from_le_bytes(checksum) {
+    if leaf > MAX_LEAF || crc32c(whole) != u32::from_le_bytes(checksum) {
         return None;
     }
     *rest = after;

@@ -179,7 +179,9 @@ impl Authority {
     /// Whether some clause allows the verb on some resource of that system and type, whatever its id and conditions.
     pub fn reaches(&self, verb: Verb, system: &Name, kind: &str, at: Timestamp) -> bool {
         let may = |clause: &Clause| {
-            at < clause.expires && clause.verbs.contains(verb) && clause.resources.reaches(system, kind)
+            at < clause.expires
+                && clause.verbs.contains(verb)
+                && clause.resources.reaches(system, kind)
         };
         self.clauses.iter().any(may)
     }

@@ -157,7 +157,8 @@ impl Pattern {
 
     /// Whether some resource of that system and type is in the set.
     pub fn reaches(&self, system: &Name, kind: &str) -> bool {
-        self.system.as_ref().is_none_or(|own| own == system) && self.kind.as_deref().is_none_or(|own| own == kind)
+        self.system.as_ref().is_none_or(|own| own == system)
+            && self.kind.as_deref().is_none_or(|own| own == kind)
     }
 
     /// Whether every resource of `other` is in this set.

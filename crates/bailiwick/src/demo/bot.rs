@@ -43,7 +43,8 @@ impl Bot {
     pub(super) async fn start(program: &Program<'_>, name: &'static str) -> Result<Self> {
         let mut child = program.leashed(name, &[], ["demo", "agent"])?;
         let stdin = child.stdin.take();
-        let stdin = stdin.ok_or_else(|| Failure::new("demo_failed", "an agent has no standard input"))?;
+        let stdin =
+            stdin.ok_or_else(|| Failure::new("demo_failed", "an agent has no standard input"))?;
         let mut lines = lines(&mut child)?;
         let public_key = next_line(&mut lines, name).await?;
         let public_key = serde_json::from_str(&public_key).map_err(|error| {
@@ -71,10 +72,13 @@ impl Bot {
         self.told += 1;
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(self.told, sender);
-        let mut line = serde_json::to_vec(&Told { id: self.told, order }).expect("orders are texts");
+        let mut line =
+            serde_json::to_vec(&Told { id: self.told, order }).expect("orders are texts");
         line.push(b'\n');
         let name = self.name;
-        let gone = |error: std::io::Error| Failure::new("demo_failed", format!("`{name}` is gone")).because(&error);
+        let gone = |error: std::io::Error| {
+            Failure::new("demo_failed", format!("`{name}` is gone")).because(&error)
+        };
         self.stdin.write_all(&line).await.map_err(gone)?;
         self.stdin.flush().await.map_err(gone)?;
         Ok(Pending { answer, name })
@@ -97,7 +101,9 @@ impl Pending {
     pub(super) async fn within(self, patience: std::time::Duration) -> Result<Option<Answer>> {
         match timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(_)) => Err(Failure::new("demo_failed", format!("`{}` ended without an answer", self.name))),
+            Ok(Err(_)) => {
+                Err(Failure::new("demo_failed", format!("`{}` ended without an answer", self.name)))
+            }
             Err(_) => Ok(None),
         }
     }

@@ -128,7 +128,9 @@ fn allow(clauses: &[(&str, &str, &str)]) -> String {
     // Rights are written to the second.
     let until = format!("{}Z", until.get(..19).unwrap_or_default());
     let clause = |(verbs, resources, condition): &(&str, &str, &str)| {
-        format!("\n[[allow]]\nverbs = [{verbs}]\nresources = \"{resources}\"\nuntil = \"{until}\"\n{condition}\n")
+        format!(
+            "\n[[allow]]\nverbs = [{verbs}]\nresources = \"{resources}\"\nuntil = \"{until}\"\n{condition}\n"
+        )
     };
     clauses.iter().map(clause).collect()
 }

@@ -46,7 +46,8 @@ impl Desk {
         files::write_new_secret(&file, secret.as_bytes())?;
         let path = database.display().to_string();
         let environment = [("BAILIWICK_DESK_SECRET", secret.as_str())];
-        let mut child = program.leashed("desk", &environment, ["desk", "--database", path.as_str()])?;
+        let mut child =
+            program.leashed("desk", &environment, ["desk", "--database", path.as_str()])?;
         let url = next_line(&mut lines(&mut child)?, "the desk").await?;
         files::write_new(&place.path("desk/url"), url.as_bytes())?;
         Ok(Self { child, url, credential: format!("file:{}", file.display()), database })
@@ -72,11 +73,18 @@ impl Desk {
     }
 
     /// Waits until the latest call of a tool stands so in the books; whether it did in time.
-    pub(super) async fn says(&self, tool: &str, outcome: &str, within: std::time::Duration) -> Result<bool> {
+    pub(super) async fn says(
+        &self,
+        tool: &str,
+        outcome: &str,
+        within: std::time::Duration,
+    ) -> Result<bool> {
         let until = Instant::now() + within;
         loop {
             let latest = "SELECT outcome FROM calls WHERE tool = ?1 ORDER BY id DESC LIMIT 1";
-            let stands = self.open().and_then(|books| books.query_row(latest, [tool], |row| row.get::<_, String>(0)));
+            let stands = self
+                .open()
+                .and_then(|books| books.query_row(latest, [tool], |row| row.get::<_, String>(0)));
             match stands {
                 Ok(stands) if stands == outcome => return Ok(true),
                 Ok(_) | Err(rusqlite::Error::QueryReturnedNoRows) => {}

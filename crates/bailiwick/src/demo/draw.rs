@@ -24,7 +24,8 @@ pub(super) fn tree(entries: &[Entry], opening: &Entry, prompt: &str, teller: &Te
     let drawing = Drawing { below, answered: answered(entries), teller };
     let prompt = wrapped(&format!("“{}”", Foreign::new(prompt)), INDEX - PROMPT.len());
     let margins = std::iter::once(PROMPT).chain(std::iter::repeat("  │         "));
-    let mut lines: Vec<String> = margins.zip(prompt).map(|(margin, line)| format!("{margin}{line}")).collect();
+    let mut lines: Vec<String> =
+        margins.zip(prompt).map(|(margin, line)| format!("{margin}{line}")).collect();
     drawing.draw(opening, "  ", true, &mut lines);
     lines.join("\n")
 }
@@ -41,7 +42,8 @@ struct Drawing<'e> {
 
 impl Drawing<'_> {
     fn draw(&self, entry: &Entry, margin: &str, last: bool, lines: &mut Vec<String>) {
-        let line = format!("{margin}{} {}", if last { "└─" } else { "├─" }, self.words(&entry.leaf));
+        let line =
+            format!("{margin}{} {}", if last { "└─" } else { "├─" }, self.words(&entry.leaf));
         let gap = INDEX.saturating_sub(line.chars().count());
         lines.push(format!("{line}{:gap$}  #{}", "", entry.index));
         let margin = format!("{margin}{}", if last { "   " } else { "│  " });
@@ -53,9 +55,13 @@ impl Drawing<'_> {
 
     /// An entry in a few words.
     fn words(&self, leaf: &Leaf) -> String {
-        let text = |member: &str| text(leaf, member).map(|text| Foreign::new(text).to_string()).unwrap_or_default();
-        let agent = leaf.agent.as_ref().map(|agent| agent.id.name().to_string()).unwrap_or_default();
-        let person = leaf.person.as_ref().map(|id| self.teller.name(&id.to_string())).unwrap_or_default();
+        let text = |member: &str| {
+            text(leaf, member).map(|text| Foreign::new(text).to_string()).unwrap_or_default()
+        };
+        let agent =
+            leaf.agent.as_ref().map(|agent| agent.id.name().to_string()).unwrap_or_default();
+        let person =
+            leaf.person.as_ref().map(|id| self.teller.name(&id.to_string())).unwrap_or_default();
         match leaf.kind.as_str() {
             "task" => {
                 let agent = text("agent");
@@ -72,7 +78,8 @@ impl Drawing<'_> {
                 let code = format!(" ({})", text("code"));
                 let approval = leaf.approval.and_then(|id| self.answered.get(&id.to_string()));
                 let approval = approval.filter(|_| verdict == "permit");
-                let approval = approval.map(|at| format!(", approved in #{at}")).unwrap_or_default();
+                let approval =
+                    approval.map(|at| format!(", approved in #{at}")).unwrap_or_default();
                 let code = if verdict == "deny" { code } else { String::new() };
                 format!("{verdict:<9} {agent}: {}{code}{approval}", text("tool"))
             }
@@ -84,6 +91,7 @@ impl Drawing<'_> {
 }
 
 fn answered(entries: &[Entry]) -> BTreeMap<String, u64> {
-    let about = entries.iter().filter(|entry| text(&entry.leaf, "object").as_deref() == Some("approval"));
+    let about =
+        entries.iter().filter(|entry| text(&entry.leaf, "object").as_deref() == Some("approval"));
     about.filter_map(|entry| Some((text(&entry.leaf, "key")?, entry.index))).collect()
 }

@@ -31,7 +31,8 @@ impl Leash {
     fn become_it(&self) -> Result<Failure> {
         let failed = || Failure::new("leash_failed", "a process of the demo could not be started");
         // The request stays in force across `exec`. SIGTERM lets a node close its ledger.
-        set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| failed().because(&error))?;
+        set_parent_process_death_signal(Some(Signal::TERM))
+            .map_err(|error| failed().because(&error))?;
         // A parent that ended before the request would never be missed.
         let parent = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         if parent != Some(self.parent) {

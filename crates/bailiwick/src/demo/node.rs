@@ -28,7 +28,8 @@ pub(super) struct Node {
 impl Node {
     /// Starts a node on free ports and waits until it is ready.
     pub(super) async fn start(program: &Program<'_>, config: &str) -> Result<Self> {
-        let mut child = program.leashed("node", &[], ["serve", "--config", config, "--print-addresses"])?;
+        let mut child =
+            program.leashed("node", &[], ["serve", "--config", config, "--print-addresses"])?;
         let line = next_line(&mut lines(&mut child)?, "the node").await?;
         let addresses: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
         let text = |member: &str| {

@@ -49,6 +49,8 @@ pub(super) struct Answer {
     pub(super) next: Option<String>,
     pub(super) policies: Vec<String>,
     pub(super) approval: Option<String>,
+    /// Nothing was done, and the same may succeed in a moment.
+    pub(super) retryable: bool,
     /// Names the attempt in the ledger.
     pub(super) action: Option<String>,
     /// A token that is meant for somebody else.

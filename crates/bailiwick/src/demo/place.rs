@@ -29,14 +29,18 @@ impl Place {
     pub(super) fn kept(dir: &Path) -> Result<Self> {
         files::make_private_dir(dir)?;
         let unreadable = |error: std::io::Error| {
-            Failure::new("file_unreadable", format!("`{}` cannot be read", dir.display())).because(&error)
+            Failure::new("file_unreadable", format!("`{}` cannot be read", dir.display()))
+                .because(&error)
         };
         let dir = dir.canonicalize().map_err(unreadable)?;
         if fs::read_dir(&dir).map_err(unreadable)?.next().is_some() {
-            return Err(Failure::new("folder_not_empty", format!("`{}` is not empty", dir.display()))
-                .why("a demo plays in a folder of its own")
-                .next("name a new or an empty folder")
-                .exit(Exit::Conflict));
+            return Err(Failure::new(
+                "folder_not_empty",
+                format!("`{}` is not empty", dir.display()),
+            )
+            .why("a demo plays in a folder of its own")
+            .next("name a new or an empty folder")
+            .exit(Exit::Conflict));
         }
         Self { dir, temporary: false }.with_folders()
     }

@@ -83,7 +83,10 @@ impl Record {
             match head {
                 Some(head) if Some(head) == last => return Ok(head),
                 _ if Instant::now() >= until => {
-                    return Err(Failure::new("demo_failed", "the ledger's newest entries are not signed for"));
+                    return Err(Failure::new(
+                        "demo_failed",
+                        "the ledger's newest entries are not signed for",
+                    ));
                 }
                 _ => sleep(LOOK).await,
             }
@@ -91,16 +94,20 @@ impl Record {
     }
 
     async fn from(&mut self, index: u64) -> Result<Vec<Entry>> {
-        let mut page = self.client.get(&format!("/v1/ledger/entries?from={index}&limit={PAGE}")).await?;
-        serde_json::from_value(page["entries"].take())
-            .map_err(|error| Failure::new("demo_failed", "the server shows entries in an unknown form").because(&error))
+        let mut page =
+            self.client.get(&format!("/v1/ledger/entries?from={index}&limit={PAGE}")).await?;
+        serde_json::from_value(page["entries"].take()).map_err(|error| {
+            Failure::new("demo_failed", "the server shows entries in an unknown form")
+                .because(&error)
+        })
     }
 }
 
-/// Whether an entry is the decision on an act of governance by this person.
-pub(super) fn is_act(leaf: &Leaf, person: &str, verb: &str) -> bool {
+/// Whether an entry is this decision on an act of governance by this person.
+pub(super) fn is_act(leaf: &Leaf, person: &str, verb: &str, verdict: &str) -> bool {
     let by = leaf.person.as_ref().is_some_and(|by| by.to_string() == person);
-    leaf.kind == "decision" && by && leaf.agent.is_none() && verb_of(leaf) == Some(verb.to_owned())
+    let decided = leaf.kind == "decision" && leaf.verdict.as_deref() == Some(verdict);
+    decided && by && leaf.agent.is_none() && verb_of(leaf).as_deref() == Some(verb)
 }
 
 /// A text in the body of an entry.

@@ -12,48 +12,104 @@ use super::{
     place::Place,
     program::{Done, Person, Program},
     record::{self, Record},
-    story::World,
     tell::{Came, Step, Teller},
+    world::{World, permit, text_of},
 };
-use crate::{
-    client::Context,
-    failure::{Failure, Result},
-    files,
-};
+use crate::{client::Context, failure::Result, files};
 
 const INTRODUCTION: &str = "\
-Lena leads Support. Olivia answers for the agent support-bot, Max is her manager. Each of them has a key of their own
-and acts by this program's command line; node, gateway, the sample server Support desk and two agents are processes,
-too, and all speak over public addresses only.";
+Lena leads Support. Olivia answers for the agent support-bot; Max is her manager. Each has a key of
+their own and acts by this program's command line. Node with gateway, the sample server Support desk
+and two agents are processes, too, and all of them speak over public addresses only.";
 
-const fn act(name: &'static str, verb: &'static str, resource: &'static str, says: &'static str) -> Step {
-    Step { name, actor: "olivia", verb: Some(verb), resource: Some(resource), says, expect: "permit" }
+const fn act(
+    name: &'static str,
+    verb: &'static str,
+    resource: &'static str,
+    says: &'static str,
+) -> Step {
+    Step {
+        name,
+        actor: "olivia",
+        verb: Some(verb),
+        resource: Some(resource),
+        says,
+        expect: "permit",
+    }
 }
 
-const ENROL: Step =
-    act("enrol", "grant", "bailiwick/Registration/person/olivia", "enrols as the first administrator, by the code");
-const ADD_LENA: Step = act("add-lena", "grant", "bailiwick/Registration/person/lena", "adds Lena, who leads Support");
-const ADD_SERVER: Step = act("add-server", "create", "bailiwick/Server/support-desk", "adds the server support-desk");
+const ENROL: Step = act(
+    "enrol",
+    "grant",
+    "bailiwick/Registration/person/olivia",
+    "enrols as the first administrator, by the code",
+);
+const ADD_LENA: Step =
+    act("add-lena", "grant", "bailiwick/Registration/person/lena", "adds Lena, who leads Support");
+const ADD_SERVER: Step =
+    act("add-server", "create", "bailiwick/Server/support-desk", "adds the server support-desk");
 const ACCEPT_TOOLS: Step =
     act("accept-tools", "update", "bailiwick/Tool/support-desk", "accepts what its five tools do");
-const ADD_MAX: Step =
-    act("add-max", "grant", "bailiwick/Registration/person/max", "adds Max, her manager, of Finance, who governs too");
-const SUPPORT_BLUEPRINT: Step =
-    act("blueprint-support", "grant", "bailiwick/Registration/blueprint/support", "adds the blueprint support");
-const LOOKUP_BLUEPRINT: Step =
-    act("blueprint-lookup", "grant", "bailiwick/Registration/blueprint/lookup", "adds the blueprint lookup");
-const REGISTER_BOT: Step =
-    act("register-bot", "create", "bailiwick/Registration/agent/support-bot", "registers support-bot, owner Olivia, deputy Max");
-const REGISTER_LOOKUP: Step =
-    act("register-lookup", "create", "bailiwick/Registration/agent/lookup", "registers lookup, owner Olivia, deputy Max");
-const GRANT: Step = act("grant-lena", "grant", "bailiwick/Grant/lena-support", "gives Lena rights at the desk, for a month");
-const APPLY_HELD: Step =
-    Step { expect: "hold", ..act("policies-held", "deploy", "bailiwick/PolicySet/current", "puts the desk's policies into force") };
+const ADD_MAX: Step = act(
+    "add-max",
+    "grant",
+    "bailiwick/Registration/person/max",
+    "adds Max, her manager, of Finance, who governs too",
+);
+const SUPPORT_BLUEPRINT: Step = act(
+    "blueprint-support",
+    "grant",
+    "bailiwick/Registration/blueprint/support",
+    "adds the blueprint support",
+);
+const LOOKUP_BLUEPRINT: Step = act(
+    "blueprint-lookup",
+    "grant",
+    "bailiwick/Registration/blueprint/lookup",
+    "adds the blueprint lookup",
+);
+const REGISTER_BOT: Step = act(
+    "register-bot",
+    "create",
+    "bailiwick/Registration/agent/support-bot",
+    "registers support-bot, owner Olivia, deputy Max",
+);
+const REGISTER_LOOKUP: Step = act(
+    "register-lookup",
+    "create",
+    "bailiwick/Registration/agent/lookup",
+    "registers lookup, owner Olivia, deputy Max",
+);
+const GRANT: Step = act(
+    "grant-lena",
+    "grant",
+    "bailiwick/Grant/lena-support",
+    "gives Lena rights at the desk, for a month",
+);
+const APPLY_HELD: Step = Step {
+    expect: "hold",
+    ..act(
+        "policies-held",
+        "deploy",
+        "bailiwick/PolicySet/current",
+        "puts the desk's policies into force",
+    )
+};
 const APPROVE_POLICIES: Step = Step {
     actor: "max",
-    ..act("policies-approved", "approve", "bailiwick/Approval", "approves exactly these, signed with his own key")
+    ..act(
+        "policies-approved",
+        "approve",
+        "bailiwick/Approval",
+        "approves exactly these, signed with his own key",
+    )
 };
-const APPLY: Step = act("policies-applied", "deploy", "bailiwick/PolicySet/current", "puts the same policies into force");
+const APPLY: Step = act(
+    "policies-applied",
+    "deploy",
+    "bailiwick/PolicySet/current",
+    "puts the same policies into force",
+);
 
 impl<'p> World<'p> {
     /// Starts all processes and gives everybody their part.
@@ -78,12 +134,17 @@ impl<'p> World<'p> {
         let enrolled = enrol(&program, &node).await?;
         let olivia = Person::new("olivia", &enrolled.document["identity"])?;
         teller.introduce(&olivia.id, "Olivia");
-        let context = Context { profile: Some(place.path("people/olivia.toml")), ..Context::default() };
+        let context =
+            Context { profile: Some(place.path("people/olivia.toml")), ..Context::default() };
         let mut record = Record::open(&context).await?;
         let first = |leaf: &ledger::Leaf| record::text(leaf, "object").as_deref() == Some("person");
         let entry = record.next(first).await?;
         let reason = "no password, no second way in: a code that the node shows once, and a socket that is gone now";
-        let came = Came { reason: Some(reason.to_owned()), index: entry.map(|entry| entry.index), ..permit(enrolled.ms) };
+        let came = Came {
+            reason: Some(reason.to_owned()),
+            index: entry.map(|entry| entry.index),
+            ..permit(enrolled.ms)
+        };
         teller.step(&ENROL, &came);
         let mut world = Self {
             program,
@@ -109,7 +170,8 @@ impl<'p> World<'p> {
 
     async fn govern(&mut self, teller: &mut Teller) -> Result<()> {
         let (olivia, max) = (self.olivia.clone(), "max");
-        let add = self.add_person("lena", "Lena Voss", &["--team", "support", "--manager", "olivia"]);
+        let add =
+            self.add_person("lena", "Lena Voss", &["--team", "support", "--manager", "olivia"]);
         let lena = self.act(teller, &ADD_LENA, &olivia, &add).await?;
         self.lena = Person::new("lena", &lena["uri"])?;
         teller.introduce(&self.lena.id, "Lena");
@@ -118,13 +180,16 @@ impl<'p> World<'p> {
         self.act(teller, &ADD_SERVER, &olivia, &add.map(str::to_owned)).await?;
         let accept = self.with_input(["catalog", "accept"], "catalog.toml");
         self.act(teller, &ACCEPT_TOOLS, &olivia, &accept).await?;
-        let add = self.add_person(max, "Max Adler", &["--team", "finance", "--team", "administrator"]);
+        let add =
+            self.add_person(max, "Max Adler", &["--team", "finance", "--team", "administrator"]);
         let added = self.act(teller, &ADD_MAX, &olivia, &add).await?;
         self.max = Person::new(max, &added["uri"])?;
         teller.introduce(&self.max.id, "Max");
         self.profiles().await?;
 
-        teller.note("      From here on there are two administrators, and what widens a right needs both.");
+        teller.note(
+            "      From here on there are two administrators, and what widens a right needs both.",
+        );
         let blueprint = self.with_input(["blueprint", "add"], "support.toml");
         self.act_with_max(teller, &SUPPORT_BLUEPRINT, &blueprint).await?;
         let blueprint = self.with_input(["blueprint", "add"], "lookup.toml");
@@ -140,7 +205,7 @@ impl<'p> World<'p> {
         let apply = self.with_input(["policy", "apply"], "desk.cedar");
         let held = self.run(&olivia, &apply).await?;
         self.came_to(teller, &APPLY_HELD, &olivia, &held).await?;
-        self.approve(teller, &APPROVE_POLICIES, &held).await?;
+        self.approve(teller, &APPROVE_POLICIES, held.approval()).await?;
         self.act(teller, &APPLY, &olivia, &apply).await?;
         Ok(())
     }
@@ -166,80 +231,9 @@ impl<'p> World<'p> {
         Ok(())
     }
 
-    /// Does something as one person, and finds where the ledger has it.
-    pub(super) async fn act(
-        &mut self,
-        teller: &mut Teller,
-        step: &Step,
-        who: &Person,
-        arguments: &[String],
-    ) -> Result<Value> {
-        let done = self.run(who, arguments).await?;
-        self.came_to(teller, step, who, &done).await?;
-        done.accepted(step.says)
-    }
-
-    /// Does something as Olivia that Max has to approve: asks, lets him answer, does it.
-    async fn act_with_max(&mut self, teller: &mut Teller, step: &Step, arguments: &[String]) -> Result<()> {
-        let olivia = self.olivia.clone();
-        let held = self.run(&olivia, arguments).await?;
-        let request = held.approval().ok_or_else(|| held.failure(step.says))?;
-        let max = self.max.clone();
-        let approved = self.run(&max, &approve(&request)).await?;
-        let done = self.run(&olivia, arguments).await?;
-        let ms = held.ms + approved.ms + done.ms;
-        approved.accepted("Max's approval")?;
-        done.accepted(step.says)?;
-        let verb = step.verb.unwrap_or_default();
-        let permitted = |leaf: &ledger::Leaf| {
-            record::is_act(leaf, &olivia.id, verb) && leaf.verdict.as_deref() == Some("permit")
-        };
-        let entry = self.record.next(permitted).await?;
-        let reason = "held first; in force after Max approved exactly this";
-        let came = Came { reason: Some(reason.to_owned()), index: entry.map(|entry| entry.index), ..permit(ms) };
-        teller.step(step, &came);
-        Ok(())
-    }
-
-    /// Lets Max approve what somebody waits for.
-    pub(super) async fn approve(&mut self, teller: &mut Teller, step: &Step, held: &Done) -> Result<()> {
-        let Some(request) = held.approval() else {
-            teller.check(false, &format!("`{}`: nothing waits for an approval", step.name));
-            return Ok(());
-        };
-        let max = self.max.clone();
-        self.act(teller, step, &max, &approve(&request)).await?;
-        Ok(())
-    }
-
-    pub(super) async fn run(&self, who: &Person, arguments: &[String]) -> Result<Done> {
-        self.program.run(Some(who.handle), arguments).await
-    }
-
-    /// Tells what a command came to.
-    pub(super) async fn came_to(&mut self, teller: &mut Teller, step: &Step, who: &Person, done: &Done) -> Result<()> {
-        let verdict = match done.exit {
-            0 => "permit",
-            8 => "hold",
-            3 | 5 => "deny",
-            _ => return Err(done.failure(step.says)),
-        };
-        let verb = step.verb.unwrap_or_default();
-        let entry = self.record.next(|leaf| record::is_act(leaf, &who.id, verb)).await?;
-        let text = |member: &str| done.document["error"][member].as_str().map(str::to_owned);
-        let came = Came {
-            verdict: verdict.to_owned(),
-            reason: text("why"),
-            next: None,
-            index: entry.map(|entry| entry.index),
-            ms: Some(done.ms),
-        };
-        teller.step(step, &came);
-        Ok(())
-    }
-
     fn add_person(&self, handle: &str, name: &str, more: &[&str]) -> Vec<String> {
-        let key = self.program.place().path(&format!("people/{handle}.pem.pub")).display().to_string();
+        let key =
+            self.program.place().path(&format!("people/{handle}.pem.pub")).display().to_string();
         let add = ["person", "add", "--handle", handle, "--name", name, "--public-key", &key];
         add.iter().chain(more).map(|&argument| argument.to_owned()).collect()
     }
@@ -252,32 +246,52 @@ impl<'p> World<'p> {
     /// Lena and Max note once where the server is and who they are.
     async fn profiles(&self) -> Result<()> {
         for person in [&self.lena, &self.max] {
-            let key = self.program.place().path(&format!("people/{}.pem", person.handle)).display().to_string();
-            let set = ["profile", "set", "--server", &self.node.server, "--key", &key, "--identity", &person.uri];
+            let key = self
+                .program
+                .place()
+                .path(&format!("people/{}.pem", person.handle))
+                .display()
+                .to_string();
+            let set = [
+                "profile",
+                "set",
+                "--server",
+                &self.node.server,
+                "--key",
+                &key,
+                "--identity",
+                &person.uri,
+            ];
             self.program.run(Some(person.handle), set).await?.accepted("remembering a profile")?;
         }
         Ok(())
     }
 }
 
-fn approve(request: &str) -> [String; 3] {
-    ["approve", request, "--yes"].map(str::to_owned)
-}
-
-fn permit(ms: u64) -> Came {
-    Came { verdict: "permit".to_owned(), ms: Some(ms), ..Came::default() }
-}
-
 async fn init(program: &Program<'_>) -> Result<Value> {
     let dir = program.place().path("acme").display().to_string();
     let free = "127.0.0.1:0";
     let arguments = [
-        "init", "--dir", &dir, "--org", "acme", "--environment", "demo", "--server-listen", free,
-        "--gateway-listen", free, "--ops-listen", free,
+        "init",
+        "--dir",
+        &dir,
+        "--org",
+        "acme",
+        "--environment",
+        "demo",
+        "--server-listen",
+        free,
+        "--gateway-listen",
+        free,
+        "--ops-listen",
+        free,
     ];
     let made = program.run(None, arguments).await?.accepted("making an installation")?;
     // An auditor has this from somewhere else than the pack that it checks.
-    files::write_new(&program.place().path("ledger.key"), text_of(&made, "ledger_key")?.as_bytes())?;
+    files::write_new(
+        &program.place().path("ledger.key"),
+        text_of(&made, "ledger_key")?.as_bytes(),
+    )?;
     Ok(made)
 }
 
@@ -294,31 +308,43 @@ async fn enrol(program: &Program<'_>, node: &Node) -> Result<Done> {
     let code = node.code(program).await?;
     let key = program.place().path("people/olivia.pem").display().to_string();
     let arguments = [
-        "person", "enroll", "--socket", &node.socket, "--handle", "olivia", "--name", "Olivia Brandt", "--key", &key,
-        "--code", &code,
+        "person",
+        "enroll",
+        "--socket",
+        &node.socket,
+        "--handle",
+        "olivia",
+        "--name",
+        "Olivia Brandt",
+        "--key",
+        &key,
+        "--code",
+        &code,
     ];
     let done = program.run(Some("olivia"), arguments).await?;
     if done.exit == 0 { Ok(done) } else { Err(done.failure("enrolling Olivia")) }
 }
 
 fn write_inputs(place: &Place, agents: &[&Bot]) -> Result<()> {
-    let write = |name: &str, text: &str| files::write_new(&place.path(&format!("input/{name}")), text.as_bytes());
+    let write = |name: &str, text: &str| {
+        files::write_new(&place.path(&format!("input/{name}")), text.as_bytes())
+    };
     write("catalog.toml", cast::CATALOG)?;
     write("support.toml", &cast::support_blueprint())?;
     write("lookup.toml", &cast::lookup_blueprint())?;
     write("lena-support.toml", &cast::grant())?;
     write("desk.cedar", cast::POLICIES)?;
-    write("support-bot.toml", &cast::registration(BOT, "support", "answers customers of the shop"))?;
+    write(
+        "support-bot.toml",
+        &cast::registration(BOT, "support", "answers customers of the shop"),
+    )?;
     write("lookup-agent.toml", &cast::registration(LOOKUP, "lookup", "looks orders up"))?;
     for agent in agents {
         write(&format!("{}.pub", agent.name), &agent.public_key.to_string())?;
-        write(&format!("{}.prompt", agent.name), &format!("You are {}. Do what you are told.\n", agent.name))?;
+        write(
+            &format!("{}.prompt", agent.name),
+            &format!("You are {}. Do what you are told.\n", agent.name),
+        )?;
     }
     Ok(())
-}
-
-/// A text that has to be in a document.
-pub(super) fn text_of(document: &Value, member: &str) -> Result<String> {
-    let text = document[member].as_str().map(str::to_owned);
-    text.ok_or_else(|| Failure::new("demo_failed", format!("an answer has no `{member}`")))
 }

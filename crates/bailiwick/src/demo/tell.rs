@@ -32,6 +32,27 @@ pub(super) struct Step {
     pub(super) expect: &'static str,
 }
 
+/// A step that is no verb on a resource.
+pub(super) const fn by(
+    actor: &'static str,
+    name: &'static str,
+    says: &'static str,
+    expect: &'static str,
+) -> Step {
+    Step { name, actor, verb: None, resource: None, says, expect }
+}
+
+/// A step that is one.
+pub(super) const fn call(
+    actor: &'static str,
+    name: &'static str,
+    does: (&'static str, &'static str),
+    says: &'static str,
+    expect: &'static str,
+) -> Step {
+    Step { verb: Some(does.0), resource: Some(does.1), ..by(actor, name, says, expect) }
+}
+
 /// What a step came to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Came {
@@ -114,7 +135,8 @@ impl Teller {
         }
         if came.verdict != step.expect {
             let why = came.reason.as_deref().unwrap_or("no reason was given");
-            let what = format!("`{}` came to `{}`, not `{}`: {why}", step.name, came.verdict, step.expect);
+            let what =
+                format!("`{}` came to `{}`, not `{}`: {why}", step.name, came.verdict, step.expect);
             self.check(false, &what);
         }
     }
@@ -160,11 +182,17 @@ impl Teller {
             _ => Colour::Red,
         };
         let says = Foreign::new(step.says).to_string();
-        let verdict = self.paint(colour, &format!("{:VERDICT$}", Foreign::new(came.verdict.to_uppercase()).to_string()));
+        let verdict = self.paint(
+            colour,
+            &format!("{:VERDICT$}", Foreign::new(came.verdict.to_uppercase()).to_string()),
+        );
         let index = came.index.map(|index| format!("#{index}")).unwrap_or_default();
         let ms = came.ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
         let facts = self.paint(Colour::Dim, &format!("{index:>5} {ms:>8}"));
-        self.note(&format!("  {:>2}  {:ACTOR$}  {says:SAYS$}  {verdict} {facts}", self.steps, step.actor));
+        self.note(&format!(
+            "  {:>2}  {:ACTOR$}  {says:SAYS$}  {verdict} {facts}",
+            self.steps, step.actor
+        ));
         for (word, text) in [("", &came.reason), ("next: ", &came.next)] {
             let Some(text) = text else { continue };
             let named = |text: String, (id, name): &(String, &'static str)| text.replace(id, name);
@@ -214,12 +242,22 @@ mod tests {
     #[test]
     fn what_is_not_as_expected_fails_the_demo_and_is_named() {
         let mut teller = Teller::new(true);
-        let step =
-            Step { name: "export", actor: "bot", verb: None, resource: None, says: "exports", expect: "deny" };
+        let step = Step {
+            name: "export",
+            actor: "bot",
+            verb: None,
+            resource: None,
+            says: "exports",
+            expect: "deny",
+        };
         teller.step(&step, &Came { verdict: "deny".to_owned(), ..Came::default() });
         assert!(teller.verdict().is_ok());
         teller.step(&step, &Came { verdict: "permit".to_owned(), ..Came::default() });
         let failure = teller.verdict().unwrap_err();
-        assert!(failure.text().contains("`export` came to `permit`, not `deny`"), "{}", failure.text());
+        assert!(
+            failure.text().contains("`export` came to `permit`, not `deny`"),
+            "{}",
+            failure.text()
+        );
     }
 }

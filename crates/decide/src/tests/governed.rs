@@ -73,6 +73,23 @@ async fn an_approval_binds_exactly_one_call_once() {
 }
 
 #[tokio::test]
+async fn an_approval_outlives_the_token_that_asked_for_it() {
+    let world = World::new().await;
+    let (_, subject) = world.task(Some(eur(1_000_000))).await;
+    let large = r#"{"order":"A-2","amount":400000}"#;
+    let first = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
+    let bot = world.engine.verified(&first.access_token, &first.audience).unwrap();
+    let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
+    answer(&world, id, "max", "finance", true).await;
+    world.tick(301_000);
+    world.refresh().await;
+    assert!(world.verdict(&bot, "refund", large).await.starts_with("deny unauthenticated"));
+    let next = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
+    let bot = world.engine.verified(&next.access_token, &next.audience).unwrap();
+    assert_eq!(world.verdict(&bot, "refund", large).await, "permit");
+}
+
+#[tokio::test]
 async fn a_no_an_answer_from_another_team_and_no_answer_are_all_no() {
     let world = World::new().await;
     let bot = world.bot(Some(eur(1_000_000))).await;

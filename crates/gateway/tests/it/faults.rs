@@ -5,15 +5,22 @@ use crate::{
     house::{Bot, House},
 };
 
-/// A refund of 40.00 at a server that answers like this: what the agent is told, the outcome, the task's budget.
+/// How a server answers a call.
+type How = Box<dyn Fn(&Asked) -> Vec<Step> + Send + Sync>;
+
+/// A refund of 40.00 at a server that answers like this: the last word to the agent, the outcome, the task's budget.
 async fn refund(
     bot: &Bot<'_>,
     how: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
 ) -> (Value, String, (u64, u64)) {
     bot.house.desk.answers(how);
-    let reply = bot.call("refund", r#"{"order":"A-1","amount":4000}"#).await;
+    let mut reply = bot.call("refund", r#"{"order":"A-1","amount":4000}"#).await;
     assert_eq!(reply.status, http::StatusCode::OK);
-    let body = reply.json().await;
+    let body = if reply.header("content-type") == Some("text/event-stream") {
+        serde_json::from_str(&reply.event().await.unwrap()).unwrap()
+    } else {
+        reply.json().await
+    };
     let recorded = bot.house.recorded().await;
     assert_eq!(recorded[recorded.len() - 2], "decision permit");
     (body, recorded.last().unwrap().clone(), bot.spent())
@@ -26,7 +33,6 @@ fn send(text: String) -> Vec<Step> {
 #[tokio::test]
 async fn a_server_that_gives_no_usable_answer_may_have_acted_so_the_money_counts_as_spent() {
     let house = House::new().await;
-    type How = Box<dyn Fn(&Asked) -> Vec<Step> + Send + Sync>;
     let says = |how: fn(&Asked) -> Vec<Step>| -> How { Box::new(how) };
     let foreign = r#"{"jsonrpc":"2.0","id":999,"result":{}}"#;
     let sampling = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
@@ -109,7 +115,7 @@ async fn a_server_that_gives_no_usable_answer_may_have_acted_so_the_money_counts
     for (name, how) in cases {
         house.desk.forget();
         let bot = house.bot(10_000).await;
-        let (body, outcome, spent) = refund_or_stream(&bot, how).await;
+        let (body, outcome, spent) = refund(&bot, how).await;
         let error = &body["error"];
         assert_eq!((&body["id"], &error["code"]), (&json!("c-1"), &json!(503)), "{name}: {body}");
         assert_eq!(
@@ -124,21 +130,6 @@ async fn a_server_that_gives_no_usable_answer_may_have_acted_so_the_money_counts
             "{name}: a call that may have arrived is not repeated"
         );
     }
-}
-
-/// As [`refund`], where the answer to the agent may be a stream that ends with the error.
-async fn refund_or_stream(
-    bot: &Bot<'_>,
-    how: Box<dyn Fn(&Asked) -> Vec<Step> + Send + Sync>,
-) -> (Value, String, (u64, u64)) {
-    bot.house.desk.answers(how);
-    let mut reply = bot.call("refund", r#"{"order":"A-1","amount":4000}"#).await;
-    let body = if reply.header("content-type") == Some("text/event-stream") {
-        serde_json::from_str(&reply.event().await.unwrap()).unwrap()
-    } else {
-        reply.json().await
-    };
-    (body, bot.house.recorded().await.last().unwrap().clone(), bot.spent())
 }
 
 #[tokio::test]
@@ -225,7 +216,7 @@ async fn a_server_that_hangs_is_cut_at_the_tasks_deadline() {
             true => vec![stream(), Step::UntilClosed],
             false => vec![Step::UntilClosed],
         };
-        let (body, outcome, spent) = refund_or_stream(&bot, Box::new(hangs)).await;
+        let (body, outcome, spent) = refund(&bot, hangs).await;
         assert_eq!(body["error"]["code"], 503);
         assert_eq!((&*outcome, spent), ("outcome unknown 40.00 EUR", (4_000, 0)));
         house.desk.closed().await;

@@ -37,11 +37,11 @@ async fn proof(bot: &Bot<'_>, token: &str) -> String {
 /// Presents a token with a proof in order; what the challenge says.
 async fn challenged(bot: &Bot<'_>, token: &str) -> String {
     let proof = proof(bot, token).await;
-    challenge(present(bot, "DPoP", token, Some(&proof)).await)
+    challenge(&present(bot, "DPoP", token, Some(&proof)).await)
 }
 
 /// Error and description of a challenge, once everything around them was checked.
-fn challenge(reply: Reply) -> String {
+fn challenge(reply: &Reply) -> String {
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
     assert!(reply.header("dpop-nonce").is_some());
     let challenge = reply.header("www-authenticate").unwrap();
@@ -82,7 +82,7 @@ async fn a_stranger_is_told_where_to_get_a_token() {
     let words = reply.header("www-authenticate").unwrap().to_owned();
     let url = words.split("resource_metadata=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(!words.contains("error="), "RFC 6750 §3.1: no error where nothing was presented");
-    assert_eq!(challenge(reply), "");
+    assert_eq!(challenge(&reply), "");
     let metadata = house.client.send(Method::GET, url, HeaderMap::new(), "").await;
     assert_eq!(metadata.status, StatusCode::OK);
     let metadata = metadata.json().await;
@@ -111,7 +111,7 @@ async fn a_client_learns_the_nonce_by_being_asked_for_it() {
     for nonce in [None, Some("guessed"), Some(foreign.as_str())] {
         let reply = present(&bot, "DPoP", &bot.token, Some(&prove(nonce))).await;
         fresh = reply.header("dpop-nonce").unwrap().to_owned();
-        assert!(challenge(reply).starts_with("error=\"use_dpop_nonce\""), "{nonce:?}");
+        assert!(challenge(&reply).starts_with("error=\"use_dpop_nonce\""), "{nonce:?}");
     }
     assert!(house.recorded().await.is_empty(), "asking for a nonce is no incident");
     assert!(house.desk.asked().is_empty());
@@ -130,7 +130,7 @@ async fn a_nonce_that_is_too_old_is_asked_for_anew() {
     house.clock.advance(300_000);
     let prover = &house.agent.prover;
     let stale = prover.prove(&request, Some(&old), house.world.now(), "stale").unwrap();
-    let said = challenge(present(&bot, "DPoP", &bot.token, Some(&stale)).await);
+    let said = challenge(&present(&bot, "DPoP", &bot.token, Some(&stale)).await);
     assert!(said.starts_with("error=\"use_dpop_nonce\""), "{said}");
     assert!(house.desk.asked().is_empty());
 }
@@ -314,7 +314,7 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
     ];
     let count = cases.len();
     for (scheme, proof, error, words) in cases {
-        let said = challenge(present(&bot, scheme, &token, proof.as_deref()).await);
+        let said = challenge(&present(&bot, scheme, &token, proof.as_deref()).await);
         assert!(said.starts_with(&format!("error=\"{error}\"")) && said.contains(words), "{said}");
     }
     let recorded = house.recorded().await;

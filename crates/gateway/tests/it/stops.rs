@@ -80,8 +80,7 @@ async fn an_agent_that_does_not_read_cannot_keep_its_stream_from_a_stop() {
 #[tokio::test]
 async fn an_agent_that_does_not_read_cannot_keep_its_stream_past_the_deadline() {
     let house = House::new().await;
-    let bot = house.bot_for(10_000, 2).await;
-    house.clock.advance(1_900); // a tenth of a second is left
+    let bot = house.bot_for(10_000, 1).await; // long enough for every buffer on the way to fill up
     house.desk.answers(|_| vec![stream(), flood()]);
     let reply = bot.call(REFUND.0, REFUND.1).await;
     house.desk.closed().await;

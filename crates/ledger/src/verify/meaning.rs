@@ -37,6 +37,8 @@ pub(super) struct Meaning<'a> {
 #[derive(Default)]
 struct Action {
     permitted: Option<(u64, Digest)>,
+    /// Whether an agent is to dispatch it. What a person decides for themself is done with the decision.
+    dispatched: bool,
     ended: Option<u64>,
 }
 
@@ -95,7 +97,7 @@ impl<'a> Meaning<'a> {
             .actions
             .into_iter()
             .filter_map(|(action, seen)| match (seen.permitted, seen.ended) {
-                (Some((index, _)), None) => Some(OpenAction { action, index }),
+                (Some((index, _)), None) if seen.dispatched => Some(OpenAction { action, index }),
                 _ => None,
             })
             .collect();
@@ -158,6 +160,7 @@ impl Action {
                     return Err(format!("its action was permitted by entry {before} already"));
                 }
                 self.permitted = Some((index, hash));
+                self.dispatched = leaf.agent.is_some();
             }
             end @ ("outcome" | "lapsed") => {
                 if let Some(before) = self.ended.replace(index) {

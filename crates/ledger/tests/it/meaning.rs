@@ -3,8 +3,8 @@ use model::{ActionId, Digest};
 
 use super::*;
 
-/// A log written from a little script: for each entry `kind action [parents…]`, parents by position. Gives what `verify`
-/// says of it.
+/// A log written from a little script: for each entry `kind action [parents…]`, parents by position, all of one agent, or of
+/// a person alone where the kind starts with `own:`. Gives what `verify` says of it.
 fn told(script: &[&str]) -> Vec<String> {
     let place = tempfile::tempdir().unwrap();
     let log = open(place.path());
@@ -13,6 +13,12 @@ fn told(script: &[&str]) -> Vec<String> {
         let mut words = line.split(' ');
         let kind = words.next().unwrap();
         let mut draft = draft(number);
+        let alone = kind.strip_prefix("own:");
+        if alone.is_none() {
+            let id = "agent/bot".parse().unwrap();
+            draft.agent = Some(ledger::AgentMark { id, instance: None, version: None });
+        }
+        let kind = alone.unwrap_or(kind);
         let (kind, verdict) = kind.split_once(':').unwrap_or((kind, ""));
         draft.kind = kind.to_owned();
         draft.verdict = Some(verdict.to_owned()).filter(|verdict| !verdict.is_empty());
@@ -49,6 +55,11 @@ fn an_action_that_was_permitted_and_ended_is_in_order() {
 #[test]
 fn a_permit_without_an_outcome_is_listed_as_open() {
     assert_eq!(told(&["decision:permit 1", "decision:permit 2", "outcome 2 1"]), ["open: entry 0"]);
+}
+
+#[test]
+fn what_a_person_decides_for_themself_is_done_with_the_decision() {
+    assert_eq!(told(&["own:decision:permit 1"]), <[&str; 0]>::default());
 }
 
 #[test]

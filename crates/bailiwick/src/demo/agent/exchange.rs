@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use token::assertion;
 
@@ -46,9 +46,13 @@ impl Agent {
         let clause = json!({ "verbs": verbs, "resources": resources, "expires": AS_LONG_AS_HELD });
         let authority = json!({ "clauses": [clause], "depth": 1 });
         let details = json!([{ "type": "bailiwick", "authority": authority }]).to_string();
-        let answer = self.ask(subject, &[("requested_actor", to), ("authorization_details", &details)]).await?;
+        let answer = self
+            .ask(subject, &[("requested_actor", to), ("authorization_details", &details)])
+            .await?;
         Ok(match answer {
-            Ok(token) => Answer { verdict: "permit".to_owned(), token: Some(token), ..Answer::default() },
+            Ok(token) => {
+                Answer { verdict: "permit".to_owned(), token: Some(token), ..Answer::default() }
+            }
             Err(refused) => refused,
         })
     }
@@ -76,7 +80,8 @@ impl Agent {
         let reply = self.token_endpoint.post(&self.prover, &headers, body, None).await?;
         let document = reply.document();
         if !reply.status.is_success() {
-            return Ok(Err(refused(&document)));
+            let retryable = reply.status == StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(Err(Answer { retryable, ..refused(&document) }));
         }
         let token = document["access_token"].as_str().map(str::to_owned);
         Ok(Ok(token.ok_or_else(|| Failure::new("no_token", "the server gave no token"))?))
@@ -119,7 +124,9 @@ fn form<'a>(pairs: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
         form.push('=');
         for byte in value.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => form.push(char::from(byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    form.push(char::from(byte))
+                }
                 // Writing into a string does not fail.
                 other => drop(write!(form, "%{other:02X}")),
             }
@@ -133,6 +140,9 @@ mod tests {
     #[test]
     fn a_form_escapes_whatever_is_not_a_plain_letter() {
         let pairs = [("grant_type", "urn:a"), ("details", r#"[{"é":1}]"#)];
-        assert_eq!(super::form(pairs.iter()), "grant_type=urn%3Aa&details=%5B%7B%22%C3%A9%22%3A1%7D%5D");
+        assert_eq!(
+            super::form(pairs.iter()),
+            "grant_type=urn%3Aa&details=%5B%7B%22%C3%A9%22%3A1%7D%5D"
+        );
     }
 }

@@ -16,7 +16,10 @@ impl Agent {
     pub(super) async fn call(&self, tool: &str, arguments: &Value) -> Result<Answer> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
         headers.insert("mcp-protocol-version", HeaderValue::from_static(VERSION));
         headers.insert("mcp-method", HeaderValue::from_static("tools/call"));
         headers.insert("mcp-name", wire::text(tool)?);
@@ -39,7 +42,8 @@ impl Agent {
         let reply = self.endpoint.post(&self.prover, &headers, body, Some(&self.token())).await?;
         let action = reply.headers.get("bailiwick-action").and_then(|action| action.to_str().ok());
         let action = action.map(str::to_owned);
-        let kind = reply.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let kind =
+            reply.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let response = match kind.starts_with(b"text/event-stream") {
             true => last_event(&reply.body),
             false => reply.document(),
@@ -58,7 +62,12 @@ fn read(response: &Value) -> Answer {
     let error = &response["error"];
     if !error.is_null() {
         let code = Some(error["code"].to_string());
-        return Answer { verdict: "error".to_owned(), code, reason: text(error, "message"), ..Answer::default() };
+        return Answer {
+            verdict: "error".to_owned(),
+            code,
+            reason: text(error, "message"),
+            ..Answer::default()
+        };
     }
     let result = &response["result"];
     let refusal = &result["_meta"][REFUSAL];
@@ -71,12 +80,18 @@ fn read(response: &Value) -> Answer {
             next: text(refusal, "next"),
             policies: policies.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             approval: text(refusal, "approval"),
+            retryable: refusal["retryable"] == true,
             ..Answer::default()
         };
     }
     if result["isError"] == true {
         let reason = text(&result["content"][0], "text");
-        return Answer { verdict: "error".to_owned(), code: Some("tool".to_owned()), reason, ..Answer::default() };
+        return Answer {
+            verdict: "error".to_owned(),
+            code: Some("tool".to_owned()),
+            reason,
+            ..Answer::default()
+        };
     }
     let result = Some(result["structuredContent"].clone());
     Answer { verdict: "permit".to_owned(), result, ..Answer::default() }
@@ -86,7 +101,8 @@ fn read(response: &Value) -> Answer {
 fn last_event(stream: &[u8]) -> Value {
     let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
     let data = |event: &str| {
-        let lines: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+        let lines: Vec<&str> =
+            event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
         Some(lines.join("\n")).filter(|data| !data.trim().is_empty())
     };
     let last = text.split("\n\n").filter_map(data).last();
@@ -110,6 +126,9 @@ mod tests {
         let response = json!({ "result": { "isError": true, "_meta": { REFUSAL: facts } } });
         let answer = read(&response);
         assert_eq!((answer.verdict.as_str(), answer.code.as_deref()), ("hold", Some("held")));
-        assert_eq!((answer.policies, answer.approval.as_deref()), (vec!["p".to_owned()], Some("a")));
+        assert_eq!(
+            (answer.policies, answer.approval.as_deref()),
+            (vec!["p".to_owned()], Some("a"))
+        );
     }
 }

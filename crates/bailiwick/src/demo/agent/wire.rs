@@ -57,11 +57,19 @@ impl Place {
         }
     }
 
-    async fn send(&self, prover: &Prover, headers: &HeaderMap, body: Bytes, token: Option<&str>) -> Result<Reply> {
+    async fn send(
+        &self,
+        prover: &Prover,
+        headers: &HeaderMap,
+        body: Bytes,
+        token: Option<&str>,
+    ) -> Result<Reply> {
         let nonce = self.nonce.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let request = dpop::Request { method: "POST", url: &self.url, access_token: token };
         let proof = prover.prove(&request, nonce.as_deref(), client::now(), &random::name()?);
-        let proof = proof.map_err(|error| Failure::new("not_signed", "nothing could be signed").because(&error))?;
+        let proof = proof.map_err(|error| {
+            Failure::new("not_signed", "nothing could be signed").because(&error)
+        })?;
         let mut headers = headers.clone();
         headers.insert("dpop", text(&proof)?);
         if let Some(token) = token {
@@ -92,7 +100,8 @@ impl Reply {
 
     /// Whether the same request with the nonce that came along would be believed.
     fn wants_nonce(&self) -> bool {
-        let challenge = self.headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        let challenge =
+            self.headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
         let challenged = challenge.is_some_and(|challenge| challenge.contains("use_dpop_nonce"));
         !self.status.is_success() && (challenged || self.document()["error"] == "use_dpop_nonce")
     }
@@ -111,5 +120,6 @@ pub(super) async fn token_endpoint(issuer: &str) -> Result<String> {
 }
 
 pub(super) fn text(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| Failure::new("header_invalid", "a text cannot be sent as a header"))
+    HeaderValue::from_str(text)
+        .map_err(|_| Failure::new("header_invalid", "a text cannot be sent as a header"))
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 pub(super) struct Bypass {
@@ -29,7 +29,7 @@ impl Bypass {
 }
 
 /// One request and its answer, on connections of their own.
-fn pass_on(client: TcpStream, desk: &PathBuf) -> io::Result<()> {
+fn pass_on(client: TcpStream, desk: &Path) -> io::Result<()> {
     let url = fs::read_to_string(desk.join("url"))?;
     let secret = fs::read_to_string(desk.join("secret"))?;
     let place = url.trim().trim_start_matches("http://");
@@ -38,7 +38,9 @@ fn pass_on(client: TcpStream, desk: &PathBuf) -> io::Result<()> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let method = line.split(' ').next().unwrap_or_default();
-    let mut head = format!("{method} /{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {secret}\r\n");
+    let mut head = format!(
+        "{method} /{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {secret}\r\n"
+    );
     let mut length = 0;
     loop {
         let mut line = String::new();
