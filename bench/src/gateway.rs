@@ -33,7 +33,7 @@ const WARM_UP: usize = 500;
 /// How long each other part is measured in a round.
 const SLICE: Duration = Duration::from_millis(400);
 /// How long each side of the comparison at half load takes in a round.
-const HALF_LOAD: Duration = Duration::from_secs(1);
+const HALF_LOAD: Duration = Duration::from_millis(500);
 /// How many records one call leaves: its decision and its outcome.
 const RECORDS: f64 = 2.0;
 
@@ -101,22 +101,22 @@ async fn measure(place: &mut Place) -> anyhow::Result<Measured> {
     for _ in 0..ROUNDS {
         let calls = load.calls(CALLS)?;
         let before = gateway.cpu()?;
-        let rate = load::closed(gateway_at, CONNECTIONS, calls).await?;
-        measured.gateway.push(each(gateway.cpu()? - before, CALLS));
-        measured.rate.push(rate);
+        let sent = load::closed(gateway_at, CONNECTIONS, calls).await?;
+        measured.gateway.push(each(gateway.cpu()? - before, sent.count));
+        measured.rate.push(sent.rate());
 
         let calls = load.calls(CALLS)?;
         let before = pass.cpu()?;
-        load::closed(pass_at, CONNECTIONS, calls).await?;
-        measured.pass.push(each(pass.cpu()? - before, CALLS));
+        let passed = load::closed(pass_at, CONNECTIONS, calls).await?;
+        measured.pass.push(each(pass.cpu()? - before, passed.count));
 
         measured.append.push(append(&plain, &record).await?);
         measured.verify.push(verify()?);
 
-        let calls = load.calls(CALLS / 2)?;
-        measured.few_rate.push(load::closed(gateway_at, 8, calls).await?);
+        let few = load::closed(gateway_at, 8, load.calls(CALLS / 4)?).await?;
+        measured.few_rate.push(few.rate());
 
-        let pace = rate / 2.0;
+        let pace = sent.rate() / 2.0;
         let count = (pace * HALF_LOAD.as_secs_f64()) as usize;
         let calls = load.calls(count)?;
         measured.p50.push(load::paced(gateway_at, pace, calls).await?);

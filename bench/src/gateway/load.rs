@@ -23,6 +23,15 @@ use crate::{
 
 /// Over how many connections a paced load is spread.
 const PACED: usize = 8;
+/// How long one round of calls may take; on a slow machine it has fewer calls.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Sent {
+    /// How many a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+}
 
 /// One call, ready to be sent.
 pub(super) type Call = Request<Full<Bytes>>;
@@ -77,13 +86,18 @@ impl Load {
     }
 }
 
-/// Sends the calls as fast as answers come: how many a second.
+/// What came of sending calls.
+pub(super) struct Sent {
+    pub(super) count: usize,
+    pub(super) seconds: f64,
+}
+
+/// Sends the calls as fast as answers come, as far as the time allows.
 pub(super) async fn closed(
     to: SocketAddr,
     connections: usize,
     calls: Vec<Call>,
-) -> anyhow::Result<f64> {
-    let count = calls.len();
+) -> anyhow::Result<Sent> {
     let open = connect(to, connections).await?;
     let calls = Arc::new(Mutex::new(calls));
     let start = now();
@@ -91,16 +105,22 @@ pub(super) async fn closed(
     for mut connection in open {
         let calls = calls.clone();
         tasks.spawn(async move {
-            loop {
-                let Some(call) = calls.lock().await.pop() else { return anyhow::Ok(()) };
+            let mut count = 0;
+            while start.elapsed() < PATIENCE
+                && let Some(call) = calls.lock().await.pop()
+            {
                 connection.call(call).await?;
+                count += 1;
             }
+            anyhow::Ok(count)
         });
     }
+    let mut count = 0;
     while let Some(done) = tasks.join_next().await {
-        done??;
+        count += done??;
     }
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+    ensure!(count > 0, "no call was answered");
+    Ok(Sent { count, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// Sends so many calls a second, whatever comes back: the median time of an answer in microseconds.

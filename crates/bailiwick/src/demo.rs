@@ -97,9 +97,10 @@ impl Demo {
             output::talk(&world.running());
             signalled.wait().await;
         }
-        match self.keep {
-            Some(_) => teller.note(&world.kept()),
-            None => teller.note(NEXT),
+        if self.keep.is_some() {
+            teller.note(&world.kept());
+        } else if !self.stay {
+            teller.note(NEXT);
         }
         world.end().await;
         teller.verdict().map(|()| Answer::new(Value::Null, ""))

@@ -203,7 +203,7 @@ impl World<'_> {
         let place = self.program.place();
         format!(
             "\nKept in {}\n  bailiwick ledger verify --data {} --key {}\n  bailiwick serve --config {}\n  \
-             sqlite3 {} 'SELECT * FROM calls'",
+             sqlite3 {} .dump",
             place.dir().display(),
             self.data,
             place.path("ledger.key").display(),

@@ -27,7 +27,7 @@ struct Played {
 
 fn demo(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
-    command.args(["demo", "--json", "--keep"]).arg(folder).args(more);
+    command.args(["demo", "--keep"]).arg(folder).args(more);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BAILIWICK") {
             command.env_remove(name);
@@ -38,7 +38,7 @@ fn demo(folder: &Path, more: &[&str]) -> Command {
 }
 
 fn play(folder: &Path, more: &[&str]) -> Played {
-    let output = demo(folder, more).output().unwrap();
+    let output = demo(folder, more).arg("--json").output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     Played {
         status: output.status.code().unwrap_or(-1),
@@ -84,11 +84,31 @@ fn a_folder_with_something_in_it_is_left_alone() {
 }
 
 #[tokio::test]
-async fn no_process_of_a_demo_outlives_it_even_when_it_is_killed() {
+async fn a_person_reads_the_story_and_no_process_of_it_outlives_a_demo_that_is_killed() {
     let folder = TempDir::new().unwrap();
     let mut child = demo(folder.path(), &["--stay"]).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.into_iter().any(|line| line.starts_with("{\"summary\"")), "no story");
+    let mut told = Vec::new();
+    for line in lines {
+        let last = line.starts_with("Everything was as it should be");
+        told.push(line);
+        if last {
+            break;
+        }
+    }
+    // What a person reads: each step with its verdict and its place, and the task as a tree.
+    let told = told.join("\n");
+    for words in [
+        "refunds 4,000.00 EUR on A-1002                      HOLD",
+        "customers are never exported in bulk (policy no-bulk-export)",
+        "next: read the orders that you need, one by one",
+        "`agent:support-bot` was stopped by Olivia",
+        "prompt    “Mara Lindqvist's desk lamp",
+        "└─ task      Lena asks support-bot for help",
+        "└─ outcome   cut",
+    ] {
+        assert!(told.contains(words), "`{words}` is not told:\n{told}");
+    }
     let mut children = children_of(child.id());
     assert_eq!(children.len(), 4, "a node, a desk, two agents");
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();

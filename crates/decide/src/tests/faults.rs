@@ -145,3 +145,58 @@ async fn a_panic_in_any_step_denies_and_is_recorded() {
     world.engine.fail_at(None);
     assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
 }
+
+#[tokio::test]
+async fn a_full_disk_denies_and_what_was_lost_meanwhile_is_told_first_afterwards() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    world.faults.full.store(true, Ordering::SeqCst);
+    let filler = |bytes: usize| {
+        let mut draft =
+            ledger::Draft::new(world.engine.context.id(), "filler", world.engine.context.now());
+        draft.payload = Some(vec![0; bytes]);
+        world.engine.log.append(world.engine.log.seal(draft).unwrap())
+    };
+    for bytes in [256 * 1024, 1024, 1] {
+        while filler(bytes).await.is_ok() {}
+    }
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    world.faults.full.store(false, Ordering::SeqCst);
+    while world.verdict(&bot, READ.0, READ.1).await != "permit" {
+        tokio::task::yield_now().await;
+    }
+    let kinds: Vec<String> =
+        world.engine.log.entries(0).map(|entry| entry.unwrap().leaf.kind).collect();
+    let gap = kinds.iter().position(|kind| kind == "gap").expect("what was lost is told");
+    assert_eq!(kinds[gap - 1], "filler", "and it is told before anything else");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_gone_is_done_without_until_the_lease_ends() {
+    let cluster = testkit::Cluster::start();
+    let database = cluster.database();
+    let target: Target = database.url().parse().unwrap();
+    let world = World::empty(target).await;
+    world.found().await;
+    let bot = world.bot(None).await;
+    world.refresh().await;
+    cluster.stop();
+    world.tick(2_900);
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+    world.tick(200);
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny stale"));
+    let olivia_stops = crate::stop::Order {
+        id: world.engine.context.id(),
+        scope: "agent:lookup".parse().unwrap(),
+        by: "person/olivia".parse().unwrap(),
+        at: world.engine.context.now(),
+        reason: "the database is no excuse".to_owned(),
+    };
+    world.engine.stops.order(&olivia_stops);
+    assert_eq!(world.engine.stops.orders().len(), 1);
+    cluster.restart();
+    while world.engine.read_feed().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}
