@@ -24,6 +24,7 @@ import uuid
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 MCP = "2026-07-28"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def b64(data):
@@ -60,23 +61,23 @@ class Wire:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)
 
-    def post(self, url, body, headers, token=None):
+    def send(self, method, url, body, headers, token=None):
         """`body` is a function: an assertion is good for one request, so each try makes its own."""
-        status, answer, text = self._post(url, body(), headers, token)
+        status, answer, text = self._once(method, url, body(), headers, token)
         if status in (400, 401) and "use_dpop_nonce" in text + (answer.get("WWW-Authenticate") or ""):
-            status, answer, text = self._post(url, body(), headers, token)
+            status, answer, text = self._once(method, url, body(), headers, token)
         return status, answer, text
 
-    def _post(self, url, body, headers, token):
+    def _once(self, method, url, body, headers, token):
         place = urllib.parse.urlsplit(url).netloc
-        claims = {"jti": str(uuid.uuid4()), "htm": "POST", "htu": url, "iat": int(time.time())}
+        claims = {"jti": str(uuid.uuid4()), "htm": method, "htu": url.split("?")[0], "iat": int(time.time())}
         if place in self.nonces:
             claims["nonce"] = self.nonces[place]
         if token:
             claims["ath"] = b64(hashlib.sha256(token.encode()).digest())
             headers = {**headers, "Authorization": "DPoP " + token}
         proof = self.key.sign({"typ": "dpop+jwt", "jwk": self.key.jwk}, claims)
-        request = urllib.request.Request(url, data=body, headers={**headers, "DPoP": proof})
+        request = urllib.request.Request(url, data=body, headers={**headers, "DPoP": proof}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=150) as answer:
                 status, headers, text = answer.status, answer.headers, answer.read().decode()
@@ -85,6 +86,13 @@ class Wire:
         if headers.get("DPoP-Nonce"):
             self.nonces[place] = headers["DPoP-Nonce"]
         return status, headers, text
+
+
+def assertion(key, who, issuer, **more):
+    """Who somebody is, by their own signature (RFC 7523)."""
+    now = int(time.time())
+    claims = {"iss": who, "sub": who, "aud": issuer, "iat": now, "exp": now + 60, "jti": str(uuid.uuid4()), **more}
+    return key.sign({"typ": "client-authentication+jwt", "kid": key.kid}, claims)
 
 
 def find_token_endpoint(wire, endpoint):
@@ -103,31 +111,18 @@ def exchange(wire, agent, subject_token, endpoint):
     issuer, token_endpoint = find_token_endpoint(wire, endpoint)
 
     def form():
-        now = int(time.time())
-        assertion = wire.key.sign(
-            {"typ": "client-authentication+jwt", "kid": wire.key.kid},
-            {
-                "iss": agent["uri"],
-                "sub": agent["uri"],
-                "aud": issuer,
-                "iat": now,
-                "exp": now + 60,
-                "jti": str(uuid.uuid4()),
-                "version": agent["version"]["digest"],
-            },
-        )
         return urllib.parse.urlencode(
             {
                 "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
                 "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                "client_assertion": assertion,
+                "client_assertion": assertion(wire.key, agent["uri"], issuer, version=agent["version"]["digest"]),
                 "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
                 "subject_token": subject_token,
                 "audience": endpoint,
             }
         ).encode()
 
-    status, _, text = wire.post(token_endpoint, form, {"Content-Type": "application/x-www-form-urlencoded"})
+    status, _, text = wire.send("POST", token_endpoint, form, FORM)
     answer = json.loads(text)
     if status != 200:
         print(f"no token: {answer['error']}: {answer['error_description']}", file=sys.stderr)
@@ -157,7 +152,7 @@ def call(wire, token, endpoint, tool, arguments):
         "Mcp-Method": "tools/call",
         "Mcp-Name": tool,
     }
-    _, answer, text = wire.post(endpoint, lambda: compact(request), headers, token)
+    _, answer, text = wire.send("POST", endpoint, lambda: compact(request), headers, token)
     if (answer.get("Content-Type") or "").startswith("text/event-stream"):
         # Progress comes first, the answer last.
         text = [line[5:] for line in text.splitlines() if line.startswith("data:") and line[5:].strip()][-1]

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -24,16 +24,12 @@ use token::{Jwk, PublicKey};
 
 use crate::{
     catalog::{self, Tool},
-    context::Monotonic,
     records::{
         AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicySetRecord,
         ServerRecord, StopRecord, ToolRecord,
     },
     stop::AgentTouch,
 };
-
-/// How long a node may decide without hearing from the store, in milliseconds.
-pub const LEASE_MILLIS: i64 = 3_000;
 
 /// How long a request for approval is remembered after its end, in seconds.
 const FORGET_SECONDS: u32 = 24 * 3600;
@@ -97,7 +93,6 @@ pub struct Directory {
     bindings: DashMap<Digest, ApprovalId>,
     sealed: DashMap<(String, String), (u64, Digest)>,
     tampered: DashMap<(String, String), ()>,
-    lease_until: AtomicI64,
     seen: AtomicU64,
 }
 
@@ -129,23 +124,12 @@ impl Default for Directory {
             bindings: DashMap::new(),
             sealed: DashMap::new(),
             tampered: DashMap::new(),
-            lease_until: AtomicI64::new(i64::MIN),
             seen: AtomicU64::new(0),
         }
     }
 }
 
 impl Directory {
-    /// Whether the store was heard from within the lease.
-    pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
-        now < self.lease_until.load(Ordering::Acquire)
-    }
-
-    /// Extends the lease from the moment at which the answered request was sent.
-    pub(crate) fn renew(&self, sent: Monotonic) {
-        self.lease_until.fetch_max(sent + LEASE_MILLIS, Ordering::AcqRel);
-    }
-
     /// How far the feed has been read.
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Acquire)

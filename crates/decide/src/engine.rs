@@ -20,6 +20,7 @@ use crate::{
     authenticate::{Caller, PROOF_WINDOW_SECONDS},
     context::Context,
     directory::Directory,
+    enforcement::EnforcementPoint,
     entries::{self, Started},
     fold,
     governance::NotInForce,
@@ -62,6 +63,7 @@ pub struct Engine {
     pub(crate) stops: Arc<Stops>,
     pub(crate) tasks: Tasks,
     pub(crate) directory: Directory,
+    pub(crate) point: EnforcementPoint,
     pub(crate) nonces: Nonces,
     pub(crate) replays: Replays,
     pub(crate) verified: DashMap<Digest, Arc<Caller>>,
@@ -103,6 +105,7 @@ impl Engine {
     /// # Errors
     /// [`StartError`]: a node that does not know what is stopped, spent or in force decides nothing.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
+        let point = EnforcementPoint::new(format!("gateway@{}", parts.context.realm.node));
         let engine = Arc::new(Self {
             context: parts.context,
             issuer: parts.issuer,
@@ -111,6 +114,7 @@ impl Engine {
             stops: parts.stops,
             tasks: Tasks::default(),
             directory: Directory::default(),
+            point,
             nonces: parts.nonces,
             replays: Replays::new(MAX_PROOFS, PROOF_WINDOW_SECONDS),
             verified: DashMap::new(),
@@ -135,13 +139,12 @@ impl Engine {
 
     /// Whether stop set, ledger and governance are loaded, and the store was heard from within the lease.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-            && self.directory.is_fresh(self.context.clock.monotonic())
+        self.ready.load(Ordering::Acquire) && self.is_fresh()
     }
 
     /// Whether the store was heard from within the lease.
     pub fn is_fresh(&self) -> bool {
-        self.directory.is_fresh(self.context.clock.monotonic())
+        self.point.holds_lease(self.context.clock.monotonic())
     }
 
     /// Who, where and when this node is.
@@ -152,6 +155,11 @@ impl Engine {
     /// Governance in force.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// This node's own enforcement point.
+    pub fn point(&self) -> &EnforcementPoint {
+        &self.point
     }
 
     /// What is stopped.

@@ -311,7 +311,7 @@ impl Engine {
             }
             if rows.len() < BATCH as usize {
                 self.directory.settle();
-                self.directory.renew(sent);
+                self.point.renew(sent);
                 return Ok(());
             }
         }

@@ -13,6 +13,7 @@ mod catalog;
 mod context;
 mod directory;
 mod ending;
+mod enforcement;
 mod engine;
 mod entries;
 mod evaluate;
@@ -40,10 +41,10 @@ pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented
 pub use catalog::{MappingError, Pair, ResolveError, Tool, compile};
 pub use context::{Clock, ClockWentBack, Context};
 pub use directory::{
-    ARGUMENT_LIMITS, AgentEntry, Directory, LEASE_MILLIS, PersonEntry, ServerEntry, ToolEntry,
-    with_guards,
+    ARGUMENT_LIMITS, AgentEntry, Directory, PersonEntry, ServerEntry, ToolEntry, with_guards,
 };
 pub use ending::EndTask;
+pub use enforcement::{EnforcementPoint, LEASE_MILLIS};
 pub use engine::{Counters, Engine, Parts, StartError};
 pub use exchange::Exchange;
 pub use governance::{Changes, NotInForce};

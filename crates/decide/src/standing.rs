@@ -34,7 +34,7 @@ impl Engine {
             .context
             .sure_now()
             .map_err(|why| Refusal::new(action, Code::Clock, why.to_string()))?;
-        if self.directory.is_fresh(self.context.clock.monotonic()) {
+        if self.point.holds_lease(self.context.clock.monotonic()) {
             Ok(now)
         } else {
             Err(Refusal::new(

@@ -115,6 +115,7 @@ impl Engine {
             reason: reason.clone(),
         };
         let cut = self.stops.order(&order);
+        let epoch = self.stops.epoch();
         // Verified tokens are checked against the stop set again anyway; forgetting them leaves nothing to get wrong.
         self.verified.clear();
         let durable = self.journal(&order).await;
@@ -123,10 +124,8 @@ impl Engine {
         draft.payload = Some(allowed.act().shown().canonical());
         self.note(entries::of_action(draft, allowed.action(), vec![allowed.decision()]));
         self.tell_the_store(&order, false);
-        let in_force = match tokio::time::timeout(QUIET_BOUND, self.stops.quiet(scope)).await {
-            Ok(()) => vec![Acknowledgement { point: self.point(), at: self.context.now() }],
-            Err(_) => Vec::new(),
-        };
+        let in_force = self.acknowledgements(scope, epoch).await;
+        // With one point, its acknowledgement is the last. A call that cannot be cut leaves the stop open.
         let is_final = in_force.iter().map(|point| point.at).max();
         StopReport {
             order: order.id,
@@ -137,6 +136,15 @@ impl Engine {
             cut,
             durable,
         }
+    }
+
+    /// Waits until this node's point dispatches nothing in scope any more.
+    async fn acknowledgements(&self, scope: &StopScope, epoch: u64) -> Vec<Acknowledgement> {
+        if tokio::time::timeout(QUIET_BOUND, self.stops.quiet(scope)).await.is_err() {
+            return Vec::new();
+        }
+        self.point.acknowledge(epoch);
+        vec![Acknowledgement { point: self.point.name().to_owned(), at: self.context.now() }]
     }
 
     async fn journal(self: &Arc<Self>, order: &Order) -> bool {
@@ -160,11 +168,6 @@ impl Engine {
                 tracing::warn!(code = "BW-1403", %why, "a stop could not be stored for other nodes");
             }
         });
-    }
-
-    /// The name of this node's own enforcement point.
-    pub fn point(&self) -> String {
-        format!("gateway@{}", self.context.realm.node)
     }
 
     /// Ends every stop of a scope, once the ledger holds it.

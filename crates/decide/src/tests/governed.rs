@@ -142,6 +142,7 @@ async fn a_stop_reports_its_three_times_and_outlives_the_node() {
     };
     let (report, ()) = tokio::join!(world.engine.stop(&allowed), cut);
     assert_eq!((report.cut, report.durable, report.in_force.len()), (1, true, 1));
+    assert_eq!(world.engine.point().acknowledged(), world.engine.stops.epoch());
     assert!(report.is_final.unwrap() >= report.ordered);
     assert!(
         world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await.starts_with("deny stopped")
