@@ -33,5 +33,5 @@ content = compact(json.loads(body[0])) if body else None
 headers = {"Content-Type": "application/json"} if body else {}
 status, _, text = wire.send(method, server + path, lambda: content, headers, token)
 print(status, text)
-code = json.loads(text).get("code") if text else None
-sys.exit(0 if status < 300 else 8 if code == "held" else 1)
+if status >= 300:
+    sys.exit(8 if json.loads(text)["code"] == "held" else 1)

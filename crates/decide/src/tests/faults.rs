@@ -161,6 +161,8 @@ async fn a_full_disk_denies_and_what_was_lost_meanwhile_is_told_first_afterwards
         while filler(bytes).await.is_ok() {}
     }
     assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    // Behind the record of that denial in the queue: once this is refused, the record is certainly lost.
+    assert!(filler(1).await.is_err());
     world.faults.full.store(false, Ordering::SeqCst);
     while world.verdict(&bot, READ.0, READ.1).await != "permit" {
         tokio::task::yield_now().await;
