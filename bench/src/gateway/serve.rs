@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use gateway::{
-    Gateway, Upstreams,
+    Gateway, OwnSecrets, Upstreams,
     outbound::{Limits, Outbound},
 };
 use http::{HeaderValue, Request, Response, header};
@@ -43,7 +43,8 @@ pub(crate) async fn gateway(upstream: &str) -> anyhow::Result<()> {
     let folder = folder()?;
     let (listener, address) = wire::listen().await?;
     let engine = world::boot(&folder, &format!("http://{address}"), upstream).await?;
-    let upstreams = Arc::new(Upstreams::new(Outbound::new(Limits::default())));
+    let upstreams =
+        Arc::new(Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default()));
     let gateway = Gateway::new(engine.clone(), upstreams);
     let listener = listener.tap_io(|stream| {
         // Without it measurements would only be slower.

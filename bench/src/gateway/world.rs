@@ -156,7 +156,8 @@ async fn found(engine: &Arc<Engine>, upstream: &str) -> anyhow::Result<()> {
         revoked: false,
     };
     let policies = PolicyFile { name: "desk.cedar".to_owned(), text: POLICIES.to_owned() };
-    let policies = PolicySetRecord { sources: vec![policies] };
+    let kinds = TOOLS.iter().map(|(_, _, kind)| (*kind).to_owned()).collect();
+    let policies = PolicySetRecord { sources: vec![policies], kinds };
     let founded: Result<(), NotFounded> = engine
         .bootstrap(move |changes| {
             for person in &people {

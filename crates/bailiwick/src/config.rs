@@ -47,7 +47,7 @@ const fn key(
 }
 
 /// Every setting.
-pub(crate) const KEYS: &[Key] = &[
+pub(crate) static KEYS: &[Key] = &[
     key("realm", "org", None, "the organization; the trust domain of its identities"),
     key("realm", "environment", None, "the environment, for example `prod`"),
     key("realm", "node", Some("1"), "this node's number, unique within the deployment"),

@@ -119,6 +119,8 @@ impl Engine {
             tool: call.tool.name.clone(),
             definition: call.tool.definition,
             definition_text: call.tool.text.clone(),
+            mapping: call.tool.mapping,
+            policies: walked.body.policy_epoch.unwrap_or_default(),
             arguments: walked.arguments.clone().into(),
             deadline: deadline(&standing, now),
         };
@@ -167,10 +169,11 @@ impl Engine {
     /// An effect as a leaf may show it.
     pub(crate) fn mark(&self, pair: &Pair) -> EffectMark {
         let id = self.blind(b"resource", pair.resource.to_string().as_bytes());
+        let (half, _) = id.split_first_chunk().expect("a hash is longer than half of it");
         EffectMark {
             verb: pair.verb,
             kind: pair.resource.kind().to_owned(),
-            id: id[..16].iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: format!("{:032x}", u128::from_be_bytes(*half)),
         }
     }
 
@@ -184,6 +187,7 @@ impl Engine {
     ) -> Result<Option<Arc<ApprovalRecord>>, Refusal> {
         let outcome = self.evaluate(asked, &BTreeSet::new());
         walked.body.policies = policy_marks(&outcome);
+        walked.body.shadow = shadow_marks(&outcome);
         walked.body.policy_epoch = Some(self.directory.policies().digest());
         if let Some(refusal) = final_word(&outcome, action, true) {
             return refusal.map(|()| None);
@@ -364,6 +368,11 @@ pub(crate) fn final_word(
 /// The soft forbids that an approval lifts: those that it was asked for, no other.
 pub(crate) fn lifted(approval: &ApprovalRecord) -> BTreeSet<Name> {
     approval.demands.iter().filter_map(|demand| demand.policy.parse().ok()).collect()
+}
+
+pub(crate) fn shadow_marks(outcome: &Outcome) -> Vec<PolicyMark> {
+    let mark = |one: &policy::Shadow| PolicyMark { id: one.policy.to_string(), digest: one.digest };
+    outcome.shadow.iter().map(mark).collect()
 }
 
 pub(crate) fn policy_marks(outcome: &Outcome) -> Vec<PolicyMark> {

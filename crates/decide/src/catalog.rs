@@ -34,6 +34,8 @@ pub struct Tool {
     pub text: Arc<str>,
     effects: Vec<Compiled>,
     arguments: Validator,
+    /// The arguments that the schema names; `None` where others were accepted, too.
+    named: Option<BTreeSet<String>>,
 }
 
 /// One effect of one call.
@@ -118,6 +120,7 @@ pub fn compile(
         text: record.definition.as_str().into(),
         effects: effects.collect::<Result<_, _>>()?,
         arguments: compile_schema(&record.definition, mapping.additional_arguments)?,
+        named: (!mapping.additional_arguments).then(|| named(&record.definition)),
     })
 }
 
@@ -162,6 +165,16 @@ fn compile_schema(definition: &str, additional: bool) -> Result<Validator, Mappi
         .map_err(|why| wrong(why.to_string()))
 }
 
+/// The arguments that a definition's schema names, whatever else it says about others.
+fn named(definition: &str) -> BTreeSet<String> {
+    let definition: Option<Json> = serde_json::from_str(definition).ok();
+    let schema = definition.as_ref().and_then(|definition| definition.member("inputSchema"));
+    match schema.and_then(|schema| schema.member("properties")) {
+        Some(Json::Object(properties)) => properties.iter().map(|(name, _)| name.clone()).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
 impl Tool {
     /// What a call with these arguments does.
     ///
@@ -174,7 +187,17 @@ impl Tool {
             let place = if path.is_empty() { "arguments".to_owned() } else { path };
             ResolveError::Schema(format!("{place}: {}", why.masked()))
         })?;
+        self.only_named(arguments)?;
         self.effects.iter().map(|effect| self.apply(effect, arguments)).collect()
+    }
+
+    /// The schema is the server's word; what a person accepted is the mapping, which speaks of named arguments alone.
+    fn only_named(&self, arguments: &Json) -> Result<(), ResolveError> {
+        let (Some(named), Json::Object(members)) = (&self.named, arguments) else { return Ok(()) };
+        if members.iter().all(|(name, _)| named.contains(name)) {
+            return Ok(());
+        }
+        Err(ResolveError::Schema("an argument that its properties do not name".to_owned()))
     }
 
     /// The verbs of the tool, with a resource type each: what a listing shows without arguments.

@@ -25,8 +25,8 @@ use token::{Jwk, PublicKey};
 use crate::{
     catalog::{self, Tool},
     records::{
-        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicySetRecord,
-        ServerRecord, StopRecord, ToolRecord,
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicyFile,
+        PolicySetRecord, ServerRecord, StopRecord, ToolRecord,
     },
     stop::AgentTouch,
 };
@@ -82,16 +82,23 @@ pub struct Directory {
     agents: DashMap<IdentityId, Arc<AgentEntry>>,
     blueprints: DashMap<Name, (Arc<Blueprint>, Arc<Authority>)>,
     grants: DashMap<IdentityId, BTreeMap<Name, Authority>>,
-    held: DashMap<IdentityId, Arc<Authority>>,
+    /// All that a person holds, and the part of it that may be passed on.
+    held: DashMap<IdentityId, (Arc<Authority>, Arc<Authority>)>,
     administrators: AtomicU32,
     catalog: ArcSwap<Catalog>,
     /// Whether policies or resource types changed since the policies were compiled.
     stale_policies: AtomicBool,
-    sources: ArcSwap<Vec<Source>>,
+    sources: ArcSwap<Option<PolicySetRecord>>,
     policies: ArcSwap<Policies>,
     approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
     bindings: DashMap<Digest, ApprovalId>,
     sealed: DashMap<(String, String), (u64, Digest)>,
+    /// The versions in force.
+    applied: DashMap<(String, String), (u64, Digest)>,
+    /// How many persons the ledger has ever told of.
+    persons_sealed: AtomicU32,
+    /// What this process stored itself and the ledger may not hold yet.
+    own: DashMap<(String, String), (u64, Digest)>,
     tampered: DashMap<(String, String), ()>,
     seen: AtomicU64,
 }
@@ -123,6 +130,9 @@ impl Default for Directory {
             approvals: DashMap::new(),
             bindings: DashMap::new(),
             sealed: DashMap::new(),
+            applied: DashMap::new(),
+            persons_sealed: AtomicU32::new(0),
+            own: DashMap::new(),
             tampered: DashMap::new(),
             seen: AtomicU64::new(0),
         }
@@ -137,11 +147,16 @@ impl Directory {
 
     /// Notes what the ledger says about an object.
     pub(crate) fn sealed(&self, kind: &str, key: &str, version: u64, digest: Digest) {
-        let mut held =
-            self.sealed.entry((kind.to_owned(), key.to_owned())).or_insert((version, digest));
+        let mut held = self.sealed.entry((kind.to_owned(), key.to_owned())).or_insert_with(|| {
+            if kind == PersonRecord::KIND {
+                self.persons_sealed.fetch_add(1, Ordering::Relaxed);
+            }
+            (version, digest)
+        });
         if version >= held.0 {
             *held = (version, digest);
         }
+        self.own.remove_if(&(kind.to_owned(), key.to_owned()), |_, own| own.0 <= version);
     }
 
     /// Takes a row of the feed into account.
@@ -162,6 +177,7 @@ impl Directory {
         match admission {
             Admission::InForce if self.apply(row).is_ok() => {
                 self.tampered.remove(&key);
+                self.applied.insert(key, (row.version, row.digest));
                 Admission::InForce
             }
             Admission::Pending => Admission::Pending,
@@ -183,6 +199,8 @@ impl Directory {
         let sealed = self.sealed.get(&(row.kind.clone(), row.key.clone())).map(|sealed| *sealed);
         match (row.intact, row.sealed, sealed) {
             (false, ..) => Admission::Tampered,
+            // Older than what this process itself stored, whatever became of its record.
+            _ if self.is_rolled_back(row) => Admission::Tampered,
             (_, _, Some((version, digest))) if version == row.version && digest == row.digest => {
                 Admission::InForce
             }
@@ -193,9 +211,29 @@ impl Directory {
         }
     }
 
+    fn is_rolled_back(&self, row: &RawRow) -> bool {
+        let own = self.own.get(&(row.kind.clone(), row.key.clone()));
+        own.is_some_and(|own| row.version <= own.0 && row.digest != own.1)
+    }
+
     /// The rows that grant nothing because they differ from their ledger entries.
     pub fn tampered(&self) -> Vec<(String, String)> {
         self.tampered.iter().map(|row| row.key().clone()).collect()
+    }
+
+    /// Notes what this process stored itself.
+    pub(crate) fn stored(&self, kind: &str, key: &str, version: u64, digest: Digest) {
+        self.own.insert((kind.to_owned(), key.to_owned()), (version, digest));
+    }
+
+    /// Whether a row is what the ledger says, or what this process stored itself: nothing else is changed further, or a
+    /// change would put its seal under what somebody else wrote.
+    pub(crate) fn is_genuine(&self, kind: &str, key: &str, version: u64, digest: Digest) -> bool {
+        let key = (kind.to_owned(), key.to_owned());
+        let is = |known: &DashMap<(String, String), (u64, Digest)>| {
+            known.get(&key).is_some_and(|known| *known == (version, digest))
+        };
+        is(&self.sealed) || is(&self.own)
     }
 
     /// Whether the object's row was found tampered with.
@@ -215,7 +253,7 @@ impl Directory {
             GrantRecord::KIND => self.apply_grant(parse(row)?),
             ServerRecord::KIND => self.apply_server(parse(row)?),
             ToolRecord::KIND => self.apply_tool(parse(row)?),
-            PolicySetRecord::KIND => self.apply_policies(&parse(row)?),
+            PolicySetRecord::KIND => self.apply_policies(parse(row)?),
             ApprovalRecord::KIND => self.apply_approval(parse(row)?),
             // The engine merges it into the stop set.
             StopRecord::KIND => {}
@@ -255,7 +293,10 @@ impl Directory {
                     server.map(|(_, tools)| tools.remove(tool));
                 }
             }),
-            (PolicySetRecord::KIND, _) => self.policies.store(Arc::new(Policies::none())),
+            (PolicySetRecord::KIND, _) => {
+                self.sources.store(Arc::new(None));
+                self.stale_policies.store(true, Ordering::Release);
+            }
             (ApprovalRecord::KIND, _) => {
                 if let Some((_, record)) =
                     row.key.parse().ok().and_then(|id| self.approvals.remove(&id))
@@ -285,8 +326,10 @@ impl Directory {
         } else {
             held.insert(record.name, record.authority);
         }
-        let clauses = held.values().flat_map(|one| one.clauses.iter().cloned()).collect();
-        self.held.insert(record.holder, Arc::new(Authority { clauses, depth: MAX_DEPTH }));
+        self.held.insert(
+            record.holder,
+            (Arc::new(union(held.values())), Arc::new(delegable(held.values()))),
+        );
     }
 
     fn apply_server(&self, record: ServerRecord) {
@@ -324,13 +367,20 @@ impl Directory {
         self.stale_policies.store(true, Ordering::Release);
     }
 
-    fn apply_policies(&self, record: &PolicySetRecord) {
-        let source = |file: &crate::records::PolicyFile| Source {
-            name: file.name.clone(),
-            text: file.text.clone(),
-        };
-        self.sources.store(Arc::new(record.sources.iter().map(source).collect()));
+    fn apply_policies(&self, record: PolicySetRecord) {
+        self.sources.store(Arc::new(Some(record)));
         self.stale_policies.store(true, Ordering::Release);
+    }
+
+    /// The policies in force as text, and the resource types that they may name: those of the catalog, and those that
+    /// were there when the policies came into force, so that a tool that loses its mapping takes no policy with it.
+    fn policy_input(&self) -> (Vec<Source>, BTreeSet<String>) {
+        let held = self.sources.load();
+        let Some(record) = &**held else { return (Vec::new(), self.kinds()) };
+        let source =
+            |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
+        let kinds = self.kinds().union(&record.kinds).cloned().collect();
+        (record.sources.iter().map(source).collect(), kinds)
     }
 
     /// Compiles guard pack and policies against the resource types of the catalog, if either changed. A set that does not
@@ -339,7 +389,16 @@ impl Directory {
         if !self.stale_policies.swap(false, Ordering::AcqRel) {
             return;
         }
-        match Policies::load(&with_guards(&self.sources.load()), &self.kinds()) {
+        if self.sources.load().is_none() && self.ever_held(PolicySetRecord::KIND) {
+            tracing::error!(
+                code = "BW-1005",
+                "the ledger tells of policies that the database does not have: nothing is permitted"
+            );
+            self.policies.store(Arc::new(Policies::none()));
+            return;
+        }
+        let (sources, kinds) = self.policy_input();
+        match Policies::load(&with_guards(&sources), &kinds) {
             Ok(policies) => self.policies.store(Arc::new(policies)),
             Err(why) => {
                 tracing::error!(code = "BW-1003", %why, "the policies do not load; those before stay in force")
@@ -369,6 +428,12 @@ impl Directory {
     /// The person.
     pub fn person(&self, id: &IdentityId) -> Option<Arc<PersonEntry>> {
         self.persons.get(id).map(|entry| entry.clone())
+    }
+
+    /// The person whom people call by this handle.
+    pub fn person_by_handle(&self, handle: &Name) -> Option<Arc<PersonEntry>> {
+        let found = self.persons.iter().find(|entry| entry.person.handle == *handle);
+        found.map(|entry| entry.clone())
     }
 
     /// The agent.
@@ -413,7 +478,12 @@ impl Directory {
 
     /// All that a person holds by grants.
     pub fn held_by_person(&self, id: &IdentityId) -> Arc<Authority> {
-        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.clone())
+        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.0.clone())
+    }
+
+    /// What a person may pass on to an agent: the clauses of those grants that allow it.
+    pub fn delegable_by_person(&self, id: &IdentityId) -> Arc<Authority> {
+        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.1.clone())
     }
 
     /// All that an agent may do: its blueprint's authority.
@@ -442,8 +512,30 @@ impl Directory {
     }
 
     /// How many active people govern Bailiwick itself.
+    ///
+    /// While the record of any person is missing or was tampered with, there may be one more: the rules that ask for a
+    /// second person stay on.
     pub fn administrators(&self) -> u32 {
-        self.administrators.load(Ordering::Relaxed)
+        let known = self.administrators.load(Ordering::Relaxed);
+        let all_known = self.persons_sealed.load(Ordering::Relaxed) as usize <= self.persons.len();
+        if all_known { known } else { known.max(2) }
+    }
+
+    /// Whether the ledger has ever told of an object of this kind.
+    pub fn ever_held(&self, kind: &str) -> bool {
+        self.sealed.iter().any(|object| object.key().0 == kind)
+    }
+
+    /// Whether the ledger tells of this version of an object, or a newer one.
+    pub(crate) fn is_sealed(&self, kind: &str, key: &str, version: u64) -> bool {
+        let sealed = self.sealed.get(&(kind.to_owned(), key.to_owned()));
+        sealed.is_some_and(|sealed| sealed.0 >= version)
+    }
+
+    /// Whether this version of an object, or a newer one, is in force here.
+    pub(crate) fn is_applied(&self, kind: &str, key: &str, version: u64, digest: Digest) -> bool {
+        let applied = self.applied.get(&(kind.to_owned(), key.to_owned()));
+        applied.is_some_and(|applied| *applied == (version, digest) || applied.0 > version)
     }
 
     fn count_administrators(&self) {
@@ -470,6 +562,18 @@ impl Directory {
             model: agent.version.model.clone(),
         }
     }
+}
+
+/// Everything that some grant allows. It is asked, never passed on.
+fn union<'a>(grants: impl Iterator<Item = &'a Authority>) -> Authority {
+    Authority { clauses: grants.flat_map(|one| one.clauses.iter().cloned()).collect(), depth: 0 }
+}
+
+/// What may be passed on, as often as the strictest of the grants that allow it at all.
+fn delegable<'a>(grants: impl Iterator<Item = &'a Authority>) -> Authority {
+    let grants: Vec<&Authority> = grants.filter(|one| one.depth > 0).collect();
+    let depth = grants.iter().map(|one| one.depth).min().unwrap_or(0);
+    Authority { depth: depth.min(MAX_DEPTH), ..union(grants.into_iter()) }
 }
 
 /// The guard pack, then what people wrote.

@@ -127,7 +127,6 @@ impl Engine {
             failing: std::sync::Mutex::new(None),
         });
         fold::fold(&engine).map_err(|why| StartError::Ledger(why.to_string()))?;
-        engine.directory.settle();
         engine.move_outbox().await?;
         engine.read_feed().await?;
         let body = Started { program: env!("CARGO_PKG_VERSION").to_owned() };

@@ -59,6 +59,9 @@ bodies! {
         /// What was set aside in the task's budget.
         #[serde(skip_serializing_if = "Option::is_none")]
         reserve: Option<Money>,
+        /// Policies on trial that would have counted.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        shadow: Vec<PolicyMark>,
         /// The system.
         #[serde(skip_serializing_if = "Option::is_none")]
         system: Option<Name>,

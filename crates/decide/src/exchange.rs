@@ -86,6 +86,7 @@ impl Engine {
         let entry = self.found_agent(client, action)?;
         let mut touches = Touches {
             action: Some(action),
+            person: Some(subject.person.clone()),
             task: subject.claims.task,
             links: subject.claims.links.iter().map(|link| link.id).collect(),
             agents: vec![Directory::touch(&entry.agent)],

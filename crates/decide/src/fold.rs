@@ -27,19 +27,26 @@ pub(crate) enum FoldError {
     Body { index: u64, kind: String },
 }
 
-/// Reservations that no outcome has settled yet, by attempt.
-type Open = HashMap<ActionId, Reserved>;
+/// What later entries may still take back, by attempt.
+#[derive(Default)]
+struct Open {
+    /// Reservations that no outcome has settled yet.
+    reserved: HashMap<ActionId, Reserved>,
+    /// Orders that an attempt ended; a resume whose record came too late was refused, and the stop stays.
+    resumed: HashMap<ActionId, Vec<EntryId>>,
+}
 
 /// Folds every entry, oldest first. A reservation without an outcome counts as spent: what is unknown may have happened.
 pub(crate) fn fold(engine: &Engine) -> Result<(), FoldError> {
-    let mut open = Open::new();
+    let mut open = Open::default();
     for entry in engine.log.entries(0) {
         let entry = entry?;
         engine.context.has_passed(entry.leaf.at);
         let damaged = |_| FoldError::Body { index: entry.index, kind: entry.leaf.kind.clone() };
         fold_entry(engine, &mut open, &entry.leaf, entry.hash).map_err(damaged)?;
     }
-    for reserved in open.into_values() {
+    open.resumed.into_values().flatten().for_each(|order| engine.stops.resume(order));
+    for reserved in open.reserved.into_values() {
         if let (Some(task), Some(cost)) = (reserved.task, reserved.cost) {
             engine.tasks.spend(task, cost);
         }
@@ -93,13 +100,16 @@ fn fold_entry(
         Decision::KIND => fold_decision(engine, open, leaf, read(&leaf.body)?),
         Outcome::KIND => {
             let body: Outcome = read(&leaf.body)?;
-            if let Some(reserved) = leaf.action.and_then(|action| open.remove(&action)) {
+            if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
                 settle(engine, &reserved, body.spent.is_some());
             }
         }
         Lapsed::KIND => {
             let _: Lapsed = read(&leaf.body)?;
-            if let Some(reserved) = leaf.action.and_then(|action| open.remove(&action)) {
+            if let Some(action) = leaf.action {
+                open.resumed.remove(&action);
+            }
+            if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
                 reserved.give_back(engine);
             }
         }
@@ -110,8 +120,8 @@ fn fold_entry(
         Stopped::KIND => fold_stop(engine, leaf, read(&leaf.body)?),
         Resumed::KIND => {
             let body: Resumed = read(&leaf.body)?;
-            if let Some(order) = body.order {
-                engine.stops.resume(order);
+            if let (Some(order), Some(action)) = (body.order, leaf.action) {
+                open.resumed.entry(action).or_default().push(order);
             }
         }
         Governed::KIND => {
@@ -145,7 +155,7 @@ fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) 
         approval: leaf.approval,
         labels: body.labels,
     };
-    open.insert(action, reserved);
+    open.reserved.insert(action, reserved);
 }
 
 fn settle(engine: &Engine, reserved: &Reserved, spent: bool) {

@@ -20,7 +20,7 @@ use crate::{
     directory::Admission,
     engine::Engine,
     entries::{self, Governed},
-    records::{ApprovalRecord, StopRecord},
+    records::{AgentRecord, ApprovalRecord, GrantRecord, PersonRecord, ServerRecord, StopRecord},
 };
 
 /// How many rows are moved or read at a time.
@@ -44,9 +44,22 @@ pub enum NotInForce {
         "the outbox holds an entry that this program did not write (`{0}`): look who can write to the database"
     )]
     Forged(EntryId),
+    /// The ledger does not hold it, or the feed did not bring it.
+    #[error(
+        "{0} was stored, but its record or its row is gone: look who can write to the database"
+    )]
+    Missing(String),
     /// It takes too long.
     #[error("the change is stored but not in force yet; look again in a few seconds")]
     Slow,
+}
+
+/// A row that somebody else wrote, or that is older than its ledger entry.
+#[derive(Debug, thiserror::Error)]
+#[error("the {kind} `{key}` differs from its ledger entry: restore it before it is changed")]
+struct NotGenuine {
+    kind: &'static str,
+    key: String,
 }
 
 /// The record of a change, as it waits in the outbox.
@@ -79,16 +92,35 @@ pub struct Changes<'a, 'tx> {
     origin: &'a Origin,
     /// The first of the ids drawn for this change; the n-th object takes the n-th. A second run writes the same.
     first: EntryId,
-    changed: Vec<(&'static str, String)>,
+    changed: Vec<Changed>,
+}
+
+/// One object that a transaction stored.
+#[derive(Debug, Clone)]
+struct Changed {
+    kind: &'static str,
+    key: String,
+    version: u64,
+    digest: Digest,
 }
 
 impl Changes<'_, '_> {
     /// The object as it is stored.
     ///
     /// # Errors
-    /// The store fails.
+    /// The store fails, or the row is not what its ledger entry says: then nothing is built on it.
     pub fn get<T: Object>(&mut self, key: &str) -> Result<Option<Row<T>>, store::Error> {
-        self.tx.get(key)
+        let row: Option<Row<T>> = self.tx.get(key)?;
+        let genuine = |row: &Row<T>| {
+            row.intact && self.engine.directory.is_genuine(T::KIND, key, row.version, row.digest)
+        };
+        match row {
+            Some(row) if !genuine(&row) => {
+                let tampered = NotGenuine { kind: T::KIND, key: key.to_owned() };
+                Err(store::Error::Corrupt(Arc::new(tampered)))
+            }
+            row => Ok(row),
+        }
     }
 
     /// Stores an object with its record. `widens` says whether any right grows by it: then it waits for its entry.
@@ -130,7 +162,8 @@ impl Changes<'_, '_> {
             draft: self.engine.signed(entry, &waiting),
             takes_away: !widens,
         })?;
-        self.changed.push((T::KIND, key));
+        let (version, digest) = (put.version, put.digest);
+        self.changed.push(Changed { kind: T::KIND, key, version, digest });
         Ok(())
     }
 
@@ -229,30 +262,73 @@ impl Engine {
             self.read_feed().await
         };
         match tokio::time::timeout(IN_FORCE_BOUND, in_force).await {
-            Ok(Ok(())) => Ok(value),
+            Ok(Ok(())) => {
+                self.in_force(&changed)?;
+                Ok(value)
+            }
             Ok(Err(why)) => Err(why.into()),
             Err(_) => Err(NotInForce::Slow.into()),
         }
     }
 
-    /// Puts what this process just stored and what narrows in force, before anything waits for the ledger.
-    async fn narrow_now(
-        self: &Arc<Self>,
-        changed: &[(&'static str, String)],
-    ) -> Result<(), store::Error> {
+    /// Puts what this process just stored and what narrows in force, before anything waits for the ledger. A row that is
+    /// not what was stored is somebody else's, and left to the feed.
+    async fn narrow_now(self: &Arc<Self>, changed: &[Changed]) -> Result<(), store::Error> {
+        for one in changed {
+            self.directory.stored(one.kind, &one.key, one.version, one.digest);
+        }
         let keys = changed.to_vec();
         let rows = self.store.read(move |view| {
             keys.iter()
-                .map(|(kind, key)| view.object(kind, key))
+                .map(|one| view.object(one.kind, &one.key))
                 .collect::<Result<Vec<_>, store::Error>>()
         });
-        let narrowing = rows.await?.into_iter().flatten().filter(|row| !row.widens);
-        for row in narrowing {
-            self.directory.admit_own(&row);
+        for (row, one) in rows.await?.into_iter().zip(changed) {
+            let Some(row) =
+                row.filter(|row| row.version == one.version && row.digest == one.digest)
+            else {
+                continue;
+            };
+            if !row.widens {
+                self.directory.admit_own(&row);
+                self.cut_narrowed(&row);
+            }
         }
         self.directory.settle();
         self.verified.clear();
         Ok(())
+    }
+
+    /// Cuts the calls on their way that stand on what was just narrowed: they were dispatched by a right that is gone.
+    fn cut_narrowed(&self, row: &RawRow) {
+        let holder = serde_json::from_str::<GrantRecord>(&row.body).ok().map(|grant| grant.holder);
+        self.stops.cut_where(|touches| match row.kind.as_str() {
+            AgentRecord::KIND => touches
+                .agents
+                .iter()
+                .any(|agent| row.key.strip_prefix("agent/") == Some(agent.name.as_str())),
+            PersonRecord::KIND => {
+                touches.person.as_ref().is_some_and(|person| person.to_string() == row.key)
+            }
+            GrantRecord::KIND => holder.is_some() && touches.person == holder,
+            ServerRecord::KIND => {
+                touches.system.as_ref().is_some_and(|system| system.as_str() == row.key)
+            }
+            _ => false,
+        });
+    }
+
+    /// Whether all of a change is in force here. What the store answers is not believed so far: a record could have been
+    /// taken out of the outbox, or a row out of the feed.
+    fn in_force(&self, changed: &[Changed]) -> Result<(), NotInForce> {
+        let missing = changed.iter().find(|one| {
+            !self.directory.is_applied(one.kind, &one.key, one.version, one.digest)
+                || !self.directory.is_sealed(one.kind, &one.key, one.version)
+        });
+        match missing {
+            None => Ok(()),
+            Some(one) => Err(NotInForce::Missing(format!("{} `{}`", one.kind, one.key))),
+        }
     }
 
     /// Moves what waits in the outbox into the ledger, each entry once, in order.

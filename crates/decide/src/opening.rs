@@ -97,12 +97,14 @@ impl Engine {
         let deadline = whole(now.plus_seconds(wish.seconds));
         let beyond =
             |why: model::Widened| Refusal::new(action, Code::BeyondAuthority, why.to_string());
-        let held = self.directory.held_by_person(&caller.person);
+        let held = self.directory.delegable_by_person(&caller.person);
         let authority = match &wish.authority {
             Some(authority) => held.attenuate(authority, deadline),
             None => held.intersect(&self.directory.held_by_agent(&agent.agent)),
         };
-        let authority = authority.map_err(beyond)?;
+        // The first hop below this token is the agent itself; a wish counts the hops below the agent.
+        let depth = wish.authority.as_ref().map_or(held.depth, |wish| wish.depth.saturating_add(1));
+        let authority = Authority { depth, ..authority.map_err(beyond)? };
         let task = Task {
             person: caller.person.clone(),
             agent: wish.agent.clone(),

@@ -31,6 +31,10 @@ pub struct FrozenCall {
     pub definition: Digest,
     /// The definition itself.
     pub definition_text: Arc<str>,
+    /// SHA-256 over the mapping that was decided by.
+    pub mapping: Digest,
+    /// The digest of the policies that were decided by.
+    pub policies: Digest,
     /// The canonical arguments.
     pub arguments: Arc<[u8]>,
     /// When the call ends, answered or not.
@@ -154,8 +158,16 @@ impl Held {
         let now = engine.sure_moment(action)?;
         engine.standing(&self.caller, action, Some(&self.call.system), now)?;
         let tool = engine.directory.tool(&self.call.system, &self.call.tool);
-        let pinned = tool.and_then(|(_, tool)| tool?.accepted).map(|tool| tool.definition);
-        if pinned != Some(self.call.definition) {
+        let same_server = tool.as_ref().is_some_and(|(server, _)| {
+            server.url == self.call.url && server.credential == self.call.credential
+        });
+        if !same_server || engine.directory.policies().digest() != self.call.policies {
+            let reason = "the server or the policies changed after the decision; call again";
+            return Err(Refusal::new(action, Code::Stale, reason));
+        }
+        let accepted = tool.and_then(|(_, tool)| tool?.accepted);
+        let pinned = accepted.map(|tool| (tool.definition, tool.mapping));
+        if pinned != Some((self.call.definition, self.call.mapping)) {
             return Err(Refusal::new(
                 action,
                 Code::ToolNotAccepted,
@@ -232,6 +244,10 @@ impl Dispatch {
         let appending = held.engine.log.append(sealed);
         let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending).await;
         match recorded {
+            Ok(Ok(_)) if self.live.is_cut() => {
+                let reason = "a stop cut this call while its outcome was recorded";
+                Err(Refusal::new(held.action, Code::Stopped, reason))
+            }
             Ok(Ok(_)) => Ok(()),
             Ok(Err(why)) => Err(NotRecorded::Unavailable(why.to_string()).refusal(held.action)),
             Err(_) => Err(NotRecorded::Slow.refusal(held.action)),

@@ -126,6 +126,9 @@ pub struct Effect {
 pub struct PolicySetRecord {
     /// The files.
     pub sources: Vec<PolicyFile>,
+    /// The resource types of the catalog when they came into force.
+    #[serde(default)]
+    pub kinds: std::collections::BTreeSet<String>,
 }
 
 /// One file of policies.

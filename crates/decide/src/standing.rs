@@ -65,6 +65,7 @@ impl Engine {
             .collect::<Result<Vec<_>, _>>()?;
         let touches = Touches {
             action: Some(action),
+            person: Some(caller.person.clone()),
             task: caller.claims.task,
             links: caller.claims.links.iter().map(|link| link.id).collect(),
             agents: agents.iter().map(|entry| Directory::touch(&entry.agent)).collect(),

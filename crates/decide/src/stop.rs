@@ -126,6 +126,8 @@ pub struct Order {
 pub struct Touches {
     /// The attempt.
     pub action: Option<ActionId>,
+    /// Whom it is for.
+    pub person: Option<IdentityId>,
     /// Its task.
     pub task: Option<TaskId>,
     /// Its delegations, person first.
@@ -233,6 +235,9 @@ pub enum JournalError {
     /// The file cannot be read or written.
     #[error("the stop journal cannot be opened; nothing starts without it")]
     Io(#[from] io::Error),
+    /// Longer than is read: a part of it would be lost silently.
+    #[error("the stop journal is longer than 64 MiB; move its old lines away by hand")]
+    TooLong,
     /// A whole line is not an order.
     #[error(
         "line {line} of the stop journal is damaged; restore the file or resume its orders by hand"
@@ -326,7 +331,12 @@ impl Stops {
 
     /// Cuts the live calls in a scope without an order: what they belong to has ended. Returns how many were cut.
     pub fn cut(&self, scope: &StopScope) -> usize {
-        let hit = self.live.iter().filter(|live| live.0.scopes().any(|touched| touched == *scope));
+        self.cut_where(|touches| touches.scopes().any(|touched| touched == *scope))
+    }
+
+    /// Cuts the live calls that a condition picks. Returns how many.
+    pub(crate) fn cut_where(&self, picks: impl Fn(&Touches) -> bool) -> usize {
+        let hit = self.live.iter().filter(|live| picks(&live.0));
         hit.map(|live| live.1.cancel()).count()
     }
 
@@ -389,6 +399,9 @@ impl Stops {
 impl Journal {
     fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        if file.metadata()?.len() > MAX_JOURNAL_BYTES {
+            return Err(JournalError::TooLong);
+        }
         let mut text = Vec::new();
         Read::by_ref(&mut file).take(MAX_JOURNAL_BYTES).read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);

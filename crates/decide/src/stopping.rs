@@ -10,7 +10,7 @@ use crate::{
     engine::Engine,
     entries::{self, Resumed, Stopped, to_json},
     records::StopRecord,
-    stop::{Acknowledgement, Order, StopReport, StopScope},
+    stop::{Acknowledgement, Order, StopReport, StopScope, Stops},
 };
 
 /// How long a stop waits for its calls to be gone before it reports without this node's acknowledgement.
@@ -28,10 +28,10 @@ pub struct Stop {
 /// Ends every stop of one scope.
 #[derive(Debug, Clone)]
 pub struct Resume {
-    /// Which.
-    pub scope: StopScope,
-    /// Why.
-    pub reason: String,
+    scope: StopScope,
+    reason: String,
+    /// The orders that were in force when this was asked: no later one ends by it.
+    orders: Vec<EntryId>,
 }
 
 /// Why a stop is not ended.
@@ -89,6 +89,21 @@ impl Act for Stop {
     }
 }
 
+impl Resume {
+    /// The end of what is stopped there now.
+    ///
+    /// # Errors
+    /// Nothing is stopped there.
+    pub fn of(stops: &Stops, scope: StopScope, reason: String) -> Result<Self, ResumeError> {
+        let orders: Vec<EntryId> = stops.of_scope(&scope).iter().map(|order| order.id).collect();
+        if orders.is_empty() {
+            Err(ResumeError::NotStopped(scope))
+        } else {
+            Ok(Self { scope, reason, orders })
+        }
+    }
+}
+
 impl Act for Resume {
     fn verb(&self) -> Verb {
         Verb::Delete
@@ -99,7 +114,11 @@ impl Act for Resume {
     }
 
     fn shown(&self) -> Json {
-        shown(&self.scope, &self.reason)
+        Json::object([
+            ("orders", to_json(&self.orders)),
+            ("reason", Json::String(self.reason.clone())),
+            ("scope", to_json(&self.scope)),
+        ])
     }
 }
 
@@ -178,8 +197,9 @@ impl Engine {
         self: &Arc<Self>,
         allowed: &Allowed<Resume>,
     ) -> Result<Vec<EntryId>, ResumeError> {
-        let scope = &allowed.act().scope;
-        let orders = self.stops.of_scope(scope);
+        let Resume { scope, orders: named, .. } = allowed.act();
+        let mut orders = self.stops.of_scope(scope);
+        orders.retain(|order| named.contains(&order.id));
         if orders.is_empty() {
             return Err(ResumeError::NotStopped(scope.clone()));
         }

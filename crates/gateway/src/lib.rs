@@ -15,4 +15,4 @@ pub mod upstream;
 mod upstreams;
 
 pub use gate::{Gateway, router};
-pub use upstreams::{DiscoverError, Upstreams};
+pub use upstreams::{DiscoverError, OwnSecrets, Upstreams};

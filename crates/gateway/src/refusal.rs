@@ -1,6 +1,6 @@
 //! A refusal that an agent can act on: words for its model, facts for its program.
 
-use decide::Refusal;
+use decide::{Code, Refusal};
 use model::ijson::Json;
 
 use crate::envelope::{Era, RequestId, ServerInfo, tool_error};
@@ -27,8 +27,11 @@ pub(crate) fn withheld(
     server: &ServerInfo<'_>,
     refusal: &Refusal,
 ) -> Vec<u8> {
-    let reason =
-        format!("the call was made, but its outcome could not be recorded: {}", refusal.reason);
+    let what = match refusal.code {
+        Code::Stopped => "its result is withheld",
+        _ => "its outcome could not be recorded",
+    };
+    let reason = format!("the call was made, but {what}: {}", refusal.reason);
     let next = "Do not repeat the call before its effect was looked at.".to_owned();
     let refusal = Refusal { reason, next, ..refusal.clone() };
     tool_error(id, era, server, &words(&refusal), (META, facts(&refusal, false)))

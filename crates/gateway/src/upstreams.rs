@@ -1,6 +1,10 @@
 //! The servers behind the gateway, each with its own credential, which is tied to its origin.
 
-use std::{collections::HashMap, path::Path, sync::Mutex};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use model::Digest;
 use token::Secret;
@@ -24,9 +28,19 @@ struct Address {
     credential: Option<String>,
 }
 
+/// Where this program's own secrets are. No reference leads there: a server's credential is sent away.
+#[derive(Debug, Clone, Default)]
+pub struct OwnSecrets {
+    /// Files, and folders with all that is in them.
+    pub files: Vec<PathBuf>,
+    /// Names of environment variables, or how they begin.
+    pub variables: Vec<String>,
+}
+
 /// The servers that were called so far.
 pub struct Upstreams {
     outbound: Outbound,
+    own: OwnSecrets,
     known: Mutex<HashMap<Address, Upstream>>,
     mirrors: Mutex<HashMap<Digest, Mirror>>,
 }
@@ -54,9 +68,9 @@ pub enum DiscoverError {
 }
 
 impl Upstreams {
-    /// No server yet; all of them are reached through `outbound`.
-    pub fn new(outbound: Outbound) -> Self {
-        Self { outbound, known: Mutex::default(), mirrors: Mutex::default() }
+    /// No server yet; all of them are reached through `outbound`, and none gets a secret of our own.
+    pub fn new(outbound: Outbound, own: OwnSecrets) -> Self {
+        Self { outbound, own, known: Mutex::default(), mirrors: Mutex::default() }
     }
 
     /// The server at an address.
@@ -78,7 +92,7 @@ impl Upstreams {
         let target = self.outbound.target(url, internal)?;
         let credential = match credential {
             Some(reference) => {
-                Some(Credential::bearer(target.origin().clone(), &resolve(reference)?)?)
+                Some(Credential::bearer(target.origin().clone(), &self.own.resolve(reference)?)?)
             }
             None => None,
         };
@@ -118,17 +132,32 @@ impl Upstreams {
     }
 }
 
-/// Reads a secret where its reference says: `env:NAME` or `file:PATH`.
-fn resolve(reference: &str) -> Result<Secret, DiscoverError> {
-    let wrong = |why: String| DiscoverError::Secret { reference: reference.to_owned(), why };
-    let text = if let Some(name) = reference.strip_prefix("env:") {
-        std::env::var(name).map_err(|why| wrong(why.to_string()))?
-    } else if let Some(path) = reference.strip_prefix("file:") {
-        read_secret(Path::new(path)).map_err(|why| wrong(why.to_string()))?
-    } else {
-        return Err(wrong("a reference starts with `env:` or `file:`".to_owned()));
-    };
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))
+impl OwnSecrets {
+    /// Reads a secret where its reference says: `env:NAME` or `file:PATH`.
+    fn resolve(&self, reference: &str) -> Result<Secret, DiscoverError> {
+        let wrong = |why: String| DiscoverError::Secret { reference: reference.to_owned(), why };
+        let text = if let Some(name) = reference.strip_prefix("env:") {
+            if self.variables.iter().any(|own| name.starts_with(own.as_str())) {
+                return Err(wrong("it is this program's own".to_owned()));
+            }
+            std::env::var(name).map_err(|why| wrong(why.to_string()))?
+        } else if let Some(path) = reference.strip_prefix("file:") {
+            // Links and `..` are followed before the path is judged.
+            let path = std::fs::canonicalize(path).map_err(|why| wrong(why.to_string()))?;
+            if self.covers(&path) {
+                return Err(wrong("it is this program's own".to_owned()));
+            }
+            read_secret(&path).map_err(|why| wrong(why.to_string()))?
+        } else {
+            return Err(wrong("a reference starts with `env:` or `file:`".to_owned()));
+        };
+        Ok(Secret::new(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        let own = self.files.iter().filter_map(|own| std::fs::canonicalize(own).ok());
+        own.into_iter().any(|own| path.starts_with(own))
+    }
 }
 
 fn read_secret(path: &Path) -> std::io::Result<String> {
@@ -136,4 +165,31 @@ fn read_secret(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("the file is too long for a secret"));
     }
     std::fs::read_to_string(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reference_leads_to_a_secret_of_this_program() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        std::fs::create_dir(path("data")).unwrap();
+        for name in ["master.key", "data/token.key", "theirs"] {
+            std::fs::write(path(name), "secret").unwrap();
+        }
+        std::os::unix::fs::symlink(path("master.key"), path("link")).unwrap();
+        let own = OwnSecrets {
+            files: vec![path("master.key"), path("data")],
+            variables: vec!["BAILIWICK_".to_owned()],
+        };
+        let reads = |reference: String| own.resolve(&reference).is_ok();
+        assert!(reads(format!("file:{}", path("theirs").display())));
+        for name in ["master.key", "data/token.key", "data/../master.key", "link", "nothing"] {
+            assert!(!reads(format!("file:{}", path(name).display())), "{name}");
+        }
+        assert!(!reads("env:BAILIWICK_MASTER_KEY".to_owned()));
+        assert!(!reads("master.key".to_owned()));
+    }
 }

@@ -76,6 +76,9 @@ pub async fn add_person(
 /// # Errors
 /// There is a person already, or the record is not sound.
 pub async fn enrol_first(engine: &Arc<Engine>, mut person: AddPerson) -> Result<IdentityId, Error> {
+    if engine.directory().ever_held("person") {
+        return Err(Error::Conflict("the first administrator was enrolled before".to_owned()));
+    }
     person.teams = vec!["administrator".parse().expect("`administrator` is a name")];
     let record = record_of(&person)?;
     engine

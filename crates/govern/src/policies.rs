@@ -36,7 +36,8 @@ pub async fn apply_policies(
     engine: &Arc<Engine>,
     allowed: Allowed<ApplyPolicies>,
 ) -> Result<(), Error> {
-    let record = PolicySetRecord { sources: allowed.act().files.clone() };
+    let record =
+        PolicySetRecord { sources: allowed.act().files.clone(), kinds: engine.directory().kinds() };
     check_policies(engine, &record.sources)?;
     engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
 }

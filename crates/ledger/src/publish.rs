@@ -27,8 +27,9 @@ pub(crate) const LOCK: &str = "head";
 pub(crate) const PUBLISH_AT: u64 = 256;
 /// Fewer are published after this time; also how long until a full medium is tried again.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// The least time between two publications, so that their syncs do not crowd out those of appends.
-const PUBLISH_SPACING: Duration = Duration::from_millis(50);
+/// The least time between two publications that leave nothing behind: each has a dozen syncs, which crowd out those of
+/// appends, and makes narrow tiles that the next one outgrows.
+const PUBLISH_SPACING: Duration = Duration::from_millis(250);
 /// How much of the write-ahead log is published at a time, unless one batch is longer.
 const PUBLISH_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -85,7 +86,10 @@ impl Publisher {
                     if closing && done {
                         return;
                     }
-                    self.pause(PUBLISH_SPACING);
+                    // What did not fit is not left waiting: segments must come back as fast as they fill.
+                    if done {
+                        self.pause(PUBLISH_SPACING);
+                    }
                 }
                 Err(error) if is_full(&error) => {
                     self.shared.publish_full.store(true, Ordering::Relaxed);

@@ -13,11 +13,8 @@ pub(crate) async fn person(engine: &Engine, text: &str) -> Result<IdentityId, Pr
     if engine.directory().person(&by_pseudonym).is_some() {
         return Ok(by_pseudonym);
     }
-    let handle = name.clone();
-    let owner = engine.store().read(move |view| view.claimed("handle", handle.as_str())).await?;
-    let found = owner
-        .and_then(|owner: String| owner.parse::<IdentityId>().ok())
-        .filter(IdentityId::is_person);
+    // The directory's rows are what the ledger says; a claim in the database is nobody's word.
+    let found = engine.directory().person_by_handle(&name).map(|entry| entry.person.id.clone());
     found.ok_or_else(|| Problem::not_found("person", name))
 }
 

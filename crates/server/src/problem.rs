@@ -235,7 +235,7 @@ impl From<NotInForce> for Problem {
             NotInForce::Store(why) => return why.into(),
             NotInForce::Ledger(_) => Fault::Ledger,
             NotInForce::Slow => Fault::NotYet,
-            NotInForce::Forged(_) => return Self::internal(&why),
+            NotInForce::Forged(_) | NotInForce::Missing(_) => return Self::internal(&why),
         };
         log(&why);
         Self::new(fault, why.to_string())

@@ -103,7 +103,7 @@ pub(super) fn grant() -> String {
         ("\"read\", \"list\", \"export\", \"execute\"", "support-desk/*/*", ""),
         ("\"pay\"", "support-desk/Refund/*", "amount_at_most = \"5000.00 EUR\""),
     ]);
-    format!("name = \"lena-support\"\nholder = \"lena\"\n{allow}")
+    format!("name = \"lena-support\"\nholder = \"lena\"\ndepth = 2\n{allow}")
 }
 
 /// The registration of an agent whose public key lies beside it.

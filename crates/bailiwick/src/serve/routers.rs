@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use decide::{Engine, ServerRecord};
 use gateway::{
-    Gateway, Upstreams,
+    Gateway, OwnSecrets, Upstreams,
     outbound::{Limits, Outbound},
     upstream::ToolDefinition,
 };
@@ -13,7 +13,10 @@ use govern::FoundTool;
 use server::{Discover, Server};
 
 use super::parts::Urls;
-use crate::{config::Config, failure::chain};
+use crate::{
+    config::{Config, SecretRef},
+    failure::chain,
+};
 
 /// One for each listener.
 pub(super) struct Routers {
@@ -24,7 +27,7 @@ pub(super) struct Routers {
 
 /// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
 pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Routers {
-    let upstreams = Arc::new(Upstreams::new(Outbound::new(Limits::default())));
+    let upstreams = Arc::new(Upstreams::new(Outbound::new(Limits::default()), own_secrets(config)));
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
@@ -36,6 +39,19 @@ pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Rou
         gateway: gateway::router(Gateway::new(engine.clone(), upstreams)),
         ops: server::ops_router(engine.clone()),
     }
+}
+
+/// What no server's credential may be read from: the master key, and everything in the data folder.
+fn own_secrets(config: &Config) -> OwnSecrets {
+    let mut own = OwnSecrets {
+        files: vec![config.data.clone(), config.ledger_head.clone()],
+        variables: vec!["BAILIWICK_".to_owned()],
+    };
+    match &config.master_key {
+        SecretRef::File(path) => own.files.push(path.clone()),
+        SecretRef::Environment(name) => own.variables.push(name.clone()),
+    }
+    own
 }
 
 /// Asks a server which tools it has. A tool whose definition cannot be used is left out, and said so.

@@ -20,6 +20,7 @@ fn touches() -> Touches {
     };
     Touches {
         action: Some(ActionId::from_bits(1)),
+        person: None,
         task: Some(TaskId::from_bits(2)),
         links: vec![LinkId::from_bits(3), LinkId::from_bits(4)],
         agents: vec![agent("support-bot"), agent("lookup")],

@@ -150,7 +150,7 @@ async fn a_stop_reports_its_three_times_and_outlives_the_node() {
     let world = world.restart(&target).await;
     assert_eq!(world.engine.stops.orders().len(), 1);
     let olivia = world.session("olivia").await;
-    let resume = crate::Resume { scope, reason: String::new() };
+    let resume = crate::Resume::of(&world.engine.stops, scope, String::new()).unwrap();
     let allowed = world.engine.allow(&olivia, resume).await.unwrap();
     world.engine.resume(&allowed).await.unwrap();
     let world = world.restart(&target).await;
@@ -218,4 +218,60 @@ async fn somebody_who_can_write_to_the_database_cannot_grant_a_right() {
     );
     let verdict = world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await;
     assert!(verdict.starts_with("deny record_tampered"), "{verdict}");
+    // Nothing is built on such a row either: a change of it would seal what somebody else wrote.
+    let changed: Result<(), Refusing> = world
+        .engine
+        .bootstrap(|changes| {
+            changes.get::<crate::PersonRecord>("person/lena")?;
+            Ok(())
+        })
+        .await;
+    let why = std::error::Error::source(&changed.unwrap_err().0).unwrap().to_string();
+    assert!(why.contains("`person/lena` differs from its ledger entry"), "{why}");
+}
+
+#[derive(Debug)]
+struct Refusing(store::Error);
+
+impl From<store::Error> for Refusing {
+    fn from(why: store::Error) -> Self {
+        Self(why)
+    }
+}
+
+impl From<crate::NotInForce> for Refusing {
+    fn from(why: crate::NotInForce) -> Self {
+        panic!("{why}")
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_may_not_be_passed_on_opens_no_task() {
+    let world = World::new().await;
+    let kept = super::world::authority(&[(&[Verb::Delete], "desk/*/*")], 0);
+    let grant = crate::GrantRecord {
+        name: "lena-own".parse().unwrap(),
+        holder: "person/lena".parse().unwrap(),
+        authority: kept.clone(),
+        provenance: "request".parse().unwrap(),
+        given_by: "person/olivia".parse().unwrap(),
+        revoked: false,
+    };
+    world.put(move |changes| changes.put(&grant, store::Expect::New, true)).await;
+    let lena = world.session("lena").await;
+    let wish = crate::OpenTask {
+        agent: agent_id("support-bot"),
+        purpose: "support".to_owned(),
+        intent: String::new(),
+        prompt: String::new(),
+        authority: Some(kept),
+        budget: None,
+        seconds: 60,
+    };
+    let allowed = world.engine.allow(&lena, wish).await.unwrap();
+    let refused = world.engine.open_task(&allowed).await.unwrap_err();
+    assert_eq!(refused.code.text(), "beyond_authority");
+    // What other grants allow is passed on as before.
+    let (_, subject) = world.task(None).await;
+    world.exchange("support-bot", &subject, |_| ()).await.unwrap();
 }

@@ -207,6 +207,7 @@ impl World {
     pub(super) async fn apply(&self, text: &str) {
         let record = PolicySetRecord {
             sources: vec![PolicyFile { name: "desk.cedar".to_owned(), text: text.to_owned() }],
+            kinds: std::collections::BTreeSet::new(),
         };
         self.put(move |changes| changes.put(&record, Expect::Any, true)).await;
     }

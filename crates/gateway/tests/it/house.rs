@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use decide::Clock;
 use gateway::{
-    Gateway, Upstreams,
+    Gateway, OwnSecrets, Upstreams,
     envelope::Era,
     outbound::{Limits, Outbound},
     router,
@@ -72,7 +72,7 @@ impl House {
     pub(crate) async fn with(era: Era, limits: Limits) -> Self {
         let clock = Clock::manual(Timestamp::from_millis(START));
         let desk = Desk::start(era).await;
-        let upstreams = Arc::new(Upstreams::new(Outbound::new(limits)));
+        let upstreams = Arc::new(Upstreams::new(Outbound::new(limits), OwnSecrets::default()));
         Self::around(clock, desk, upstreams.clone(), upstreams).await
     }
 
@@ -80,7 +80,8 @@ impl House {
     pub(crate) async fn unmet() -> Self {
         let clock = Clock::manual(Timestamp::from_millis(START));
         let desk = Desk::start(Era::Modern).await;
-        let upstreams = || Arc::new(Upstreams::new(Outbound::new(Limits::default())));
+        let upstreams =
+            || Arc::new(Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default()));
         Self::around(clock, desk, upstreams(), upstreams()).await
     }
 

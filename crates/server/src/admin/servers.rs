@@ -78,8 +78,7 @@ async fn list(
     Ok(Json(page::page(&server.engine, paging, show).await?))
 }
 
-/// Asks the server for its tools first, so that an approval is not used up by a server that does not answer. Only who may
-/// look at servers makes this node dial anywhere.
+/// Decides first: dialling sends the server's secret, so nobody makes this node dial who may not add the server.
 async fn add(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -94,9 +93,8 @@ async fn add(
         default_classes: wish.default_classes,
     };
     let name = record.name.clone();
-    engine.look(&caller, "Server", name.as_str())?;
-    let tools = discover(&server, record.clone()).await?;
-    let allowed = engine.allow(&caller, AddServer { server: record }).await?;
+    let allowed = engine.allow(&caller, AddServer { server: record.clone() }).await?;
+    let tools = discover(&server, record).await?;
     govern::add_server(engine, allowed, tools).await?;
     Ok(Created(tools_of(engine, name)))
 }

@@ -112,7 +112,7 @@ async fn resume(
     let engine = &server.engine;
     let scope = scope(engine, &wish.scope).await?;
     let allowed =
-        engine.allow(&caller, Resume { scope: scope.clone(), reason: wish.reason }).await?;
+        engine.allow(&caller, Resume::of(engine.stops(), scope.clone(), wish.reason)?).await?;
     let orders = engine.resume(&allowed).await?;
     Ok(Json(Resumed { scope, orders }))
 }

@@ -174,7 +174,11 @@ async fn a_server_shows_its_tools_and_a_person_says_what_they_mean() {
     assert_eq!(office.olivia.get("/v1/catalog/nowhere").await.status, 404);
     let silent = json!({ "name": "silent", "url": "http://silent.example/mcp" });
     let reply = office.olivia.post("/v1/servers", silent).await;
-    assert_eq!((reply.status, reply.code().as_str()), (502, "upstream"));
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (409, "held"),
+        "nobody is dialled, with a secret in hand, before a second person agreed"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
