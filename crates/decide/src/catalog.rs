@@ -422,6 +422,36 @@ mod tests {
     }
 
     #[test]
+    fn arguments_that_the_mapping_cannot_know_are_refused_whatever_the_servers_schema_says() {
+        for open in [r#""additionalProperties":true"#, r#""patternProperties":{".*":{}}"#] {
+            let definition = format!(
+                r#"{{"name":"t","inputSchema":{{"type":"object","properties":{{"order":{{}}}},{open}}}}}"#
+            );
+            let record = ToolRecord {
+                server: "desk".parse().unwrap(),
+                name: "t".to_owned(),
+                definition,
+                digest: Digest::default(),
+                mapping: None,
+                accepted_by: None,
+            };
+            let effect = Effect {
+                verb: Verb::Read,
+                resource: "Order".to_owned(),
+                id: "args.order".to_owned(),
+                amount: None,
+                currency: None,
+                classes: None,
+            };
+            let mapping = Mapping { effects: vec![effect], additional_arguments: false };
+            let tool = compile(&record, &mapping, &[]).unwrap();
+            let arguments = |text: &str| serde_json::from_str::<Json>(text).unwrap();
+            assert!(tool.resolve(&arguments(r#"{"order":"A-1"}"#)).is_ok());
+            assert!(tool.resolve(&arguments(r#"{"order":"A-1","really":9}"#)).is_err(), "{open}");
+        }
+    }
+
+    #[test]
     fn an_expression_outside_the_accepted_part_is_refused_at_acceptance() {
         for expression in [
             "",

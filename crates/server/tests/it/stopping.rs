@@ -33,13 +33,22 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
     let resumed = office.olivia.post_with(&office.omar, "/v1/stops/resume", stop.clone()).await;
     assert_eq!(resumed["orders"], json!([report["order"]]));
     agent.exchange(handed, &[("audience", &audience)]).await.ok();
-    let again = office.olivia.post("/v1/stops/resume", stop).await.json();
-    office.omar.answer(again["approval"].as_str().unwrap(), true).await.ok();
-    let nothing = office
-        .olivia
-        .post("/v1/stops/resume", json!({ "scope": "agent:support-bot", "reason": "a test" }))
-        .await;
+    let nothing = office.olivia.post("/v1/stops/resume", stop).await;
     assert_eq!((nothing.status, nothing.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_resume_ends_no_stop_that_was_ordered_after_it_was_asked_for() {
+    let office = Office::open().await;
+    office.agent().await;
+    let stop = json!({ "scope": "agent:support-bot", "reason": "a test" });
+    office.omar.post("/v1/stops", stop.clone()).await.ok();
+    let held = office.olivia.post("/v1/stops/resume", stop.clone()).await.json();
+    office.omar.answer(held["approval"].as_str().unwrap(), true).await.ok();
+    office.omar.post("/v1/stops", stop.clone()).await.ok();
+    let held = office.olivia.post("/v1/stops/resume", stop).await;
+    assert_eq!((held.status, held.code().as_str()), (409, "held"), "two orders are another act");
+    assert_eq!(office.omar.get("/v1/stops").await.ok()["orders"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
