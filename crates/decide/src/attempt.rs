@@ -13,10 +13,10 @@ use policy::{DenyClass, Outcome, Verdict};
 use crate::{
     authenticate::Caller,
     catalog::{Pair, ResolveError, Tool},
-    directory::canonical_arguments,
     engine::Engine,
     entries::{Decision, EffectMark, PolicyMark, to_json},
     evaluate::{self, Asked, holds, party},
+    hash::sha256,
     permit::{FrozenCall, Permit, Reserved},
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
@@ -381,6 +381,13 @@ pub(crate) fn policy_marks(outcome: &Outcome) -> Vec<PolicyMark> {
         .iter()
         .map(|one| PolicyMark { id: one.policy.to_string(), digest: one.digest })
         .collect()
+}
+
+/// The canonical arguments of a call, and what an approval binds of them.
+fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
+    let bytes = arguments.canonical();
+    let digest = sha256(&[b"arguments/v1\0", &bytes]);
+    (bytes, digest)
 }
 
 fn total(pairs: &[Pair]) -> Result<Option<Money>, model::MoneyError> {

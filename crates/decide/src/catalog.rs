@@ -10,7 +10,7 @@ use model::{Digest, Money, Name, Resource, Verb, ijson, ijson::Json};
 
 use crate::{
     hash::sha256,
-    records::{Effect, Mapping, ToolRecord},
+    records::{Effect, Mapping, ServerRecord, ToolRecord},
 };
 
 /// The most effects of one tool.
@@ -36,6 +36,15 @@ pub struct Tool {
     arguments: Validator,
     /// The arguments that the schema names; `None` where others were accepted, too.
     named: Option<BTreeSet<String>>,
+}
+
+/// A tool as far as it is known.
+#[derive(Clone)]
+pub struct ToolEntry {
+    /// What was recorded of it.
+    pub record: Arc<ToolRecord>,
+    /// Ready to be asked, once accepted.
+    pub accepted: Option<Arc<Tool>>,
 }
 
 /// One effect of one call.
@@ -122,6 +131,24 @@ pub fn compile(
         arguments: compile_schema(&record.definition, mapping.additional_arguments)?,
         named: (!mapping.additional_arguments).then(|| named(&record.definition)),
     })
+}
+
+impl ToolEntry {
+    /// A tool with its mapping compiled. A definition that is not what was pinned, or a mapping that does not compile, leaves
+    /// the tool not accepted.
+    pub(crate) fn of(record: Arc<ToolRecord>, server: Option<&ServerRecord>) -> Self {
+        let Some(server) = server else { return Self { record, accepted: None } };
+        let pinned = sha256(&[record.definition.as_bytes()]) == record.digest;
+        let mapping = record.mapping.as_ref().filter(|_| pinned && record.accepted_by.is_some());
+        let accepted = mapping.and_then(|mapping| match compile(&record, mapping, &server.default_classes) {
+            Ok(tool) => Some(Arc::new(tool)),
+            Err(why) => {
+                tracing::error!(code = "BW-1004", tool = record.name, %why, "an accepted mapping does not compile");
+                None
+            }
+        });
+        Self { record, accepted }
+    }
 }
 
 fn compile_effect(effect: &Effect, default_classes: &[Name]) -> Result<Compiled, MappingError> {

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use model::{
     Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, MAX_DEPTH, Name, Person,
-    Timestamp, ijson, ijson::Json,
+    Timestamp, ijson::Json,
 };
 use policy::{Policies, Source};
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ use store::{Governed, RawRow};
 use token::{Jwk, PublicKey};
 
 use crate::{
-    catalog::{self, Tool},
+    catalog::ToolEntry,
     records::{
         AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicyFile,
         PolicySetRecord, ServerRecord, StopRecord, ToolRecord,
@@ -65,15 +65,6 @@ pub struct ServerEntry {
 struct Catalog {
     servers: HashMap<Name, Arc<ServerRecord>>,
     tools: HashMap<Name, BTreeMap<String, ToolEntry>>,
-}
-
-/// A tool as far as it is known.
-#[derive(Clone)]
-pub struct ToolEntry {
-    /// What was recorded of it.
-    pub record: Arc<ToolRecord>,
-    /// Ready to be asked, once accepted.
-    pub accepted: Option<Arc<Tool>>,
 }
 
 /// Governance in force.
@@ -339,7 +330,7 @@ impl Directory {
             if let Some(tools) = catalog.tools.get_mut(&record.name) {
                 tools
                     .values_mut()
-                    .for_each(|tool| *tool = compiled(tool.record.clone(), Some(&record)));
+                    .for_each(|tool| *tool = ToolEntry::of(tool.record.clone(), Some(&record)));
             }
             catalog.servers.insert(record.name.clone(), record.clone());
         });
@@ -349,7 +340,7 @@ impl Directory {
         let record = Arc::new(record);
         self.change_catalog(|catalog| {
             let server = catalog.servers.get(&record.server);
-            let tool = compiled(record.clone(), server.map(Arc::as_ref));
+            let tool = ToolEntry::of(record.clone(), server.map(Arc::as_ref));
             catalog
                 .tools
                 .entry(record.server.clone())
@@ -589,29 +580,3 @@ fn parse<T: DeserializeOwned>(row: &RawRow) -> Result<T, serde_json::Error> {
 fn keys(jwks: &[Json]) -> Vec<PublicKey> {
     jwks.iter().filter_map(|jwk| Jwk::from_json(jwk).ok()).map(Jwk::into_key).collect()
 }
-
-/// A tool with its mapping compiled. A definition that is not what was pinned, or a mapping that does not compile, leaves
-/// the tool not accepted.
-fn compiled(record: Arc<ToolRecord>, server: Option<&ServerRecord>) -> ToolEntry {
-    let Some(server) = server else { return ToolEntry { record, accepted: None } };
-    let pinned = crate::hash::sha256(&[record.definition.as_bytes()]) == record.digest;
-    let mapping = record.mapping.as_ref().filter(|_| pinned && record.accepted_by.is_some());
-    let accepted = mapping.and_then(|mapping| match catalog::compile(&record, mapping, &server.default_classes) {
-        Ok(tool) => Some(Arc::new(tool)),
-        Err(why) => {
-            tracing::error!(code = "BW-1004", tool = record.name, %why, "an accepted mapping does not compile");
-            None
-        }
-    });
-    ToolEntry { record, accepted }
-}
-
-/// The canonical arguments of a call, and what an approval binds of them.
-pub(crate) fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
-    let bytes = arguments.canonical();
-    let digest = crate::hash::sha256(&[b"arguments/v1\0", &bytes]);
-    (bytes, digest)
-}
-
-/// How much of a call's arguments is read.
-pub const ARGUMENT_LIMITS: ijson::Limits = ijson::Limits { bytes: 1024 * 1024, depth: 32 };

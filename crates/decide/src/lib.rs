@@ -38,11 +38,9 @@ mod tests;
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
 pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};
-pub use catalog::{MappingError, Pair, ResolveError, Tool, compile};
+pub use catalog::{MappingError, Pair, ResolveError, Tool, ToolEntry, compile};
 pub use context::{Clock, ClockWentBack, Context};
-pub use directory::{
-    ARGUMENT_LIMITS, AgentEntry, Directory, PersonEntry, ServerEntry, ToolEntry, with_guards,
-};
+pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards};
 pub use ending::EndTask;
 pub use enforcement::{EnforcementPoint, LEASE_MILLIS};
 pub use engine::{Counters, Engine, Parts, StartError};
