@@ -4,6 +4,7 @@
 //! violation and see the rule fail.
 
 mod edges;
+mod events;
 mod headers;
 mod marks;
 mod places;
@@ -32,6 +33,7 @@ const RULES: &[(&str, Rule)] = &[
     ("unfinished", marks::unfinished),
     ("machine-path", marks::machine_path),
     ("registry-host", marks::registry_host),
+    ("events", events::events),
     ("length", shape::length),
     ("test-name", shape::test_name),
     ("lock-file", supply::lock_file),

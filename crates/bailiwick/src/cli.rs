@@ -134,11 +134,14 @@ enum Command {
     Demo(crate::demo::Demo),
 }
 
+/// The configuration that is read when nobody names one.
+const DEFAULT_CONFIG: &str = "bailiwick.toml";
+
 /// Which configuration a command reads.
 #[derive(Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration.
-    #[arg(long, value_name = "FILE", env = "BAILIWICK_CONFIG", default_value = "bailiwick.toml")]
+    #[arg(long, value_name = "FILE", env = "BAILIWICK_CONFIG", default_value = DEFAULT_CONFIG)]
     pub(crate) config: PathBuf,
     /// A setting that wins over all files and the environment.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]

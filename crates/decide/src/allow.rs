@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Resource, Verb, ijson::Json};
+use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Person, Resource, Verb, ijson::Json};
 use policy::GOVERNED_SYSTEM;
 
 use crate::{
-    attempt::{final_word, lifted, policy_marks},
+    attempt::{final_word, lifted, policy_marks, shadow_marks},
     authenticate::Caller,
     catalog::Pair,
-    directory::Directory,
+    directory::{AgentEntry, Directory},
     engine::Engine,
     entries::{Decision, to_json},
     evaluate::Asked,
@@ -25,8 +25,8 @@ pub trait Act: fmt::Debug + Send + Sync + 'static {
     /// To what: one of [`policy::BUILT_IN_KINDS`] and an id.
     fn target(&self) -> (&'static str, String);
 
-    /// Who answers for the target, as policies see it.
-    fn owner(&self, _directory: &Directory) -> Option<IdentityId> {
+    /// Who answers for the target, as policies see it; of an owner and a deputy, the `caller`.
+    fn owner(&self, _directory: &Directory, _caller: &IdentityId) -> Option<IdentityId> {
         None
     }
 
@@ -128,7 +128,7 @@ impl Engine {
         let standing = self.standing(caller, action, None, now)?;
         let pair = governed_pair(act.verb(), act.target(), action)?;
         body.effects = vec![self.mark(&pair)];
-        let owner = act.owner(&self.directory);
+        let owner = act.owner(&self.directory, &caller.person);
         let group = act.group(&self.directory, &standing.person.person.teams);
         let asked = Asked {
             caller,
@@ -142,6 +142,7 @@ impl Engine {
         };
         let outcome = self.evaluate(&asked, &BTreeSet::new());
         body.policies = policy_marks(&outcome);
+        body.shadow = shadow_marks(&outcome);
         body.policy_epoch = Some(self.directory.policies().digest());
         let approval = match final_word(&outcome, action, false) {
             Some(word) => {
@@ -245,7 +246,7 @@ impl Engine {
         let now = self.context.now();
         let standing = self.standing(caller, action, None, now)?;
         let pair = governed_pair(Verb::Read, (kind, id.to_owned()), action)?;
-        let (owner, group) = self.answers_for(kind, id, &standing.person.person.teams);
+        let (owner, group) = self.answers_for(kind, id, &standing.person.person);
         let asked = Asked {
             caller,
             standing: &standing,
@@ -262,18 +263,19 @@ impl Engine {
         })
     }
 
-    /// Who answers for a thing that is looked at, and which team is asked about it: of several, one that the reader is in.
+    /// Who answers for a thing that is looked at, and which team is asked about it: of several, the reader and one that
+    /// the reader is in.
     fn answers_for(
         &self,
         kind: &str,
         id: &str,
-        teams: &[Name],
+        reader: &Person,
     ) -> (Option<IdentityId>, Option<Name>) {
         match kind {
             "Registration" => {
                 let identity = id.parse::<IdentityId>().ok();
                 let owner = identity.and_then(|identity| match self.directory.agent(&identity) {
-                    Some(entry) => entry.agent.state.owner().cloned(),
+                    Some(entry) => entry.answers(&reader.id),
                     None => Some(identity).filter(IdentityId::is_person),
                 });
                 (owner, None)
@@ -283,7 +285,9 @@ impl Engine {
                 None,
             ),
             "Approval" => match id.parse().ok().and_then(|id| self.directory.approval(id)) {
-                Some(record) => (record.chain.first().cloned(), record.group_for(teams).cloned()),
+                Some(record) => {
+                    (record.chain.first().cloned(), record.group_for(&reader.teams).cloned())
+                }
                 None => (None, None),
             },
             _ => (None, None),
@@ -300,4 +304,22 @@ fn governed_pair(
     let resource = Resource::new(system, kind, &id)
         .map_err(|why| Refusal::new(action, Code::ArgumentsInvalid, format!("`{id}`: {why}")))?;
     Ok(Pair { verb, resource, classes: BTreeSet::new(), amount: None })
+}
+
+impl AgentEntry {
+    /// Who answers for the agent when `person` acts: its deputy where that is who acts, else its owner. Nobody stands in
+    /// where there is no owner.
+    pub fn answers(&self, person: &IdentityId) -> Option<IdentityId> {
+        let owner = self.agent.state.owner()?;
+        Some(answers(owner, self.agent.deputy.as_ref(), person).clone())
+    }
+}
+
+/// Who of an owner and a deputy answers when `person` acts.
+pub(crate) fn answers<'i>(
+    owner: &'i IdentityId,
+    deputy: Option<&'i IdentityId>,
+    person: &IdentityId,
+) -> &'i IdentityId {
+    deputy.filter(|deputy| *deputy == person).unwrap_or(owner)
 }

@@ -10,7 +10,6 @@ use crate::{
     engine::Engine,
     entries::{self, TaskEnded, to_json},
     stop::StopScope,
-    tasks::Task,
 };
 
 /// Ends a task.
@@ -22,6 +21,15 @@ pub struct EndTask {
     pub person: IdentityId,
 }
 
+/// What a task came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How many calls it made.
+    pub calls: u64,
+    /// What it spent or may have spent; `None` where it had no budget.
+    pub spent: Option<Money>,
+}
+
 impl Act for EndTask {
     fn verb(&self) -> Verb {
         Verb::Delete
@@ -31,7 +39,7 @@ impl Act for EndTask {
         ("Task", self.task.to_string())
     }
 
-    fn owner(&self, _directory: &Directory) -> Option<IdentityId> {
+    fn owner(&self, _directory: &Directory, _caller: &IdentityId) -> Option<IdentityId> {
         Some(self.person.clone())
     }
 
@@ -46,7 +54,9 @@ impl Act for EndTask {
 
 impl Engine {
     /// Ends a task: no token of it works any more, calls on their way are cut, and the ledger gets its count.
-    pub fn end_task(self: &Arc<Self>, allowed: &Allowed<EndTask>) -> Option<Task> {
+    ///
+    /// Returns that count; `None` for a task that is not known any more.
+    pub fn end_task(self: &Arc<Self>, allowed: &Allowed<EndTask>) -> Option<Ended> {
         let id = allowed.act().task;
         self.tasks.end(id);
         self.stops.cut(&StopScope::Task(id));
@@ -54,13 +64,10 @@ impl Engine {
         let spent = task
             .budget
             .and_then(|budget| Money::new(i64::try_from(task.spent).ok()?, budget.currency()).ok());
-        let mut draft = self.about(
-            allowed.caller(),
-            &TaskEnded { calls: task.calls, spent },
-            self.context.id(),
-        );
+        let body = TaskEnded { calls: task.calls, spent };
+        let mut draft = self.about(allowed.caller(), &body, self.context.id());
         draft.task = Some(id);
         self.note(entries::of_action(draft, allowed.action(), vec![allowed.decision()]));
-        Some(task)
+        Some(Ended { calls: task.calls, spent })
     }
 }

@@ -41,7 +41,7 @@ pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented
 pub use catalog::{MappingError, Pair, ResolveError, Tool, ToolEntry, compile};
 pub use context::{Clock, ClockWentBack, Context};
 pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards};
-pub use ending::EndTask;
+pub use ending::{EndTask, Ended};
 pub use enforcement::{EnforcementPoint, LEASE_MILLIS};
 pub use engine::{Counters, Engine, Parts, StartError};
 pub use exchange::Exchange;

@@ -50,8 +50,8 @@ impl Act for OpenTask {
         ("Task", self.agent.name().to_string())
     }
 
-    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
-        directory.agent(&self.agent).and_then(|entry| entry.agent.state.owner().cloned())
+    fn owner(&self, directory: &Directory, caller: &IdentityId) -> Option<IdentityId> {
+        directory.agent(&self.agent)?.answers(caller)
     }
 
     fn shown(&self) -> Json {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
-use policy::{Policies, Source, Verdict};
+use policy::{Source, Verdict};
 use token::{Claims, Thumbprint, claims::Confirmation};
 
 use crate::{
@@ -153,15 +153,17 @@ fn supposed_claims(authority: Authority) -> Claims {
 }
 
 impl Engine {
-    /// Whether policies would load beside the guard pack, against the resource types of the accepted catalog.
+    /// Whether policies would load beside the guard pack, against the resource types of the accepted catalog. Returns
+    /// what is allowed and still looks like a mistake, one sentence each.
     ///
     /// # Errors
     /// What is wrong, with file, line and column.
-    pub fn check_policies(&self, files: &[PolicyFile]) -> Result<(), String> {
+    pub fn check_policies(&self, files: &[PolicyFile]) -> Result<Vec<String>, String> {
         let source =
             |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
         let sources: Vec<Source> = files.iter().map(source).collect();
-        let loaded = Policies::load(&with_guards(&sources), &self.directory.kinds());
-        loaded.map(drop).map_err(|why| why.to_string())
+        let checked = policy::check(&with_guards(&sources), &self.directory.kinds());
+        let remarks = checked.map_err(|why| why.to_string())?;
+        Ok(remarks.iter().map(ToString::to_string).collect())
     }
 }

@@ -6,8 +6,9 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest journal that is read at start: more orders than an organization gives in its life.
 const MAX_JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// For its owner alone: it says who stopped what, and why.
+const JOURNAL_MODE: u32 = 0o600;
 
 /// What a stop halts. Written `all`, `agent:support-bot`, `task:ID` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -398,7 +402,11 @@ impl Stops {
 
 impl Journal {
     fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).append(true).create(true).mode(JOURNAL_MODE).open(path)?;
+        // One that is there already may have been made, or copied back, with another mode.
+        file.set_permissions(Permissions::from_mode(JOURNAL_MODE))?;
         if file.metadata()?.len() > MAX_JOURNAL_BYTES {
             return Err(JournalError::TooLong);
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use model::{EntryId, IdentityId, Verb, ijson::Json};
 
 use crate::{
-    allow::{Act, Allowed},
+    allow::{Act, Allowed, answers},
     directory::Directory,
     engine::Engine,
     entries::{self, Resumed, Stopped, to_json},
@@ -48,16 +48,21 @@ pub enum ResumeError {
     Ledger(String),
 }
 
-/// Who answers for what a scope names.
-fn answers_for(scope: &StopScope, directory: &Directory) -> Option<IdentityId> {
+/// Who answers for what a scope names; of an owner and a deputy, the `caller`.
+fn answers_for(
+    scope: &StopScope,
+    directory: &Directory,
+    caller: &IdentityId,
+) -> Option<IdentityId> {
     match scope {
         StopScope::Agent(name) => {
             let id = IdentityId::new(model::IdentityKind::Agent, name.clone());
-            directory.agent(&id).and_then(|entry| entry.agent.state.owner().cloned())
+            directory.agent(&id)?.answers(caller)
         }
         StopScope::Owner(name) => Some(IdentityId::new(model::IdentityKind::Person, name.clone())),
         StopScope::Blueprint(name) => {
-            directory.blueprint(name).map(|blueprint| blueprint.owner.clone())
+            let blueprint = directory.blueprint(name)?;
+            Some(answers(&blueprint.owner, blueprint.deputy.as_ref(), caller).clone())
         }
         _ => None,
     }
@@ -76,8 +81,8 @@ impl Act for Stop {
         ("Stop", self.scope.to_string())
     }
 
-    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
-        answers_for(&self.scope, directory)
+    fn owner(&self, directory: &Directory, caller: &IdentityId) -> Option<IdentityId> {
+        answers_for(&self.scope, directory, caller)
     }
 
     fn takes_away(&self) -> bool {

@@ -1,8 +1,15 @@
 //! The walk of one action and every way in which it ends, on the real ledger, store, policies and tokens.
 
+mod cast;
+mod database;
 mod faults;
 mod fragile;
 mod governed;
+mod moved;
+mod outbox;
+mod refusals;
+mod restarts;
+mod tampered;
 mod tokens;
 mod walk;
 mod world;

@@ -14,7 +14,7 @@ mod tools;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ use model::{
     Foreign,
     ijson::{self, Json, Limits},
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     envelope::{self, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
@@ -53,7 +53,9 @@ struct Server {
     credential: Option<Credential>,
     protocol: Protocol,
     /// What was agreed with the server; `None` until it is needed.
-    link: Mutex<Option<Arc<Link>>>,
+    agreed: Mutex<Option<Arc<Link>>>,
+    /// Held by the one caller that agrees with the server while others wait for it.
+    agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
 }
@@ -160,7 +162,8 @@ impl Upstream {
             target,
             credential,
             protocol,
-            link: Mutex::default(),
+            agreed: Mutex::default(),
+            agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
         }))
     }
@@ -181,7 +184,7 @@ impl Upstream {
         let deadline = Instant::now() + LIST;
         let link = self.0.link(deadline).await?;
         match tools::list(&self.0, &link, deadline).await {
-            Err(error) if self.0.forgot_session(&link, &error).await => {
+            Err(error) if self.0.forgot_session(&link, &error) => {
                 let link = self.0.link(deadline).await?;
                 tools::list(&self.0, &link, deadline).await
             }
@@ -197,7 +200,7 @@ impl Upstream {
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
         let link = self.0.link(call.deadline).await?;
         match self.0.call(&link, call).await {
-            Err(error) if self.0.forgot_session(&link, &error).await => {
+            Err(error) if self.0.forgot_session(&link, &error) => {
                 let link = self.0.link(call.deadline).await?;
                 self.0.call(&link, call).await
             }
@@ -207,7 +210,8 @@ impl Upstream {
 
     /// Ends the session with a legacy server, if there is one. A server that does not want to know is left alone.
     pub async fn close(&self) {
-        if let Some(link) = self.0.link.lock().await.take() {
+        let agreed = self.0.agreed().take();
+        if let Some(link) = agreed {
             self.0.end_session(&link).await;
         }
     }
@@ -269,12 +273,12 @@ impl Server {
 
     /// Whether the server has forgotten the session, so that the same request may be sent in a new one: it was refused
     /// unseen. What was agreed is let go then, and also when the server seems to speak another revision now.
-    async fn forgot_session(&self, link: &Arc<Link>, error: &UpstreamError) -> bool {
+    fn forgot_session(&self, link: &Arc<Link>, error: &UpstreamError) -> bool {
         let UpstreamError::Status(status) = error else { return false };
         let disagrees =
             [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         if disagrees.contains(status) {
-            self.forget(link).await;
+            self.forget(link);
         }
         link.has_session() && *status == StatusCode::NOT_FOUND
     }

@@ -4,10 +4,12 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use model::Digest;
 use token::Secret;
+use tokio::time::Instant;
 
 use crate::{
     envelope::Mirror,
@@ -17,15 +19,25 @@ use crate::{
 
 /// The longest secret that a reference may lead to, in bytes.
 const MAX_SECRET: u64 = 16 * 1024;
+/// How long a secret is used before it is read again: so soon a changed one counts, and no call more reads the disk.
+const SECRET_AGE: Duration = Duration::from_secs(1);
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
-/// Where a server is and what opens it: two calls that agree on this share a connection pool and a session.
+/// Where a server is and where its secret is: two calls that agree on this share a connection pool and a session, as long
+/// as the secret stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Address {
     url: String,
     internal: bool,
     credential: Option<String>,
+}
+
+/// A server that was called, with the secret that opened it then.
+struct Known {
+    upstream: Upstream,
+    secret: Option<Secret>,
+    read: Instant,
 }
 
 /// Where this program's own secrets are. No reference leads there: a server's credential is sent away.
@@ -41,7 +53,7 @@ pub struct OwnSecrets {
 pub struct Upstreams {
     outbound: Outbound,
     own: OwnSecrets,
-    known: Mutex<HashMap<Address, Upstream>>,
+    known: Mutex<HashMap<Address, Known>>,
     mirrors: Mutex<HashMap<Digest, Mirror>>,
 }
 
@@ -73,31 +85,47 @@ impl Upstreams {
         Self { outbound, own, known: Mutex::default(), mirrors: Mutex::default() }
     }
 
-    /// The server at an address.
+    /// The server at an address. A secret that changed is used from the next second on, in connections and sessions of its
+    /// own; calls on their way end with the old one.
     ///
     /// # Errors
-    /// The address may not be called, or its secret is not there.
+    /// The address may not be called, or its secret is not there, or not there any more.
     pub fn get(
         &self,
         url: &str,
         internal: bool,
         credential: Option<&str>,
     ) -> Result<Upstream, DiscoverError> {
+        self.get_at(url, internal, credential, Instant::now())
+    }
+
+    fn get_at(
+        &self,
+        url: &str,
+        internal: bool,
+        credential: Option<&str>,
+        now: Instant,
+    ) -> Result<Upstream, DiscoverError> {
         let address =
             Address { url: url.to_owned(), internal, credential: credential.map(str::to_owned) };
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(upstream) = known.get(&address) {
-            return Ok(upstream.clone());
+        if let Some(held) = known.get(&address)
+            && (held.secret.is_none() || now < held.read + SECRET_AGE)
+        {
+            return Ok(held.upstream.clone());
+        }
+        let secret = credential.map(|reference| self.own.resolve(reference)).transpose()?;
+        if let Some(held) = known.get_mut(&address)
+            && held.secret == secret
+        {
+            held.read = now;
+            return Ok(held.upstream.clone());
         }
         let target = self.outbound.target(url, internal)?;
-        let credential = match credential {
-            Some(reference) => {
-                Some(Credential::bearer(target.origin().clone(), &self.own.resolve(reference)?)?)
-            }
-            None => None,
-        };
+        let bearer = |secret| Credential::bearer(target.origin().clone(), secret);
+        let credential = secret.as_ref().map(bearer).transpose()?;
         let upstream = Upstream::new(self.outbound.clone(), target, credential, Protocol::Probe);
-        known.insert(address, upstream.clone());
+        known.insert(address, Known { upstream: upstream.clone(), secret, read: now });
         Ok(upstream)
     }
 
@@ -169,7 +197,10 @@ fn read_secret(path: &Path) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::outbound::{Limits, tests::server::Server};
 
     #[test]
     fn no_reference_leads_to_a_secret_of_this_program() {
@@ -191,5 +222,57 @@ mod tests {
         }
         assert!(!reads("env:BAILIWICK_MASTER_KEY".to_owned()));
         assert!(!reads("master.key".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_changed_is_used_without_a_restart_and_one_that_is_gone_is_not_used()
+    {
+        let server = Server::replying(|request| {
+            let secret = request.lines().find_map(|line| line.strip_prefix("authorization: "));
+            let tools = format!(
+                r#"{{"tools":[{{"name":"t","description":"{}","inputSchema":{{"type":"object"}}}}]}}"#,
+                secret.unwrap()
+            );
+            let body: serde_json::Value =
+                serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+            let result = match body["method"].as_str().unwrap() {
+                "server/discover" => r#"{"supportedVersions":["2026-07-28"],"capabilities":{}}"#,
+                _ => &tools,
+            };
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, body["id"]);
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            )
+        })
+        .await;
+        let place = tempfile::tempdir().unwrap();
+        let (path, url) = (place.path().join("secret"), format!("http://{}/mcp", server.address));
+        let reference = format!("file:{}", path.display());
+        let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
+        let get = |at| upstreams.get_at(&url, true, Some(&reference), at);
+        // What the server was shown, as it repeats it.
+        let shown = async |upstream: Upstream| {
+            let listing = upstream.list_tools().await.unwrap();
+            String::from_utf8(listing.tools[0].bytes().to_vec()).unwrap()
+        };
+        let start = Instant::now();
+        std::fs::write(&path, "first\n").unwrap();
+        assert!(shown(get(start).unwrap()).await.contains("Bearer first"));
+        std::fs::write(&path, "other\n").unwrap();
+        assert!(
+            shown(get(start).unwrap()).await.contains("Bearer first"),
+            "not read at every call"
+        );
+        assert!(shown(get(start + SECRET_AGE).unwrap()).await.contains("Bearer other"));
+        let accepted = server.accepted.load(Ordering::SeqCst);
+        assert!(shown(get(start + SECRET_AGE * 2).unwrap()).await.contains("Bearer other"));
+        assert_eq!(
+            server.accepted.load(Ordering::SeqCst),
+            accepted,
+            "what stays keeps its connections"
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(get(start + SECRET_AGE * 3), Err(DiscoverError::Secret { .. })));
     }
 }

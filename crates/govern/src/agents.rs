@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use decide::{Act, AgentRecord, Allowed, BlueprintRecord, Changes, Directory, Engine, sha256};
 use model::{
-    Agent, Blueprint, Digest, IdentityId, IdentityKind, Name, State, Timestamp, Verb, Version,
+    Agent, Blueprint, Digest, IdentityId, IdentityKind, ModelName, Name, State, Timestamp, Verb,
+    Version,
     ijson::{self, Json},
 };
 use serde::Serialize;
@@ -52,7 +53,7 @@ pub async fn add_blueprint(
 #[derive(Debug, Clone, Serialize)]
 pub struct NewVersion {
     /// The model's name and revision.
-    pub model: String,
+    pub model: ModelName,
     /// SHA-256 of the system prompt.
     pub prompt: Digest,
     /// SHA-256 of the tool list.
@@ -80,6 +81,12 @@ pub struct Register {
     pub key: Json,
 }
 
+impl Register {
+    fn id(&self) -> IdentityId {
+        IdentityId::new(IdentityKind::Agent, self.name.clone())
+    }
+}
+
 impl Act for Register {
     fn verb(&self) -> Verb {
         Verb::Create
@@ -89,7 +96,7 @@ impl Act for Register {
         ("Registration", format!("agent/{}", self.name))
     }
 
-    fn owner(&self, _directory: &Directory) -> Option<IdentityId> {
+    fn owner(&self, _directory: &Directory, _caller: &IdentityId) -> Option<IdentityId> {
         Some(self.owner.clone())
     }
 
@@ -106,6 +113,29 @@ impl Act for Register {
     }
 }
 
+/// Whether an agent could be registered like this, so that nobody is asked to approve what cannot be done, and no key
+/// that should be private is kept with a request.
+///
+/// # Errors
+/// As [`register`], as far as the directory tells.
+pub fn check_registration(directory: &Directory, wish: &Register) -> Result<(), Error> {
+    read_key(&wish.key)?;
+    check_owner(directory, &wish.owner)?;
+    if let Some(deputy) = &wish.deputy {
+        check_owner(directory, deputy)?;
+    }
+    if directory.blueprint(&wish.blueprint).is_none() {
+        return Err(Error::Blueprint(wish.blueprint.clone()));
+    }
+    if directory.agent(&wish.id()).is_some() {
+        return Err(Error::Conflict(format!(
+            "there is an agent `{}`, and a name is never given again",
+            wish.name
+        )));
+    }
+    Ok(())
+}
+
 /// Registers an agent: requested, approved by this decision, active.
 ///
 /// # Errors
@@ -116,14 +146,7 @@ pub async fn register(
     allowed: Allowed<Register>,
 ) -> Result<IdentityId, Error> {
     let wish = allowed.act().clone();
-    check_owner(engine.directory(), &wish.owner)?;
-    if let Some(deputy) = &wish.deputy {
-        check_owner(engine.directory(), deputy)?;
-    }
-    if engine.directory().blueprint(&wish.blueprint).is_none() {
-        return Err(Error::Blueprint(wish.blueprint));
-    }
-    read_key(&wish.key)?;
+    check_registration(engine.directory(), &wish)?;
     let by = allowed.caller().person.clone();
     engine.change(&allowed, move |changes| store_agent(changes, &wish, &by)).await
 }
@@ -133,7 +156,7 @@ fn store_agent(
     wish: &Register,
     by: &IdentityId,
 ) -> Result<IdentityId, Error> {
-    let id = IdentityId::new(IdentityKind::Agent, wish.name.clone());
+    let id = wish.id();
     let agent = Agent {
         id: id.clone(),
         blueprint: wish.blueprint.clone(),
@@ -155,7 +178,7 @@ pub fn version_of(parts: &NewVersion, accepted_by: IdentityId) -> Version {
     let canonical = json(parts).canonical();
     Version {
         digest: sha256(&[b"version/v1\0", &canonical]),
-        model: parts.model.clone(),
+        model: parts.model.to_string(),
         prompt: parts.prompt,
         tools: parts.tools,
         image: parts.image,
@@ -174,10 +197,12 @@ pub enum ChangeState {
         /// Why.
         reason: String,
     },
-    /// It may act again.
+    /// It may act again. [`ChangeState::reinstate`] makes one.
     Reinstate {
         /// Which agent.
         agent: Name,
+        /// Where it was in its life when this was asked: no later suspension ends by it.
+        from: State,
     },
     /// Its life ends.
     Retire {
@@ -187,8 +212,19 @@ pub enum ChangeState {
 }
 
 impl ChangeState {
+    /// The end of the suspension or quarantine that an agent is in now.
+    ///
+    /// # Errors
+    /// There is no such agent, or it is in neither.
+    pub fn reinstate(directory: &Directory, agent: Name) -> Result<Self, Error> {
+        let id = IdentityId::new(IdentityKind::Agent, agent.clone());
+        let entry = directory.agent(&id).ok_or_else(|| unknown(&id))?;
+        entry.agent.clone().activate(Timestamp::default())?;
+        Ok(Self::Reinstate { agent, from: entry.agent.state.clone() })
+    }
+
     fn agent(&self) -> IdentityId {
-        let (Self::Suspend { agent, .. } | Self::Reinstate { agent } | Self::Retire { agent }) =
+        let (Self::Suspend { agent, .. } | Self::Reinstate { agent, .. } | Self::Retire { agent }) =
             self;
         IdentityId::new(IdentityKind::Agent, agent.clone())
     }
@@ -196,7 +232,13 @@ impl ChangeState {
     fn apply(&self, agent: Agent, at: Timestamp) -> Result<Agent, Error> {
         Ok(match self {
             Self::Suspend { reason, .. } => agent.suspend(reason.clone())?,
-            Self::Reinstate { .. } => agent.activate(at)?,
+            Self::Reinstate { from, .. } if *from == agent.state => agent.activate(at)?,
+            Self::Reinstate { .. } => {
+                return Err(Error::Conflict(format!(
+                    "`{}` is not as it was when this was asked; look again",
+                    agent.id
+                )));
+            }
             Self::Retire { .. } => agent.retire()?.retired(at)?,
         })
     }
@@ -215,8 +257,8 @@ impl Act for ChangeState {
         ("Registration", self.agent().to_string())
     }
 
-    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
-        directory.agent(&self.agent()).and_then(|entry| entry.agent.state.owner().cloned())
+    fn owner(&self, directory: &Directory, caller: &IdentityId) -> Option<IdentityId> {
+        directory.agent(&self.agent())?.answers(caller)
     }
 
     fn takes_away(&self) -> bool {
@@ -224,16 +266,12 @@ impl Act for ChangeState {
     }
 
     fn shown(&self) -> Json {
-        let (name, reason) = match self {
-            Self::Suspend { reason, .. } => ("suspend", reason.as_str()),
-            Self::Reinstate { .. } => ("reinstate", ""),
-            Self::Retire { .. } => ("retire", ""),
+        let (name, more) = match self {
+            Self::Suspend { reason, .. } => ("suspend", ("reason", json(reason))),
+            Self::Reinstate { from, .. } => ("reinstate", ("from", json(from))),
+            Self::Retire { .. } => ("retire", ("reason", json(&""))),
         };
-        Json::object([
-            ("agent", json(&self.agent())),
-            ("reason", json(&reason)),
-            ("step", json(&name)),
-        ])
+        Json::object([("agent", json(&self.agent())), ("step", json(&name)), more])
     }
 }
 
@@ -250,13 +288,17 @@ pub async fn change_state(
         .change(&allowed, move |changes| {
             let key = step.agent().to_string();
             let row: Option<Row<AgentRecord>> = changes.get(&key)?;
-            let row = row.ok_or_else(|| Error::NotFound { kind: "agent", name: key.clone() })?;
+            let row = row.ok_or_else(|| unknown(&step.agent()))?;
             let agent = step.apply(row.value.agent.clone(), changes.at())?;
             let record = AgentRecord { agent: agent.clone(), ..row.value };
             changes.put(&record, Expect::Version(row.version), !step.takes_away())?;
             Ok(agent)
         })
         .await
+}
+
+fn unknown(agent: &IdentityId) -> Error {
+    Error::NotFound { kind: "agent", name: agent.name().to_string() }
 }
 
 /// An owner is one active person; "IT" or a group is refused (REG2).

@@ -29,7 +29,7 @@ impl Act for AnswerApproval {
     }
 
     /// The person for whom the approval is asked.
-    fn owner(&self, directory: &Directory) -> Option<IdentityId> {
+    fn owner(&self, directory: &Directory, _caller: &IdentityId) -> Option<IdentityId> {
         directory.approval(self.id).and_then(|record| record.chain.first().cloned())
     }
 

@@ -15,8 +15,8 @@ mod policies;
 mod servers;
 
 pub use agents::{
-    AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state, register,
-    version_of,
+    AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state,
+    check_registration, register, version_of,
 };
 pub use approvals::{AnswerApproval, answer};
 pub use error::Error;

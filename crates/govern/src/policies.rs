@@ -42,10 +42,11 @@ pub async fn apply_policies(
     engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
 }
 
-/// Whether the policies would load beside the guard pack, against the resource types of the accepted catalog.
+/// Whether the policies would load beside the guard pack, against the resource types of the accepted catalog. Returns
+/// what is allowed and still looks like a mistake, one sentence each.
 ///
 /// # Errors
 /// What is wrong, with file, line and column.
-pub fn check_policies(engine: &Engine, files: &[PolicyFile]) -> Result<(), Error> {
+pub fn check_policies(engine: &Engine, files: &[PolicyFile]) -> Result<Vec<String>, Error> {
     engine.check_policies(files).map_err(Error::Policies)
 }

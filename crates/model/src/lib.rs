@@ -9,6 +9,7 @@ mod foreign;
 mod id;
 mod identity;
 pub mod ijson;
+mod model_name;
 mod money;
 mod resource;
 mod time;
@@ -22,6 +23,7 @@ pub use identity::{
     Agent, Blueprint, IdentityId, IdentityKind, IllegalTransition, Instance, Name, NameError,
     Person, Realm, State, Version,
 };
+pub use model_name::{ModelName, NotAModelName};
 pub use money::{Currency, Money, MoneyError};
 pub use resource::{Pattern, Resource, ResourceError, Scope};
 pub use time::{Seconds, Timestamp};

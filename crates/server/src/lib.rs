@@ -9,6 +9,7 @@ mod admin;
 mod body;
 mod bounds;
 mod caller;
+mod listen;
 mod names;
 mod oauth;
 mod openapi;
@@ -25,6 +26,7 @@ use decide::{Engine, ServerRecord};
 use futures_util::future::BoxFuture;
 use govern::FoundTool;
 
+pub use listen::{Patience, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};

@@ -96,7 +96,11 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
         "Calls on their way to upstream servers.",
         engine.stops().live_calls(),
     );
-    text.gauge("bailiwick_stop_epoch", "Grows with every stop and resume.", engine.stops().epoch());
+    text.gauge(
+        "bailiwick_stop_epoch",
+        "Version of this node's set of stops; rises with each stop or resume that it hears of, also again.",
+        engine.stops().epoch(),
+    );
     text.gauge("bailiwick_stops_in_force", "Stops in force.", engine.stops().orders().len());
     let tampered = engine.directory().tampered().len();
     text.gauge(

@@ -34,6 +34,8 @@ faults! {
         "Correct what the detail names, then send it again.",
     MediaType UNSUPPORTED_MEDIA_TYPE "media_type" "The body has the wrong type"
         "Send `Content-Type: application/json`.",
+    TooSlow REQUEST_TIMEOUT "too_slow" "The request came too slowly"
+        "Send the whole request at once.",
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body is too large"
         "Send less at once.",
     Headers REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The headers are too large"
@@ -103,7 +105,7 @@ impl Problem {
             next: next.into(),
             retryable: matches!(
                 fault,
-                Fault::Store | Fault::Ledger | Fault::Clock | Fault::Upstream
+                Fault::Store | Fault::Ledger | Fault::Clock | Fault::Upstream | Fault::TooSlow
             ),
             action: None,
             approval: None,

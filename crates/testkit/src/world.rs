@@ -15,12 +15,12 @@ use std::{
     },
 };
 
-use axum::{Router, serve::ListenerExt as _};
+use axum::Router;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
 use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
 use model::{Realm, Timestamp, ijson::Json};
-use server::{Discover, Server};
+use server::{Discover, Patience, Server};
 use store::{Store, Target};
 use tempfile::TempDir;
 use token::{
@@ -254,10 +254,7 @@ async fn listen() -> (TcpListener, String) {
 }
 
 fn serve(listener: TcpListener, router: Router) {
-    // As the binary does: axum leaves Nagle's algorithm on, which holds small writes of a stream back.
-    let listener =
-        listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket takes the option"));
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    tokio::spawn(server::serve(listener, router, Patience::default(), std::future::pending()));
 }
 
 /// A JWK as JSON for a body.

@@ -142,13 +142,6 @@ fn demands(request: &Value) -> String {
 
 /// Everything that an approver has to see: what will run and for whom first, what others wrote last.
 fn request(document: &Value) -> String {
-    let money = match (&document["amount"]["amount"], &document["amount"]["currency"]) {
-        (Value::Number(minor), Value::String(currency)) => {
-            let minor = minor.as_u64().unwrap_or_default();
-            format!("{}.{:02} {currency}", minor / 100, minor % 100)
-        }
-        _ => String::new(),
-    };
     let answers = document["answers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let answer = |answer: &Value| {
         let word = if answer["approve"] == true { "yes" } else { "no" };
@@ -159,7 +152,7 @@ fn request(document: &Value) -> String {
         policies.iter().map(|demand| show::cell(demand, "policy")).collect();
     let known = [
         ("what", headline(document)),
-        ("amount", money),
+        ("amount", show::cell(document, "amount")),
         ("asked by", show::cell(document, "chain").replace(' ', " → ")),
         ("task", show::cell(document, "task")),
         ("needs", demands(document)),

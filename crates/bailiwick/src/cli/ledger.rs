@@ -8,7 +8,7 @@ use ledger::verify::{Class, Report};
 use model::{ActionId, TaskId};
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, show};
+use super::{ConfigArgs, DEFAULT_CONFIG, show};
 use crate::{
     client::{Client, Context},
     config::{self, Config},
@@ -137,16 +137,29 @@ impl Place {
         Ok(text.trim().to_owned())
     }
 
+    /// What was said of the place on the command line, to be said again.
+    fn said(&self) -> String {
+        let Self { data, config: ConfigArgs { config, set } } = self;
+        let data = data.iter().map(|data| ("--data", data.display().to_string()));
+        let named = Some(config).filter(|config| config.as_path() != Path::new(DEFAULT_CONFIG));
+        let config = named.map(|config| ("--config", config.display().to_string()));
+        let set = set.iter().map(|set| ("--set", set.clone()));
+        let words = data.chain(config).chain(set);
+        words.map(|(flag, value)| format!(" {flag} {}", word(&value))).collect()
+    }
+
     fn export(&self, out: &Path) -> Result<Answer> {
         let head = ledger::export(&self.ledger()?, out).map_err(|error| {
             Failure::new("not_exported", "the ledger was not exported").because(&error)
         })?;
-        let (out, size) = (out.display(), head.size);
+        let (out, size) = (out.display().to_string(), head.size);
         let text = format!(
             "{size} entries are in `{out}`\n\nTo check it, with the key by another way:\n  \
-             bailiwick verify {out} --key \"$(bailiwick ledger key)\""
+             bailiwick verify {} --key \"$(bailiwick ledger key{})\"",
+            word(&out),
+            self.said()
         );
-        let document = json!({ "pack": out.to_string(), "entries": size, "root": head.root });
+        let document = json!({ "pack": out, "entries": size, "root": head.root });
         Ok(Answer::new(document, text))
     }
 }
@@ -185,6 +198,16 @@ impl Verify {
         let config = self.place.load()?;
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
         Ok(Some(keys.payload))
+    }
+}
+
+/// A word of a command line, quoted where a shell would take it apart.
+fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -7,11 +7,12 @@ use clap::Subcommand;
 use model::Foreign;
 use serde_json::{Value, json};
 
+use super::show;
 use crate::{
     client::{Client, Context, Method},
     failure::{Exit, Failure, Result},
     files,
-    output::Answer,
+    output::{self, Answer},
 };
 
 #[derive(Subcommand)]
@@ -37,10 +38,10 @@ impl Command {
         match self {
             Self::Apply { paths } => {
                 let body = json!({ "files": read(&paths)? });
-                let document = Client::sign_in(context)
-                    .await?
-                    .call(Method::PUT, "/v1/policies", Some(body))
-                    .await?;
+                let mut client = Client::sign_in(context).await?;
+                // Before they are asked for, which may end in waiting: who asks should know first.
+                warn(&client.post("/v1/policies/check", body.clone()).await?);
+                let document = client.call(Method::PUT, "/v1/policies", Some(body)).await?;
                 let text = format!("in force: {}", names(&document));
                 Ok(Answer::new(document, text))
             }
@@ -48,6 +49,7 @@ impl Command {
                 let body = json!({ "files": read(&paths)? });
                 let document =
                     Client::sign_in(context).await?.post("/v1/policies/check", body).await?;
+                warn(&document);
                 match document["problem"].as_str().map(Foreign::new) {
                     None => Ok(Answer::new(document, "these policies would load")),
                     Some(problem) => {
@@ -75,6 +77,13 @@ impl Command {
                 ))
             }
         }
+    }
+}
+
+/// Says on stderr what is allowed and still looks like a mistake.
+fn warn(document: &Value) {
+    for warning in document["warnings"].as_array().into_iter().flatten() {
+        output::talk(&format!("warning: {}", Foreign::new(show::text(warning))));
     }
 }
 

@@ -67,7 +67,7 @@ impl Node {
         let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
         if !asked || timeout(PATIENCE, self.child.wait()).await.is_err() {
             // It ends all the same when it is dropped.
-            tracing::warn!(code = "BW-1601", "the demo's node did not end in order");
+            tracing::warn!(code = "BW-1606", "the demo's node did not end in order");
         }
     }
 }

@@ -195,9 +195,9 @@ impl<'p> World<'p> {
         let blueprint = self.with_input(["blueprint", "add"], "lookup.toml");
         self.act_with_max(teller, &LOOKUP_BLUEPRINT, &blueprint).await?;
         let register = self.with_input(["agent", "register"], "support-bot.toml");
-        let bot = self.act(teller, &REGISTER_BOT, &olivia, &register).await?;
+        let bot = self.act_with_max(teller, &REGISTER_BOT, &register).await?;
         let register = self.with_input(["agent", "register"], "lookup-agent.toml");
-        let lookup = self.act(teller, &REGISTER_LOOKUP, &olivia, &register).await?;
+        let lookup = self.act_with_max(teller, &REGISTER_LOOKUP, &register).await?;
         self.introduce(&bot, &lookup).await?;
         let give = self.with_input(["grant", "give"], "lena-support.toml");
         self.act_with_max(teller, &GRANT, &give).await?;

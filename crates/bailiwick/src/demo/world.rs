@@ -57,7 +57,7 @@ impl World<'_> {
         teller: &mut Teller,
         step: &Step,
         arguments: &[String],
-    ) -> Result<()> {
+    ) -> Result<Value> {
         let olivia = self.olivia.clone();
         let held = self.run(&olivia, arguments).await?;
         let request = held.approval().ok_or_else(|| held.failure(step.says))?;
@@ -66,7 +66,7 @@ impl World<'_> {
         let done = self.run(&olivia, arguments).await?;
         let ms = held.ms + approved.ms + done.ms;
         approved.accepted("Max's approval")?;
-        done.accepted(step.says)?;
+        let document = done.accepted(step.says)?;
         let verb = step.verb.unwrap_or_default();
         let entry =
             self.record.next(|leaf| record::is_act(leaf, &olivia.id, verb, "permit")).await?;
@@ -77,7 +77,7 @@ impl World<'_> {
             ..permit(ms)
         };
         teller.step(step, &came);
-        Ok(())
+        Ok(document)
     }
 
     /// Lets Max approve what somebody waits for.

@@ -86,7 +86,7 @@ impl Door {
             };
             let Ok((stream, _)) = accepted else { continue };
             if !is_ours(&stream) {
-                tracing::warn!(code = "BW-1501", "another user knocked at the enrolment socket");
+                tracing::warn!(code = "BW-1602", "another user knocked at the enrolment socket");
                 continue;
             }
             let served = tokio::time::timeout(PATIENCE, self.serve(stream, &engine));
@@ -95,7 +95,7 @@ impl Door {
             }
             if self.left == 0 {
                 tracing::error!(
-                    code = "BW-1502",
+                    code = "BW-1603",
                     "too many wrong enrolment codes; restart for a fresh one"
                 );
                 return;
@@ -139,7 +139,7 @@ impl Door {
         match govern::enrol_first(engine, person).await {
             Ok(id) => {
                 let identity = engine.context().realm.uri(&id);
-                tracing::info!(code = "BW-1500", person = %id, "the first administrator is enrolled");
+                tracing::info!(code = "BW-1601", person = %id, "the first administrator is enrolled");
                 (Reply::Enrolled { identity, server: self.server.clone() }, true)
             }
             // Another node was first: there is a person now.

@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt as _};
+use axum::Router;
 use decide::Engine;
 use serde::Serialize;
+use server::Patience;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ pub(crate) struct Node {
     /// What the terminal shows while nobody is enrolled.
     pub(crate) notice: Option<String>,
     stopping: CancellationToken,
-    listeners: JoinSet<Result<()>>,
+    listeners: JoinSet<()>,
 }
 
 /// Where a running node is reached.
@@ -77,10 +78,7 @@ impl Node {
         node.listen(ops, routers.ops);
         if let Some(door) = door {
             let stopping = node.stopping.clone();
-            node.listeners.spawn(async move {
-                door.keep(engine, stopping).await;
-                Ok(())
-            });
+            node.listeners.spawn(door.keep(engine, stopping));
         }
         Ok(node)
     }
@@ -89,12 +87,11 @@ impl Node {
     pub(crate) async fn failed(&mut self) -> Failure {
         loop {
             match self.listeners.join_next().await {
-                Some(Ok(Err(failure))) => return failure,
                 Some(Err(panicked)) => {
                     return Failure::new("listener_failed", "a listener ended").because(&panicked);
                 }
                 // The enrolment socket ends in order.
-                Some(Ok(Ok(()))) => {}
+                Some(Ok(())) => {}
                 None => return Failure::new("listener_failed", "no listener is left"),
             }
         }
@@ -106,7 +103,7 @@ impl Node {
         let ended = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!(
-                code = "BW-1503",
+                code = "BW-1604",
                 "requests were still live after the grace period and are cut"
             );
             self.listeners.shutdown().await;
@@ -123,18 +120,7 @@ impl Node {
 
     fn listen(&mut self, listener: TcpListener, router: Router) {
         let stopping = self.stopping.clone().cancelled_owned();
-        // axum leaves Nagle's algorithm on, which holds small writes of a stream back for a round trip.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY could not be set");
-            }
-        });
-        self.listeners.spawn(async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stopping).await;
-            served.map_err(|error| {
-                Failure::new("listener_failed", "a listener ended").because(&error)
-            })
-        });
+        self.listeners.spawn(server::serve(listener, router, Patience::default(), stopping));
     }
 }
 

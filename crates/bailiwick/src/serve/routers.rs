@@ -63,7 +63,7 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
             let listing = upstreams.discover(&url, internal, credential.as_deref()).await;
             let listing = listing.map_err(|error| chain(&error))?;
             for refused in &listing.refused {
-                tracing::warn!(code = "BW-1504", server = %name, tool = ?refused.name, why = %refused.error, "a tool is left out");
+                tracing::warn!(code = "BW-1605", server = %name, tool = ?refused.name, why = %refused.error, "a tool is left out");
             }
             listing.tools.iter().map(found).collect()
         })

@@ -95,6 +95,13 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&["policy", "check", "policies"]).ends(0);
     place.write("policies/broken.cedar", "permit (principal, action, resource");
     olivia.run(&["policy", "check", "policies"]).ends(3).says("broken.cedar");
+    place.write("wide.cedar", "@id(\"wide\") permit (principal, action, resource);");
+    let warning = "wide.cedar:1:1: `wide` names no system, and so permits governance too";
+    let check = olivia.run(&["policy", "check", "wide.cedar", "-o", "json"]).ends(0);
+    assert!(check.json()["warnings"][0].as_str().unwrap().starts_with(warning), "{check:?}");
+    assert!(check.stderr.contains(&format!("warning: {warning}")), "{check:?}");
+    let apply_wide = olivia.run(&["policy", "apply", "wide.cedar"]).ends(8);
+    assert!(apply_wide.stderr.contains(&format!("warning: {warning}")), "{apply_wide:?}");
     olivia.run(&ask).ends(0).says("PERMIT");
     olivia.run(&["can-i", "pay", "support-desk/Refund/7", "--amount", "50.00 EUR"]).ends(3);
 
@@ -103,12 +110,17 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     let task = olivia.run(&open).ends(0).json();
     assert!(task["token"].as_str().unwrap().contains('.'));
     olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0);
+    let task = olivia.run(&[&open[..], &["--budget", "45.00 EUR"]].concat()).ends(0).json();
+    olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0).says("0.00 EUR");
     olivia
         .run(&["agent", "suspend", "support-bot", "--reason", "looks odd"])
         .ends(0)
         .says("suspended");
     olivia.run(&ask).ends(3);
-    olivia.run(&["agent", "reinstate", "support-bot"]).ends(0).says("active");
+    let reinstate = ["agent", "reinstate", "support-bot", "-o", "json"];
+    let approval = held(olivia.run(&reinstate));
+    bob.run(&["approve", &approval, "--yes"]).ends(0).says("looks odd");
+    olivia.run(&reinstate).ends(0).says("active");
     olivia.run(&ask).ends(0);
 
     // The stop does not ask; its end needs a second person.
@@ -150,7 +162,13 @@ fn check_offline(place: &Place) {
     assert!(own["commitments"].as_u64().unwrap() > 0);
     let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;
     assert!(key.starts_with("acme/dev/1+"), "{key}");
-    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(0).says("bailiwick verify");
+    let export = ["ledger", "export", "pack", "--data", "acme/data"];
+    let hint = r#"bailiwick verify pack --key "$(bailiwick ledger key --data acme/data)""#;
+    place.run(export).ends(0).says(hint);
+    let export = ["ledger", "export", "a pack"].into_iter().chain(config);
+    place.run(export).ends(0).says(
+        r#"bailiwick verify 'a pack' --key "$(bailiwick ledger key --config acme/bailiwick.toml)""#,
+    );
     place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(1).says("not empty");
     place.run(["verify", "pack"]).ends(1).says("--key LINE");
     place.run(["verify", "pack", "--key", key.trim()]).ends(0).says("VERIFIED");

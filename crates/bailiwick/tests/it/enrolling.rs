@@ -1,9 +1,40 @@
 use std::{
+    fs::Permissions,
     io::{Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
 };
 
 use crate::world::{Place, exists};
+
+/// Everything below a folder that others than its owner may read or enter.
+fn open_to_others(folder: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.permissions().mode() & 0o077 != 0 {
+            found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+        if metadata.is_dir() {
+            open_to_others(&path, found);
+        }
+    }
+}
+
+#[test]
+fn what_a_node_keeps_is_for_its_owner_alone() {
+    let place = Place::initialized();
+    let journal = place.path("acme/data/stops");
+    std::fs::write(&journal, "").unwrap();
+    std::fs::set_permissions(&journal, Permissions::from_mode(0o644)).unwrap();
+    let node = place.serve();
+    let olivia = place.somebody("olivia");
+    olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+    olivia.run(&["stop", "agent:nobody", "--reason", "drill"]).ends(0);
+    let mut open = Vec::new();
+    open_to_others(&place.path("acme/data"), &mut open);
+    assert_eq!(open, ["checkpoint.pub"], "and that is for auditors");
+    assert_eq!(node.stop(), 0);
+}
 
 #[test]
 fn the_first_administrator_is_enrolled_once_and_the_socket_is_worth_nothing_after() {

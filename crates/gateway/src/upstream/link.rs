@@ -1,13 +1,16 @@
 //! What is agreed with a server: the revision, and before 2026-07-28 a session.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{Foreign, ijson::Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, answer,
@@ -18,7 +21,7 @@ use crate::{
         Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
         MODERN_VERSION, RequestId, encode, header_name,
     },
-    outbound::Request,
+    outbound::{Request, SendError},
 };
 
 /// Members of a client's `_meta` that go on: its progress token, and the trace it belongs to.
@@ -100,28 +103,40 @@ struct Initialized {
 }
 
 impl Server {
-    /// What is agreed, agreeing first if need be. One caller asks the server, the others wait for it.
+    /// What is agreed, agreeing first if need be. One caller asks the server, the others wait for it, each until its own
+    /// deadline.
     pub(super) async fn link(
         self: &Arc<Self>,
         deadline: Instant,
     ) -> Result<Arc<Link>, UpstreamError> {
-        let mut agreed = self.link.lock().await;
-        if let Some(link) = &*agreed {
-            return Ok(link.clone());
+        let known = self.agreed().clone();
+        if let Some(link) = known {
+            return Ok(link);
         }
-        let deadline = deadline.min(Instant::now() + HANDSHAKE);
-        let link = self.agree(deadline).await;
-        let link = Arc::new(link.map_err(|error| UpstreamError::Handshake(Box::new(error)))?);
-        *agreed = Some(link.clone());
+        let none = |error| UpstreamError::Handshake(Box::new(error));
+        let late = || none(SendError::Late(self.target.origin().clone()).into());
+        let _turn = timeout_at(deadline, self.agreeing.lock()).await.map_err(|_| late())?;
+        let meanwhile = self.agreed().clone();
+        if let Some(link) = meanwhile {
+            return Ok(link);
+        }
+        let link = self.agree(deadline.min(Instant::now() + HANDSHAKE)).await;
+        let link = Arc::new(link.map_err(none)?);
+        *self.agreed() = Some(link.clone());
         Ok(link)
     }
 
     /// Forgets what was agreed, unless somebody has agreed anew meanwhile.
-    pub(super) async fn forget(&self, link: &Arc<Link>) {
-        let mut agreed = self.link.lock().await;
+    pub(super) fn forget(&self, link: &Arc<Link>) {
+        let mut agreed = self.agreed();
         if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
             *agreed = None;
         }
+    }
+
+    /// Held for a moment only: nobody waits for the server behind it.
+    pub(super) fn agreed(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn agree(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {

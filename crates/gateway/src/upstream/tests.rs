@@ -290,3 +290,26 @@ async fn callers_that_come_together_open_one_session() {
     }
     assert_eq!(opened, 1);
 }
+
+#[tokio::test]
+async fn nobody_waits_beyond_their_own_deadline_for_a_handshake_of_somebody_else() {
+    let server = serve(|_| String::new()).await;
+    let upstream = upstream(&server, Protocol::Probe);
+    let first = upstream.era();
+    let second = async {
+        // The first has the turn now: it was polled before, and the server never answers it.
+        let id = RequestId::Number(1);
+        let soon = Instant::now() + Duration::from_millis(20);
+        upstream.call(Call { deadline: soon, ..call(&id, b"{}") }).await.map(drop)
+    };
+    tokio::select! {
+        biased;
+        era = first => panic!("the other one waited for this: {era:?}"),
+        called = second => {
+            let error = called.unwrap_err();
+            assert!(!error.may_have_arrived());
+            let UpstreamError::Handshake(error) = error else { panic!("{error:?}") };
+            assert!(matches!(*error, UpstreamError::Send(outbound::SendError::Late(_))), "{error:?}");
+        }
+    }
+}

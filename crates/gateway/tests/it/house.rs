@@ -204,7 +204,7 @@ async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
         "name": "support", "purpose": "support", "owner": "olivia", "authority": held, "token_ttl_seconds": 900,
     });
     olivia.post("/v1/blueprints", blueprint).await.ok();
-    let agent = olivia.register("support-bot", "support").await;
+    let agent = olivia.register(olivia, "support-bot", "support").await;
     let grant = json!({ "name": "lena-desk", "holder": "lena", "authority": held });
     olivia.post("/v1/grants", grant).await.ok();
     let secret = secret(world);

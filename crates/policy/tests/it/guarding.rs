@@ -47,7 +47,7 @@ fn a_decision_carried_by_an_agent_is_not_the_persons_own() {
 
 #[test]
 fn administrators_govern_and_other_persons_do_not() {
-    let act = "create bailiwick/Registration/agent/helper";
+    let act = "update bailiwick/Registration/agent/helper";
     assert_eq!(
         alone(&format!("person/ann@administrator {act}")),
         "permit; by guard-administrators"
@@ -73,6 +73,20 @@ fn an_owner_suspends_and_stops_their_own_agents_and_no_others() {
 }
 
 #[test]
+fn an_owner_asks_for_their_agent_to_act_again_and_an_administrator_approves() {
+    let act = "deploy bailiwick/Registration/agent/helper owner=person/olivia";
+    let held = "hold; by guard-owners-reinstate, guard-second-person-agents; demands hold administrator:1 (guard-second-person-agents)";
+    for administrators in [2, 1] {
+        let question = format!("person/olivia {act} administrators={administrators}");
+        assert_eq!(alone(&question), held, "a lone administrator is a second person, too");
+    }
+    let other = alone(&format!("person/mallory {act}"));
+    assert!(other.starts_with("deny not_permitted"), "{other}");
+    let carried = alone(&format!("person/olivia {act} depth=1"));
+    assert!(carried.starts_with("deny forbidden; by guard-own-session"), "{carried}");
+}
+
+#[test]
 fn any_person_delegates_to_agents_and_ends_what_is_theirs() {
     for verb in ["create", "delegate"] {
         let act = format!("person/ann {verb} bailiwick/Task/1");
@@ -95,6 +109,8 @@ fn what_widens_needs_a_second_administrator_where_there_is_one() {
         ("delete bailiwick/Stop/1", "guard-second-person-resume"),
         ("grant bailiwick/Grant/1", "guard-second-person-grants"),
         ("grant bailiwick/Registration/person/bob", "guard-second-person-grants"),
+        ("create bailiwick/Registration/agent/helper", "guard-second-person-agents"),
+        ("deploy bailiwick/Registration/agent/helper", "guard-second-person-agents"),
     ] {
         let question = format!("person/ann@administrator {act}");
         assert_eq!(

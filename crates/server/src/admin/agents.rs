@@ -1,7 +1,7 @@
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{AgentRecord, Engine};
 use govern::{ChangeState, NewVersion, Register};
-use model::{Digest, IdentityId, Name, State as LifeState, Timestamp, ijson};
+use model::{Digest, IdentityId, ModelName, Name, State as LifeState, Timestamp, ijson};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,7 +38,7 @@ struct NewAgent {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parts {
-    model: String,
+    model: ModelName,
     prompt: Digest,
     tools: Digest,
     image: Digest,
@@ -141,6 +141,7 @@ async fn get(
     Ok(Json(find(&server.engine, &id).await?))
 }
 
+/// Checked before it is decided, so that nobody is asked to approve what cannot be done.
 async fn register(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -157,6 +158,7 @@ async fn register(
         version: NewVersion { model, prompt, tools, image },
         key: wish.key,
     };
+    govern::check_registration(engine.directory(), &act)?;
     let id = govern::register(engine, engine.allow(&caller, act).await?).await?;
     Ok(Created(find(engine, &id).await?))
 }
@@ -167,16 +169,22 @@ async fn suspend(
     Segment(name): Segment,
     Body(Why { reason }): Body<Why>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
-    change(&server.engine, caller, &name, |agent| ChangeState::Suspend { agent, reason }).await
+    let id = names::agent(&name)?;
+    let step = ChangeState::Suspend { agent: id.name().clone(), reason };
+    change(&server.engine, caller, &id, step).await
 }
 
+/// Looks before it is decided: what is asked for is the end of the suspension that there is now.
 async fn reinstate(
     State(server): State<Shared>,
     caller: Caller,
     Segment(name): Segment,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
-    change(&server.engine, caller, &name, |agent| ChangeState::Reinstate { agent }).await
+    let (engine, id) = (&server.engine, names::agent(&name)?);
+    engine.look(&caller.0, "Registration", &id.to_string())?;
+    let step = ChangeState::reinstate(engine.directory(), id.name().clone())?;
+    change(engine, caller, &id, step).await
 }
 
 async fn retire(
@@ -185,19 +193,18 @@ async fn retire(
     Segment(name): Segment,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Listed<Agent>>, Problem> {
-    change(&server.engine, caller, &name, |agent| ChangeState::Retire { agent }).await
+    let id = names::agent(&name)?;
+    change(&server.engine, caller, &id, ChangeState::Retire { agent: id.name().clone() }).await
 }
 
 async fn change(
     engine: &std::sync::Arc<Engine>,
     Caller(caller): Caller,
-    name: &str,
-    step: impl FnOnce(Name) -> ChangeState,
+    id: &IdentityId,
+    step: ChangeState,
 ) -> Result<Json<Listed<Agent>>, Problem> {
-    let id = names::agent(name)?;
-    let act = step(id.name().clone());
-    govern::change_state(engine, engine.allow(&caller, act).await?).await?;
-    Ok(Json(find(engine, &id).await?))
+    govern::change_state(engine, engine.allow(&caller, step).await?).await?;
+    Ok(Json(find(engine, id).await?))
 }
 
 async fn find(engine: &Engine, id: &IdentityId) -> Result<Listed<Agent>, Problem> {

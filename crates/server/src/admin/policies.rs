@@ -42,10 +42,19 @@ struct InForce {
 }
 
 #[derive(Serialize)]
+struct Applied {
+    #[serde(flatten)]
+    in_force: InForce,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Checked {
     valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// What is allowed and still looks like a mistake.
+    warnings: Vec<String>,
 }
 
 impl Files {
@@ -77,13 +86,13 @@ async fn apply(
     State(server): State<Shared>,
     Caller(caller): Caller,
     LongBody(wish): LongBody<Files>,
-) -> Result<Json<InForce>, Problem> {
+) -> Result<Json<Applied>, Problem> {
     let engine = &server.engine;
     let files = wish.into_model()?;
     engine.look(&caller, "PolicySet", "current")?;
-    govern::check_policies(engine, &files)?;
+    let warnings = govern::check_policies(engine, &files)?;
     govern::apply_policies(engine, engine.allow(&caller, ApplyPolicies { files }).await?).await?;
-    in_force(engine).await.map(Json)
+    Ok(Json(Applied { in_force: in_force(engine).await?, warnings }))
 }
 
 async fn check(
@@ -92,10 +101,10 @@ async fn check(
     LongBody(wish): LongBody<Files>,
 ) -> Result<Json<Checked>, Problem> {
     server.engine.look(&caller, "PolicySet", "current")?;
-    let problem = govern::check_policies(&server.engine, &wish.into_model()?)
-        .err()
-        .map(|why| why.to_string());
-    Ok(Json(Checked { valid: problem.is_none(), problem }))
+    Ok(Json(match govern::check_policies(&server.engine, &wish.into_model()?) {
+        Ok(warnings) => Checked { valid: true, problem: None, warnings },
+        Err(why) => Checked { valid: false, problem: Some(why.to_string()), warnings: Vec::new() },
+    }))
 }
 
 async fn in_force(engine: &Engine) -> Result<InForce, Problem> {

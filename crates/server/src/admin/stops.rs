@@ -32,7 +32,7 @@ struct Wish {
 
 #[derive(Serialize)]
 struct Stops {
-    /// Grows with every stop and resume.
+    /// Rises with each stop or resume that this node hears of, also again.
     epoch: u64,
     orders: Vec<Order>,
 }

@@ -46,8 +46,8 @@ struct Task {
 struct Ended {
     task: TaskId,
     calls: u64,
-    /// In minor units of the budget's currency.
-    spent: u64,
+    /// `null` where the task had no budget.
+    spent: Option<Money>,
 }
 
 async fn open(
@@ -85,6 +85,6 @@ async fn end(
     let unknown = || Problem::not_found("task", id);
     let person = engine.tasks().task(id).ok_or_else(unknown)?.person;
     let allowed = engine.allow(&caller, EndTask { task: id, person }).await?;
-    let task = engine.end_task(&allowed).ok_or_else(unknown)?;
-    Ok(Json(Ended { task: id, calls: task.calls, spent: task.spent }))
+    let ended = engine.end_task(&allowed).ok_or_else(unknown)?;
+    Ok(Json(Ended { task: id, calls: ended.calls, spent: ended.spent }))
 }

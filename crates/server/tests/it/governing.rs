@@ -1,9 +1,9 @@
-//! People, blueprints, agents, grants, the catalog, policies, approvals: by the real endpoints, with two administrators.
+//! People, blueprints, grants, the catalog, policies, approvals: by the real endpoints, with two administrators.
 
 use serde_json::{Value, json};
 use token::{Algorithm, SigningKey};
 
-use crate::office::{Office, all_of_desk, authority};
+use crate::office::{Office, all_of_desk, authority, task};
 
 const POLICY: &str = r#"@id("support-reads") permit(principal, action == Action::"read", resource in System::"desk");"#;
 
@@ -54,10 +54,14 @@ async fn a_handle_a_key_or_a_name_is_given_once() {
             "version": { "model": "m", "prompt": part, "tools": part, "image": part },
         })
     };
-    for body in [agent("support-bot", key(&fresh())), agent("second-bot", key(shared))] {
-        let reply = office.olivia.post("/v1/agents", body).await;
-        assert_eq!((reply.status, reply.code().as_str()), (409, "conflict"), "{}", reply.text());
-    }
+    let taken = office.olivia.post("/v1/agents", agent("support-bot", key(&fresh()))).await;
+    assert_eq!((taken.status, taken.code().as_str()), (409, "conflict"), "nobody is asked first");
+    let second = agent("second-bot", key(shared));
+    let held = office.olivia.post("/v1/agents", second.clone()).await;
+    assert_eq!(held.code(), "held", "whose key it is shows when it is claimed: {}", held.text());
+    office.omar.answer(held.json()["approval"].as_str().unwrap(), true).await.ok();
+    let shared = office.olivia.post("/v1/agents", second).await;
+    assert_eq!((shared.status, shared.code().as_str()), (409, "conflict"), "{}", shared.text());
     let unowned = json!({ "owner": "nobody" });
     let mut body = agent("third-bot", key(&fresh()));
     body["owner"] = unowned["owner"].clone();
@@ -67,54 +71,6 @@ async fn a_handle_a_key_or_a_name_is_given_once() {
     let reply = office.olivia.post("/v1/agents", private).await;
     assert_eq!((reply.status, reply.code().as_str()), (422, "invalid"));
     assert!(!reply.text().contains("secret"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_lives_as_its_owner_and_administrators_say() {
-    let office = Office::open().await;
-    office.agent().await;
-    let step = |step: &str, body: Value| {
-        let path = format!("/v1/agents/support-bot/{step}");
-        async move { (path, body) }
-    };
-    let una = office.person("una", &[]).await;
-    let (path, body) = step("suspend", json!({ "reason": "a test" })).await;
-    assert_eq!(una.post(&path, body.clone()).await.status, 403);
-    let agent = office.olivia.post(&path, body).await.ok();
-    assert_eq!((&agent["state"], &agent["reason"]), (&json!("suspended"), &json!("a test")));
-    let again = office.olivia.post(&path, json!({ "reason": "again" })).await;
-    assert_eq!((again.status, again.code().as_str()), (409, "conflict"));
-    let (path, _) = step("reinstate", Value::Null).await;
-    assert_eq!(office.olivia.post(&path, Value::Null).await.ok()["state"], "active");
-    let (path, _) = step("retire", Value::Null).await;
-    assert_eq!(office.olivia.post(&path, json!({})).await.ok()["state"], "retired");
-    let got = office.olivia.get("/v1/agents/support-bot").await.ok();
-    assert_eq!((&got["state"], &got["owner"]), (&json!("retired"), &Value::Null));
-    let missing = office.olivia.post("/v1/agents/nobody/retire", Value::Null).await;
-    assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_owner_who_does_not_govern_sees_and_suspends_their_agent_and_no_other() {
-    let office = Office::open().await;
-    office.agent().await;
-    let una = office.person("una", &[]).await;
-    let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
-    let part = "00".repeat(32);
-    let body = json!({
-        "name": "una-bot", "blueprint": "support", "owner": "una", "purpose": "tests", "key": key.public().to_jwk().to_value(),
-        "version": { "model": "m", "prompt": part, "tools": part, "image": part },
-    });
-    office.olivia.post("/v1/agents", body).await.ok();
-    assert_eq!(una.get("/v1/agents/una-bot").await.ok()["owner"], una.id.to_string());
-    assert_eq!(una.get("/v1/agents/support-bot").await.status, 403);
-    let suspended = una.post("/v1/agents/una-bot/suspend", json!({ "reason": "odd" })).await.ok();
-    assert_eq!(suspended["state"], "suspended");
-    assert_eq!(
-        una.post("/v1/agents/una-bot/reinstate", Value::Null).await.status,
-        403,
-        "what widens is not theirs"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +158,7 @@ async fn policies_wait_for_a_second_administrator_and_then_count() {
 
     let broken = json!({ "files": [{ "name": "a.cedar", "text": "permit(principal" }] });
     let checked = office.olivia.post("/v1/policies/check", broken.clone()).await.ok();
-    assert_eq!(checked["valid"], false);
+    assert_eq!((&checked["valid"], &checked["warnings"]), (&json!(false), &json!([])), "{checked}");
     assert!(checked["problem"].as_str().unwrap().contains("a.cedar"), "{checked}");
     let refused = office.olivia.call("PUT", "/v1/policies", &broken).await;
     assert_eq!(
@@ -222,9 +178,12 @@ async fn policies_wait_for_a_second_administrator_and_then_count() {
         "nobody approves their own"
     );
     office.omar.answer(&approval, true).await.ok();
-    let in_force = office.olivia.call("PUT", "/v1/policies", &files).await.ok();
-    assert_eq!(in_force["files"], files["files"]);
-    assert_eq!(office.olivia.get("/v1/policies").await.ok(), in_force);
+    let applied = office.olivia.call("PUT", "/v1/policies", &files).await.ok();
+    assert_eq!(applied["files"], files["files"]);
+    let warned = applied["warnings"][0].as_str().unwrap();
+    assert!(warned.starts_with("no policy names the kind `Order`"), "{applied}");
+    let in_force = office.olivia.get("/v1/policies").await.ok();
+    assert_eq!((&in_force["digest"], &in_force["files"]), (&applied["digest"], &applied["files"]));
 
     let after = office.olivia.post("/v1/can-i", question).await.ok();
     assert_eq!(
@@ -232,6 +191,35 @@ async fn policies_wait_for_a_second_administrator_and_then_count() {
         (&json!("permit"), &json!(["support-reads"])),
         "{after}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_look_like_a_mistake_load_and_are_warned_about() {
+    let office = Office::open().await;
+    let text = r#"@id("all") permit(principal, action == Action::"read", resource);"#;
+    let files = json!({ "files": [{ "name": "all.cedar", "text": text }] });
+    let warning = "all.cedar:1:1: `all` names no system, and so permits governance too";
+    let warned = |document: &Value| {
+        let warnings = document["warnings"].as_array().unwrap().clone();
+        warnings.iter().any(|said| said.as_str().unwrap().starts_with(warning))
+    };
+    let checked = office.olivia.post("/v1/policies/check", files.clone()).await.ok();
+    assert!(checked["valid"] == true && warned(&checked), "{checked}");
+    let applied = office.olivia.call_with(&office.omar, "PUT", "/v1/policies", &files).await;
+    assert!(warned(&applied), "{applied}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_in_shadow_would_have_said_of_governance_stands_in_the_ledger() {
+    let office = Office::open().await;
+    let text = r#"@id("no-grants") @mode("shadow") forbid(principal, action, resource is Grant);"#;
+    let files = json!({ "files": [{ "name": "shadow.cedar", "text": text }] });
+    office.olivia.call_with(&office.omar, "PUT", "/v1/policies", &files).await;
+    office.grant(&office.olivia).await;
+    let entries = office.olivia.get("/v1/ledger/entries?limit=1000").await.ok();
+    let shadows = entries["entries"].as_array().unwrap().iter();
+    let shadows = shadows.filter(|entry| entry["leaf"]["body"]["shadow"][0]["id"] == "no-grants");
+    assert_eq!(shadows.count(), 2, "of what was held, and of what was permitted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,19 +280,14 @@ async fn each_team_that_is_asked_answers_for_itself() {
     let sam = office.person("sam", &["security"]).await;
     let hold = |team: &str| {
         format!(
-            r#"@id("{team}-looks") @hold("{team}") forbid(principal, action == Action::"create", resource is Registration);"#
+            r#"@id("{team}-looks") @hold("{team}") forbid(principal, action == Action::"delegate", resource is Task);"#
         )
     };
     let files =
         json!({ "files": [{ "name": "two.cedar", "text": hold("finance") + &hold("security") }] });
     office.olivia.call_with(&office.omar, "PUT", "/v1/policies", &files).await;
-    let key = SigningKey::generate(Algorithm::EdDSA).unwrap().public().to_jwk().to_value();
-    let part = "00".repeat(32);
-    let agent = json!({
-        "name": "two-bot", "blueprint": "support", "owner": "olivia", "purpose": "tests", "key": key,
-        "version": { "model": "m", "prompt": part, "tools": part, "image": part },
-    });
-    let held = office.olivia.post("/v1/agents", agent.clone()).await;
+    office.grant(&office.olivia).await;
+    let held = office.olivia.post("/v1/tasks", task()).await;
     assert_eq!(held.code(), "held", "{}", held.text());
     let approval = held.json()["approval"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -313,9 +296,9 @@ async fn each_team_that_is_asked_answers_for_itself() {
         "in no team that is asked"
     );
     assert_eq!(finn.answer(&approval, true).await.ok()["state"], "waiting");
-    assert_eq!(office.olivia.post("/v1/agents", agent.clone()).await.code(), "held");
+    assert_eq!(office.olivia.post("/v1/tasks", task()).await.code(), "held");
     assert_eq!(sam.answer(&approval, true).await.ok()["state"], "approved");
-    office.olivia.post("/v1/agents", agent).await.ok();
+    office.olivia.post("/v1/tasks", task()).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 mod bodies;
 mod describing;
 mod governing;
+mod listening;
+mod living;
 mod office;
 mod operating;
 mod reading;

@@ -35,7 +35,7 @@ impl Office {
         let desk = json!({ "name": "desk", "url": "http://desk.example/mcp", "default_classes": ["customer"] });
         self.olivia.post_with(&self.omar, "/v1/servers", desk).await;
         self.olivia.blueprint(&self.omar, "support", all_of_desk(self.world.now())).await;
-        self.olivia.register("support-bot", "support").await
+        self.olivia.register(&self.omar, "support-bot", "support").await
     }
 
     /// Gives a person everything on `desk`.

@@ -216,7 +216,7 @@ async fn an_exchange_takes_no_scope_no_actor_token_and_one_detail_of_our_type() 
 async fn a_token_is_exchanged_by_the_agent_that_it_names_and_by_nobody_else() {
     let office = Office::open().await;
     let _named = office.agent().await;
-    let other = office.olivia.register("other-bot", "support").await;
+    let other = office.olivia.register(&office.omar, "other-bot", "support").await;
     office.grant(&office.olivia).await;
     let task = office.task(&office.olivia).await;
     let handed = task["token"].as_str().unwrap();
@@ -239,7 +239,14 @@ async fn a_task_that_has_ended_gives_no_token_any_more() {
     let una = office.person("una", &[]).await;
     assert_eq!(una.call("DELETE", &path, &Value::Null).await.status, 403, "another person's task");
     let ended = office.olivia.call("DELETE", &path, &Value::Null).await.ok();
-    assert_eq!((&ended["calls"], &ended["spent"]), (&json!(0), &json!(0)));
+    assert_eq!((&ended["calls"], &ended["spent"]), (&json!(0), &Value::Null), "without a budget");
+    let budget = json!({ "amount": 4_500, "currency": "EUR" });
+    let mut wish = crate::office::task();
+    wish["budget"] = budget;
+    let budgeted = office.olivia.post("/v1/tasks", wish).await.ok();
+    let budgeted = format!("/v1/tasks/{}", budgeted["task"].as_str().unwrap());
+    let ended = office.olivia.call("DELETE", &budgeted, &Value::Null).await.ok();
+    assert_eq!(ended["spent"], json!({ "amount": 0, "currency": "EUR" }), "money has a currency");
     let audience = office.world.engine().issuer().audience_of(&"desk".parse().unwrap());
     let reply = agent.exchange(task["token"].as_str().unwrap(), &[("audience", &audience)]).await;
     assert_refused(&reply, 400, "invalid_grant");

@@ -176,7 +176,7 @@ impl Person {
     ///
     /// # Panics
     /// It is refused.
-    pub async fn register(&self, name: &str, blueprint: &str) -> Agent {
+    pub async fn register(&self, second: &Self, name: &str, blueprint: &str) -> Agent {
         let key = SigningKey::generate(Algorithm::EdDSA).expect("a key");
         let part = Digest([7; 32]);
         let body = json!({
@@ -184,7 +184,7 @@ impl Person {
             "version": { "model": "model-1", "prompt": part, "tools": part, "image": part },
             "key": jwk(&key.public().to_jwk()),
         });
-        let made = self.post("/v1/agents", body).await.ok();
+        let made = self.post_with(second, "/v1/agents", body).await;
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         let id = text(&made["id"]).parse().expect("an identity");
         let version = text(&made["version"]["digest"]).parse().expect("a digest");
