@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 
 use store::Target;
 
-use super::world::{POLICIES, World, eur};
+use super::{
+    cast::{POLICIES, eur},
+    world::World,
+};
 use crate::attempt::Step;
 
 const READ: (&str, &str) = ("get_order", r#"{"order":"A-1"}"#);
@@ -43,9 +46,7 @@ async fn a_ledger_slower_than_its_bound_denies_and_what_comes_late_lapses() {
     assert_eq!(refused, "deny ledger_slow: the ledger did not confirm within 250 ms");
     world.faults.hold_syncs(false);
     // The late record is followed by `lapsed`, and only then is the reservation free.
-    while !world.recorded().await.iter().any(|entry| entry == "lapsed ") {
-        tokio::task::yield_now().await;
-    }
+    world.lapsed().await;
     while !world
         .verdict(&bot, "refund", r#"{"order":"A-1","amount":6000}"#)
         .await

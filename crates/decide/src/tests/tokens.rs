@@ -1,7 +1,10 @@
 use model::{State, Verb};
 use store::Expect;
 
-use super::world::{World, agent, agent_id, authority, eur};
+use super::{
+    cast::{agent, agent_id, authority, eur},
+    world::World,
+};
 use crate::{Code, Exchange, TokenRefused, stop::StopScope};
 
 fn code(refused: &TokenRefused) -> String {

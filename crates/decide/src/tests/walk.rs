@@ -1,4 +1,4 @@
-use super::world::{World, eur};
+use super::{cast::eur, world::World};
 
 #[tokio::test]
 async fn what_authority_and_policy_allow_is_permitted_and_recorded_before_and_after() {

@@ -6,42 +6,45 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use ledger::{CheckpointKey, Config, Keys, Log, Media, PayloadKey};
-use model::{
-    Agent, Authority, Blueprint, Clause, Conditions, Digest, IdentityId, Money, Name, Pattern,
-    Person, Realm, State, TaskId, Timestamp, Verb, Verbs, Version,
-    ijson::{self, Json},
-};
+use ledger::{CheckpointKey, Config, Draft, Entry, Keys, Log, Media, PayloadKey};
+use model::{ApprovalId, Digest, IdentityId, Money, Realm, TaskId, Timestamp, Verb, ijson::Json};
 use store::{Expect, Store, Target};
 use tempfile::TempDir;
 use token::{
-    Algorithm, Keyring, MasterKey, SigningKey, assertion,
+    Keyring, MasterKey, assertion,
     dpop::{Nonces, Prover, Request},
 };
 
-use super::fragile::{Faults, Fragile};
+use super::{
+    cast::{
+        DESK, POLICIES, START, agent, agent_id, authority, blueprint, desk, effect, grant, json,
+        person, person_id, signing_key, tool, version,
+    },
+    fragile::{Faults, Fragile},
+};
 use crate::{
-    AgentRecord, Attempt, BlueprintRecord, Caller, Changes, Clock, Context, Effect, Engine,
-    Exchange, GrantRecord, Issued, Issuer, Mapping, NotInForce, OpenTask, Parts, Permit,
-    PersonRecord, PolicyFile, PolicySetRecord, Presented, Refusal, ServerRecord, Stops,
-    TokenRefused, ToolRecord, hash::sha256,
+    Act, ApprovalAnswer, Attempt, BlueprintRecord, Caller, Changes, Clock, Context, Engine,
+    Exchange, Issued, Issuer, NotInForce, OpenTask, Parts, Permit, PersonRecord, PolicyFile,
+    PolicySetRecord, Presented, Refusal, StartError, Stops, TokenRefused,
 };
 
 pub(super) const ISSUER: &str = "http://127.0.0.1:9";
 pub(super) const ADMIN: &str = "http://127.0.0.1:9/v1";
-const START: i64 = 1_800_000_000_000;
+/// A governance act of no consequence, with the verb and target that a test wants.
+#[derive(Debug, Clone)]
+pub(super) struct Deed(pub(super) Verb, pub(super) &'static str);
 
-/// The policies of the small organization.
-pub(super) const POLICIES: &str = r#"
-@id("desk-use")
-permit (principal, action in [Action::"read", Action::"list", Action::"pay", Action::"export"], resource in System::"desk");
-
-@id("large-refunds-wait") @hold("finance") @reason("refunds above 1,000.00 wait for finance")
-forbid (principal, action == Action::"pay", resource is Refund) when { context has amount && context.amount > 100000 };
-
-@id("no-export") @reason("customers are not exported in bulk") @next("ask for a report instead") @explain("agent")
-forbid (principal, action == Action::"export", resource is Customers);
-"#;
+impl Act for Deed {
+    fn verb(&self) -> Verb {
+        self.0
+    }
+    fn target(&self) -> (&'static str, String) {
+        (self.1, "x".to_owned())
+    }
+    fn shown(&self) -> Json {
+        Json::String("a deed".to_owned())
+    }
+}
 
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
@@ -51,70 +54,9 @@ pub(super) struct World {
     count: AtomicU64,
 }
 
-fn person_id(name: &str) -> IdentityId {
-    format!("person/{name}").parse().unwrap()
-}
-
-pub(super) fn agent_id(name: &str) -> IdentityId {
-    format!("agent/{name}").parse().unwrap()
-}
-
 /// Keys that are the same in every run of a world, so that a restart knows them.
 fn master() -> MasterKey {
     MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
-}
-
-pub(super) fn version() -> Digest {
-    Digest([3; 32])
-}
-
-pub(super) fn eur(minor_units: i64) -> Money {
-    Money::new(minor_units, "EUR".parse().unwrap()).unwrap()
-}
-
-pub(super) fn json(text: &str) -> Json {
-    ijson::parse(text.as_bytes(), ijson::Limits { bytes: 100_000, depth: 16 }).unwrap()
-}
-
-pub(super) fn authority(clauses: &[(&[Verb], &str)], depth: u8) -> Authority {
-    let clause = |(verbs, resources): &(&[Verb], &str)| Clause {
-        verbs: Verbs::of(verbs),
-        resources: resources.parse::<Pattern>().unwrap(),
-        conditions: Conditions::default(),
-        expires: Timestamp::from_millis(START + 1_000_000_000),
-    };
-    Authority { clauses: clauses.iter().map(clause).collect(), depth }
-}
-
-pub(super) fn tool(name: &str, effects: Vec<Effect>, properties: &str) -> ToolRecord {
-    let definition = format!(
-        r#"{{"name":"{name}","inputSchema":{{"type":"object","properties":{{{properties}}}}}}}"#
-    );
-    ToolRecord {
-        server: "desk".parse().unwrap(),
-        name: name.to_owned(),
-        digest: sha256(&[definition.as_bytes()]),
-        definition,
-        mapping: Some(Mapping { effects, additional_arguments: false }),
-        accepted_by: Some(person_id("olivia")),
-    }
-}
-
-pub(super) fn effect(
-    verb: Verb,
-    resource: &str,
-    id: &str,
-    amount: bool,
-    classes: &[&str],
-) -> Effect {
-    Effect {
-        verb,
-        resource: resource.to_owned(),
-        id: id.to_owned(),
-        amount: amount.then(|| "args.amount".to_owned()),
-        currency: amount.then(|| "'EUR'".to_owned()),
-        classes: Some(classes.iter().map(|class| class.parse().unwrap()).collect()),
-    }
 }
 
 impl World {
@@ -129,12 +71,17 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_millis(START));
         let faults = Arc::<Faults>::default();
-        let engine = boot(&directory, &clock, &faults, &target).await;
+        let engine = boot(&directory, &clock, &faults, &target).await.unwrap();
         Self { engine, faults, directory, clock, count: AtomicU64::new(0) }
     }
 
     /// Ends the node and starts it again on the same files.
     pub(super) async fn restart(self, target: &Target) -> Self {
+        self.try_restart(target).await.unwrap()
+    }
+
+    /// The same, where the node may have a reason not to start.
+    pub(super) async fn try_restart(self, target: &Target) -> Result<Self, StartError> {
         let Self { engine, directory, clock, count, .. } = self;
         // What still writes to the store in the background ends first: files have one owner at a time.
         while Arc::strong_count(&engine) > 1 {
@@ -143,19 +90,17 @@ impl World {
         engine.log.close().ok();
         drop(engine);
         let faults = Arc::<Faults>::default();
-        let engine = boot(&directory, &clock, &faults, target).await;
-        Self { engine, faults, directory, clock, count }
+        let engine = boot(&directory, &clock, &faults, target).await?;
+        Ok(Self { engine, faults, directory, clock, count })
     }
 
     /// People, blueprints, agents, the desk and its tools, policies, grants.
     pub(super) async fn found(&self) {
         let people = [("olivia", "administrator"), ("lena", "support"), ("max", "finance")];
-        let desk: &[(&[Verb], &str)] =
-            &[(&[Verb::Read, Verb::List, Verb::Pay, Verb::Export], "desk/*/*")];
         let persons: Vec<PersonRecord> =
             people.iter().map(|(name, team)| person(name, team)).collect();
         let blueprints = [
-            ("support", "lookup", desk),
+            ("support", "lookup", DESK),
             ("lookup", "none", &[(&[Verb::Read] as &[Verb], "desk/*/*")]),
         ];
         let blueprints: Vec<BlueprintRecord> = blueprints
@@ -177,21 +122,7 @@ impl World {
             ),
             tool("export", vec![effect(Verb::Export, "Customers", "'all'", false, &["pii"])], ""),
         ];
-        let grant = GrantRecord {
-            name: "lena-desk".parse().unwrap(),
-            holder: person_id("lena"),
-            authority: authority(desk, 4),
-            provenance: "request".parse().unwrap(),
-            given_by: person_id("olivia"),
-            revoked: false,
-        };
-        let server = ServerRecord {
-            name: "desk".parse().unwrap(),
-            url: "http://127.0.0.1:1/mcp".to_owned(),
-            internal: true,
-            credential: None,
-            default_classes: vec!["pii".parse().unwrap()],
-        };
+        let (grant, server) = (grant("lena-desk", "lena", authority(DESK, 4)), desk());
         self.put(move |changes| {
             persons.iter().try_for_each(|one| changes.put(one, Expect::New, true))?;
             blueprints.iter().try_for_each(|one| changes.put(one, Expect::New, true))?;
@@ -215,11 +146,17 @@ impl World {
     /// Stores records as nobody in particular; what people may do is another test's business.
     pub(super) async fn put(
         &self,
-        mut change: impl FnMut(&mut Changes<'_, '_>) -> Result<(), store::PutError> + Send + 'static,
+        change: impl FnMut(&mut Changes<'_, '_>) -> Result<(), store::PutError> + Send + 'static,
     ) {
-        let done: Result<(), Failed> =
-            self.engine.bootstrap(move |changes| Ok(change(changes)?)).await;
-        done.unwrap();
+        self.try_put(change).await.unwrap();
+    }
+
+    /// The same, where something may keep the change from coming into force.
+    pub(super) async fn try_put(
+        &self,
+        mut change: impl FnMut(&mut Changes<'_, '_>) -> Result<(), store::PutError> + Send + 'static,
+    ) -> Result<(), Failed> {
+        self.engine.bootstrap(move |changes| Ok(change(changes)?)).await
     }
 
     pub(super) fn tick(&self, millis: i64) {
@@ -243,7 +180,7 @@ impl World {
             .unwrap()
     }
 
-    fn assertion(&self, id: &IdentityId, version: Option<Digest>) -> String {
+    pub(super) fn assertion(&self, id: &IdentityId, version: Option<Digest>) -> String {
         let draft = assertion::Draft {
             client: &self.engine.context.realm.uri(id),
             audience: ISSUER,
@@ -257,10 +194,15 @@ impl World {
 
     /// A person's own session.
     pub(super) async fn session(&self, name: &str) -> Arc<Caller> {
-        let assertion = self.assertion(&person_id(name), None);
-        let proof = self.proof(name, &self.engine.issuer.token_endpoint, None);
-        let issued = self.engine.open_session(&assertion, &proof).await.unwrap();
+        let issued = self.try_session(&person_id(name)).await.unwrap();
         self.believed(name, &issued)
+    }
+
+    /// What somebody gets who asks for a person's own session.
+    pub(super) async fn try_session(&self, id: &IdentityId) -> Result<Issued, TokenRefused> {
+        let assertion = self.assertion(id, None);
+        let proof = self.proof(id.name().as_str(), &self.engine.issuer.token_endpoint, None);
+        self.engine.open_session(&assertion, &proof).await
     }
 
     fn believed(&self, who: &str, issued: &Issued) -> Arc<Caller> {
@@ -372,18 +314,48 @@ impl World {
         }
     }
 
+    /// What a person answers to a request for approval, as it is in force afterwards.
+    pub(super) async fn answer(&self, id: ApprovalId, by: &str, team: &str, approve: bool) {
+        let mut record = (*self.engine.directory.approval(id).unwrap()).clone();
+        record.answers.push(ApprovalAnswer {
+            by: person_id(by),
+            approve,
+            proof: String::new(),
+            teams: vec![team.parse().unwrap()],
+            at: self.engine.context.now(),
+            entry: self.engine.context.id(),
+        });
+        self.put(move |changes| changes.put(&record, Expect::Any, true)).await;
+    }
+
     /// How the ledger tells it: kind and verdict of each entry about an attempt, in order.
     pub(super) async fn recorded(&self) -> Vec<String> {
-        // Notes do not wait for the disk; an entry behind them does.
-        let marker =
-            ledger::Draft::new(self.engine.context.id(), "marker", self.engine.context.now());
-        self.engine.log.append(self.engine.log.seal(marker).unwrap()).await.unwrap();
-        let entries = self.engine.log.entries(0).map(Result::unwrap);
+        let entries = self.entries().await.into_iter();
         let about =
             entries.filter(|entry| matches!(&*entry.leaf.kind, "decision" | "outcome" | "lapsed"));
         about
             .map(|entry| format!("{} {}", entry.leaf.kind, entry.leaf.verdict.unwrap_or_default()))
             .collect()
+    }
+
+    /// Waits until a record that came too late has lapsed.
+    pub(super) async fn lapsed(&self) {
+        while !self.recorded().await.iter().any(|entry| entry == "lapsed ") {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The whole ledger.
+    pub(super) async fn entries(&self) -> Vec<Entry> {
+        // Notes do not wait for the disk; an entry behind them does.
+        let marker = Draft::new(self.engine.context.id(), "marker", self.engine.context.now());
+        self.append(marker).await;
+        self.engine.log.entries(0).map(Result::unwrap).collect()
+    }
+
+    /// Writes an entry that nothing of this node would.
+    pub(super) async fn append(&self, draft: Draft) {
+        self.engine.log.append(self.engine.log.seal(draft).unwrap()).await.unwrap();
     }
 }
 
@@ -392,7 +364,7 @@ async fn boot(
     clock: &Clock,
     faults: &Arc<Faults>,
     target: &Target,
-) -> Arc<Engine> {
+) -> Result<Arc<Engine>, StartError> {
     let realm = Realm {
         org: "acme.example".parse().unwrap(),
         environment: "prod".parse().unwrap(),
@@ -433,7 +405,6 @@ async fn boot(
         nonces,
     })
     .await
-    .unwrap()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -446,71 +417,6 @@ pub(super) enum Failed {
     NotInForce(#[from] NotInForce),
 }
 
-/// A key that belongs to a name, the same in every run.
-fn signing_key(name: &str) -> SigningKey {
-    let seed = sha256(&[b"test key", name.as_bytes()]).0;
-    // PKCS#8 of an Ed25519 seed (RFC 8410 §7).
-    let head = [
-        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
-        0x20,
-    ];
-    let key = SigningKey::from_pkcs8(&[&head[..], &seed].concat()).unwrap();
-    assert_eq!(key.public().algorithm(), Algorithm::EdDSA);
-    key
-}
-
 fn prover(name: &str) -> Prover {
     Prover::new(signing_key(name))
-}
-
-fn person(name: &str, team: &str) -> PersonRecord {
-    PersonRecord {
-        person: Person {
-            id: person_id(name),
-            handle: name.parse().unwrap(),
-            display_name: name.to_owned(),
-            manager: None,
-            teams: vec![team.parse().unwrap()],
-            active: true,
-        },
-        keys: vec![signing_key(name).public().to_jwk()],
-    }
-}
-
-fn blueprint(name: &str, child: &str, clauses: &[(&[Verb], &str)]) -> BlueprintRecord {
-    BlueprintRecord(Blueprint {
-        name: name.parse().unwrap(),
-        purpose: "support".to_owned(),
-        owner: person_id("olivia"),
-        deputy: None,
-        authority: authority(clauses, 3),
-        token_ttl_seconds: 300,
-        children: vec![child.parse::<Name>().unwrap()],
-    })
-}
-
-pub(super) fn agent(name: &str, blueprint: &str) -> AgentRecord {
-    AgentRecord {
-        agent: Agent {
-            id: agent_id(name),
-            blueprint: blueprint.parse().unwrap(),
-            deputy: None,
-            purpose: "support".to_owned(),
-            state: State::Active {
-                owner: person_id("olivia"),
-                since: Timestamp::from_millis(START),
-            },
-            version: Version {
-                digest: version(),
-                model: "m-1".to_owned(),
-                prompt: version(),
-                tools: version(),
-                image: version(),
-                attested_by: None,
-                accepted_by: person_id("olivia"),
-            },
-        },
-        keys: vec![signing_key(name).public().to_jwk()],
-        proposed: None,
-    }
 }
