@@ -322,6 +322,8 @@ pub(crate) struct Span {
     pub(crate) segment: Arc<Segment>,
     pub(crate) at: u64,
     pub(crate) bytes: u32,
+    /// The hashes of its leaves, or none where they are to be computed again.
+    pub(crate) hashes: Arc<[Digest]>,
 }
 
 impl Shared {

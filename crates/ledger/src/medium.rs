@@ -29,8 +29,8 @@ pub trait Medium: Send + Sync + 'static {
     /// [`ErrorKind::NotFound`] where there is none; or it cannot be read.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
 
-    /// Writes a whole file so that a reader sees all of it or nothing. Only for names that nobody relies on yet: before it
-    /// is flushed, a power cut may leave anything under the name.
+    /// Writes a whole file. Only for names that nobody relies on yet: before it is flushed, there may be anything under the
+    /// name.
     ///
     /// # Errors
     /// It cannot be written; [`ErrorKind::StorageFull`] when there is no space.
@@ -192,9 +192,9 @@ impl Files {
         self.root.join(path)
     }
 
-    fn write_beside(&self, path: &str, bytes: &[u8]) -> io::Result<File> {
+    fn write(&self, path: &str, bytes: &[u8]) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        let file = self.writable(&beside(path), options.create(true).truncate(true))?;
+        let file = self.writable(path, options.create(true).truncate(true))?;
         file.write_all_at(bytes, 0)?;
         Ok(file)
     }
@@ -243,12 +243,11 @@ impl Medium for Files {
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write_beside(path, bytes)?;
-        self.rename(&beside(path), path)
+        self.write(path, bytes).map(drop)
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write_beside(path, bytes)?.sync_data()?;
+        self.write(&beside(path), bytes)?.sync_data()?;
         self.rename(&beside(path), path)?;
         let folder = self.at(path);
         File::open(folder.parent().unwrap_or(&self.root))?.sync_all()

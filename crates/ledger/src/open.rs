@@ -348,7 +348,8 @@ fn recover(
             }
             let segment = Arc::clone(&segment);
             let (count, at, bytes) = (found.head.count, found.at, found.head.bytes);
-            spans.push_back(Span { first, count, segment, at, bytes });
+            let hashes = Arc::default();
+            spans.push_back(Span { first, count, segment, at, bytes, hashes });
         }
         segments.push(segment);
     }

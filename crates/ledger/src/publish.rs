@@ -5,16 +5,17 @@
 //! the lock before the checkpoint shows it, the checkpoint before a segment is used again.
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
+use model::Digest;
+
 use crate::{
     locked,
     log::{Head, Shared, Span, Tail},
-    medium::{is_full, open_or_create, read_exact_at, write_all_at},
+    medium::{Medium, is_full, open_or_create, read_exact_at, write_all_at},
     merkle::{Edge, TILE, leaf_hash},
     note::Checkpoint,
     tile::{self, CHECKPOINT, Kind},
@@ -58,13 +59,13 @@ pub(crate) struct PayloadEnd {
     pub(crate) records: usize,
 }
 
-/// What one publication writes.
-#[derive(Default)]
-struct Files {
-    /// Whole files by name.
-    whole: Vec<(String, Vec<u8>)>,
-    /// Payload files by index: from where on, and what.
-    payloads: BTreeMap<u64, (u64, Vec<u8>)>,
+/// What one publication writes, as it comes. Nobody relies on any of it before a head covers it.
+struct Files<'a> {
+    medium: &'a dyn Medium,
+    /// What was written.
+    names: Vec<String>,
+    /// The records that are still to be added to the payload file of the current bundle.
+    payloads: Vec<u8>,
     /// Folders of narrower tiles that have become full.
     outgrown: Vec<String>,
     /// The highest level that has a new hash.
@@ -138,7 +139,7 @@ impl Publisher {
         let Some(last) = spans.last() else { return Ok(true) };
         debug_assert_eq!(spans[0].first, self.growth.edge.size());
         let end = last.first + u64::from(last.count);
-        let (mut growth, mut files) = (self.growth.clone(), Files::default());
+        let (mut growth, mut files) = (self.growth.clone(), Files::new(&*self.shared.medium));
         for span in &spans {
             let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
             let frames = wal::head(&bytes, span.segment.number)
@@ -146,15 +147,19 @@ impl Publisher {
                 .ok_or_else(|| {
                     io::Error::other(format!("the batch of entry {} has changed", span.first))
                 })?;
-            frames.iter().for_each(|frame| growth.add(frame, &mut files));
+            for (at, frame) in frames.iter().enumerate() {
+                let hash = span.hashes.get(at).copied();
+                growth.add(frame, hash.unwrap_or_else(|| leaf_hash(frame.leaf)), &mut files)?;
+            }
         }
-        growth.add_partial_tiles(&mut files);
+        growth.add_partial_tiles(&mut files)?;
+        files.medium.flush(&files.names)?;
+        let outgrown = files.outgrown;
         let head = Head { size: end, root: growth.edge.root() };
-        self.write(&files)?;
         self.shared.sign(head)?;
         self.growth = growth;
         self.finish(head, spans.len());
-        for folder in &files.outgrown {
+        for folder in &outgrown {
             // What stays behind by accident is never read again.
             let _ = self.shared.medium.remove_folder(folder);
         }
@@ -172,26 +177,6 @@ impl Publisher {
         let spans: Vec<Span> = part.cloned().collect();
         let all = spans.len() == tail.spans.len();
         (spans, all)
-    }
-
-    fn write(&self, files: &Files) -> io::Result<()> {
-        let medium = &*self.shared.medium;
-        let mut names = Vec::new();
-        for (index, (at, bytes)) in &files.payloads {
-            let name = tile::payloads(*index);
-            let file = open_or_create(medium, &name, 0)?;
-            // Behind the end may stand what a publication wrote that did not come to its end.
-            if file.len()? > *at {
-                file.resize(*at)?;
-            }
-            write_all_at(&*file, bytes, *at)?;
-            names.push(name);
-        }
-        for (name, bytes) in &files.whole {
-            medium.put(name, bytes)?;
-            names.push(name.clone());
-        }
-        medium.flush(&names)
     }
 
     /// Shows the new head and retires segments that hold nothing unpublished.
@@ -212,52 +197,91 @@ impl Publisher {
     }
 }
 
+impl<'a> Files<'a> {
+    fn new(medium: &'a dyn Medium) -> Self {
+        let (names, payloads, outgrown) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
+        Self { medium, names, payloads, outgrown, top: 0 }
+    }
+
+    fn put(&mut self, name: String, bytes: &[u8]) -> io::Result<()> {
+        self.medium.put(&name, bytes)?;
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// Adds the records at hand to the payload file of a bundle, which then ends here.
+    fn put_payloads(&mut self, index: u64, end: PayloadEnd) -> io::Result<()> {
+        if self.payloads.is_empty() {
+            return Ok(());
+        }
+        let (name, at) = (tile::payloads(index), end.bytes - self.payloads.len() as u64);
+        let bytes = std::mem::take(&mut self.payloads);
+        if at == 0 {
+            self.put(name, &bytes)?;
+        } else {
+            let file = open_or_create(self.medium, &name, 0)?;
+            // Behind the end may stand what a publication wrote that did not come to its end.
+            if file.len()? > at {
+                file.resize(at)?;
+            }
+            write_all_at(&*file, &bytes, at)?;
+            self.names.push(name);
+        }
+        self.payloads = bytes;
+        self.payloads.clear();
+        Ok(())
+    }
+}
+
 impl Growth {
     /// Adds an entry; whatever it makes full goes into `files`.
-    fn add(&mut self, frame: &Frame<'_>, files: &mut Files) {
+    fn add(&mut self, frame: &Frame<'_>, hash: Digest, files: &mut Files<'_>) -> io::Result<()> {
         let index = self.edge.size() / TILE as u64;
         let slot = (self.edge.size() % TILE as u64) as usize;
         if !frame.payload.is_empty() {
-            self.add_payload(index, slot, frame.payload, files);
+            self.add_payload(slot, frame.payload, &mut files.payloads);
         }
         tile::push_entry(&mut self.bundle, frame.leaf);
-        self.edge.push(leaf_hash(frame.leaf), |full| {
-            let kind = Kind::Hashes(full.level);
-            let name = tile::path(kind, full.index, TILE);
-            files.whole.push((name, tile::hashes_to_bytes(&full.hashes)));
-            files.outgrown.push(tile::partials(kind, full.index));
-            files.top = files.top.max(full.level + 1);
-        });
+        let mut full = Vec::new();
+        self.edge.push(hash, |tile| full.push(tile));
+        for tile in full {
+            let kind = Kind::Hashes(tile.level);
+            let bytes = tile::hashes_to_bytes(&tile.hashes);
+            files.put(tile::path(kind, tile.index, TILE), &bytes)?;
+            files.outgrown.push(tile::partials(kind, tile.index));
+            files.top = files.top.max(tile.level + 1);
+        }
         if slot + 1 == TILE {
-            let bundle = std::mem::take(&mut self.bundle);
-            files.whole.push((tile::path(Kind::Entries, index, TILE), bundle));
+            files.put(tile::path(Kind::Entries, index, TILE), &self.bundle)?;
             files.outgrown.push(tile::partials(Kind::Entries, index));
+            files.put_payloads(index, self.payloads)?;
+            self.bundle.clear();
             self.payloads = PayloadEnd::default();
         }
+        Ok(())
     }
 
-    fn add_payload(&mut self, index: u64, slot: usize, payload: &[u8], files: &mut Files) {
-        let start = self.payloads.bytes;
-        let (_, bytes) = files.payloads.entry(index).or_insert_with(|| (start, Vec::new()));
-        let before = bytes.len();
-        bytes.resize(before + 4 * (slot - self.payloads.records), 0);
-        bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(payload);
-        self.payloads.bytes += (bytes.len() - before) as u64;
+    fn add_payload(&mut self, slot: usize, payload: &[u8], records: &mut Vec<u8>) {
+        let before = records.len();
+        records.resize(before + 4 * (slot - self.payloads.records), 0);
+        records.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        records.extend_from_slice(payload);
+        self.payloads.bytes += (records.len() - before) as u64;
         self.payloads.records = slot + 1;
     }
 
     /// The tiles and the bundle that have grown and are not full, under the names of their width. Each name is new: a file
     /// that a published head covers is never written again.
-    fn add_partial_tiles(&self, files: &mut Files) {
+    fn add_partial_tiles(&self, files: &mut Files<'_>) -> io::Result<()> {
         let top = files.top;
         for (level, index, hashes) in self.edge.partial().filter(|(level, ..)| *level <= top) {
             let name = |kind| tile::path(kind, index, hashes.len());
-            files.whole.push((name(Kind::Hashes(level)), tile::hashes_to_bytes(hashes)));
+            files.put(name(Kind::Hashes(level)), &tile::hashes_to_bytes(hashes))?;
             if level == 0 {
-                files.whole.push((name(Kind::Entries), self.bundle.clone()));
+                files.put(name(Kind::Entries), &self.bundle)?;
             }
         }
+        files.put_payloads(self.edge.size() / TILE as u64, self.payloads)
     }
 }
 

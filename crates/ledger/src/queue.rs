@@ -61,18 +61,20 @@ impl Queue {
         Ok(())
     }
 
-    /// Everything that waits, sleeping until there is something; `None` once the queue is closed and empty.
-    pub(crate) fn take(&self) -> Option<VecDeque<Waiting>> {
+    /// Moves everything that waits into `taken`, which is empty and whose room is used again; sleeps until there is
+    /// something. False once the queue is closed and empty.
+    pub(crate) fn take(&self, taken: &mut VecDeque<Waiting>) -> bool {
         let mut state = locked(&self.state);
         while state.records.is_empty() {
             if state.closed {
-                return None;
+                return false;
             }
             state.asleep = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.bytes = 0;
-        Some(std::mem::take(&mut state.records))
+        std::mem::swap(&mut state.records, taken);
+        true
     }
 
     /// Refuses whatever comes from now on.

@@ -4,7 +4,6 @@ use model::{Digest, EntryId, Realm, Timestamp};
 
 use crate::{
     leaf::{Draft, LeafError},
-    merkle::leaf_hash,
     payload::{MAX_PAYLOAD, PayloadKey},
     wal,
 };
@@ -63,7 +62,7 @@ pub(crate) fn seal(mut draft: Draft, realm: &Realm, key: &PayloadKey) -> Result<
             (sealed, Some(mark))
         }
     };
-    let (id, at, found_again) = (draft.id, draft.at, is_found_again(&draft.kind));
-    let leaf = draft.into_leaf(realm, mark).to_bytes()?;
-    Ok(Sealed { frame: wal::frame(&leaf, &payload), hash: leaf_hash(&leaf), id, at, found_again })
+    let (frame, hash) = wal::frame(&payload, |out| draft.write(realm, mark.as_ref(), out))?;
+    let Draft { id, at, kind, .. } = draft;
+    Ok(Sealed { frame, hash, id, at, found_again: is_found_again(&kind) })
 }

@@ -20,6 +20,9 @@ use crate::{
     wal::{ALIGN, Builder},
 };
 
+/// How many entries may wait for the publisher before it computes the hashes of further ones again: 2 MiB of hashes.
+const HASHES_KEPT: u64 = 65_536;
+
 pub(crate) struct Sequencer {
     shared: Arc<Shared>,
     segment: Arc<Segment>,
@@ -40,13 +43,14 @@ impl Sequencer {
 
     /// Writes batches until the queue is closed and empty. A gap is written even when nothing else is.
     pub(crate) fn run(mut self) {
-        self.batch(&mut VecDeque::new());
-        while let Some(mut waiting) = self.shared.queue.take() {
+        let mut waiting = VecDeque::new();
+        self.batch(&mut waiting);
+        while self.shared.queue.take(&mut waiting) {
             while !waiting.is_empty() {
                 self.batch(&mut waiting);
             }
         }
-        self.batch(&mut VecDeque::new());
+        self.batch(&mut waiting);
     }
 
     /// Takes what fits into one batch, after the gap if one is open, and writes it.
@@ -98,6 +102,7 @@ impl Sequencer {
             segment: Arc::clone(&self.segment),
             at: self.at,
             bytes: self.builder.len() as u32,
+            hashes: self.members.iter().map(|member| member.sealed.hash).collect(),
         };
         self.next += u64::from(span.count);
         self.at = (self.at + self.builder.len()).next_multiple_of(ALIGN);
@@ -122,7 +127,7 @@ impl Sequencer {
     }
 
     /// Says where each record is. Only now does anyone learn of the batch.
-    fn acknowledge(&mut self, span: Span, gap: bool) {
+    fn acknowledge(&mut self, mut span: Span, gap: bool) {
         let receipts = (span.first..).zip(&self.members).map(|(index, member)| {
             let hash = member.sealed.hash;
             (Receipt { index, hash }, member)
@@ -134,6 +139,9 @@ impl Sequencer {
         let before = tail.acknowledged - tail.published.size;
         let after = before + u64::from(span.count);
         let first = span.first;
+        if before > HASHES_KEPT {
+            span.hashes = Arc::default();
+        }
         tail.acknowledged += u64::from(span.count);
         tail.spans.push_back(span);
         drop(tail);
@@ -178,6 +186,9 @@ impl Drop for Sequencer {
     /// However the thread ends, nobody waits for it in vain.
     fn drop(&mut self) {
         self.shared.queue.close();
-        while self.shared.queue.take().is_some() {}
+        let mut waiting = VecDeque::new();
+        while self.shared.queue.take(&mut waiting) {
+            waiting.clear();
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn payloads(index: u64) -> String {
 
 /// The hashes of a tile as its file holds them.
 pub(crate) fn hashes_to_bytes(hashes: &[Digest]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.0).collect()
+    hashes.iter().map(|hash| hash.0).collect::<Vec<_>>().into_flattened()
 }
 
 /// The hashes that a tile's file holds; `None` where it is not a whole number of them.

@@ -7,7 +7,9 @@
 
 use crc32c::{crc32c, crc32c_append};
 
-use crate::leaf::MAX_LEAF;
+use model::Digest;
+
+use crate::{leaf::MAX_LEAF, merkle::sha256_of};
 
 /// Batches start on a multiple of this many bytes: a page, which is what storage writes at once.
 pub(crate) const ALIGN: u64 = 4096;
@@ -19,18 +21,26 @@ pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 const MAGIC: [u8; 4] = *b"\x00bw\x01";
 const HEAD: usize = 36;
 const FRAME_HEAD: usize = 12;
+/// How much room a leaf is given at first, in bytes: few are longer.
+const USUAL_LEAF: usize = 1024;
 
-/// A frame: checksum, two lengths, leaf, sealed payload. It does not say where it stands, so callers make it in parallel.
-pub(crate) fn frame(leaf: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME_HEAD + leaf.len() + payload.len());
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(&length(leaf).to_le_bytes());
-    frame.extend_from_slice(&length(payload).to_le_bytes());
-    frame.extend_from_slice(leaf);
+/// A frame: checksum, two lengths, leaf, sealed payload; with it the hash of the leaf, which `leaf` writes. It does not
+/// say where it stands, so callers make it in parallel.
+pub(crate) fn frame<E>(
+    payload: &[u8],
+    leaf: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(Vec<u8>, Digest), E> {
+    let mut frame = Vec::with_capacity(FRAME_HEAD + USUAL_LEAF + payload.len());
+    frame.resize(FRAME_HEAD, 0);
+    leaf(&mut frame)?;
+    // The hash is over a zero byte and the leaf, and the byte in front of the leaf is zero still.
+    let hash = sha256_of(&frame[FRAME_HEAD - 1..]);
+    let lengths = [length(&frame[FRAME_HEAD..]), length(payload)].map(u32::to_le_bytes);
+    frame[4..FRAME_HEAD].copy_from_slice(lengths.as_flattened());
     frame.extend_from_slice(payload);
     let checksum = crc32c(&frame[4..]);
     frame[..4].copy_from_slice(&checksum.to_le_bytes());
-    frame
+    Ok((frame, hash))
 }
 
 fn length(bytes: &[u8]) -> u32 {
@@ -183,6 +193,13 @@ pub(crate) fn scan(bytes: &[u8], segment: u64) -> Vec<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn frame(leaf: &[u8], payload: &[u8]) -> Vec<u8> {
+        let write = |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(leaf));
+        let (frame, hash) = super::frame(payload, write).unwrap();
+        assert_eq!(hash, crate::leaf_hash(leaf));
+        frame
+    }
 
     fn batch(segment: u64, first: u64, leaves: &[&[u8]]) -> Vec<u8> {
         let mut builder = Builder::new();
