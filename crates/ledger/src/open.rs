@@ -333,15 +333,22 @@ fn recover(
             if let Some(torn) = torn {
                 return Err(torn);
             }
-            if first != ahead.growth.edge.size() {
+            let known = published.saturating_sub(first);
+            if first + known != ahead.growth.edge.size() {
                 return Err(damaged(ahead.growth.edge.size()));
             }
             if let Some(frame) = found.damaged {
-                torn = Some(damaged(first + u64::from(frame)));
+                let damage = damaged(first + u64::from(frame));
+                // Nor is damage in a batch whose front is published.
+                if known > 0 {
+                    return Err(damage);
+                }
+                torn = Some(damage);
                 continue;
             }
             let frames = wal::frames(&bytes[found.at as usize..], &found.head);
-            for frame in frames.map_err(|frame| damaged(first + u64::from(frame)))? {
+            let frames = frames.map_err(|frame| damaged(first + u64::from(frame)))?;
+            for frame in frames.iter().skip(known as usize) {
                 ahead.see(frame.leaf);
                 same |=
                     ahead.growth.edge.size() == lock.size && ahead.growth.edge.root() == lock.root;

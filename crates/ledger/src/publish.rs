@@ -82,13 +82,13 @@ impl Publisher {
         loop {
             let closing = self.await_work();
             match self.publish() {
-                Ok(done) => {
+                Ok(left) => {
                     self.shared.publish_full.store(false, Ordering::Relaxed);
-                    if closing && done {
+                    if closing && left == 0 {
                         return;
                     }
                     // What did not fit is not left waiting: segments must come back as fast as they fill.
-                    if done {
+                    if left < PUBLISH_AT {
                         self.pause(PUBLISH_SPACING);
                     }
                 }
@@ -109,7 +109,7 @@ impl Publisher {
 
     /// Publishes everything that is acknowledged now.
     pub(crate) fn publish_all(&mut self) -> io::Result<()> {
-        while !self.publish()? {}
+        while self.publish()? > 0 {}
         Ok(())
     }
 
@@ -132,13 +132,14 @@ impl Publisher {
         drop(self.shared.grown.wait_timeout_while(tail, time, open));
     }
 
-    /// Publishes a bounded part of what is acknowledged; says whether that was all. After an error nothing has changed and
-    /// everything can be tried again.
-    fn publish(&mut self) -> io::Result<bool> {
-        let (spans, all) = self.next_spans();
-        let Some(last) = spans.last() else { return Ok(true) };
-        debug_assert_eq!(spans[0].first, self.growth.edge.size());
-        let end = last.first + u64::from(last.count);
+    /// Publishes a bounded part of what is acknowledged; says how many entries are left. After an error nothing has changed
+    /// and everything can be tried again.
+    fn publish(&mut self) -> io::Result<u64> {
+        let (spans, end) = self.next_spans();
+        let published = self.growth.edge.size();
+        if end == published {
+            return Ok(0);
+        }
         let (mut growth, mut files) = (self.growth.clone(), Files::new(&*self.shared.medium));
         for span in &spans {
             let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
@@ -147,9 +148,13 @@ impl Publisher {
                 .ok_or_else(|| {
                     io::Error::other(format!("the batch of entry {} has changed", span.first))
                 })?;
-            for (at, frame) in frames.iter().enumerate() {
-                let hash = span.hashes.get(at).copied();
-                growth.add(frame, hash.unwrap_or_else(|| leaf_hash(frame.leaf)), &mut files)?;
+            for (index, frame) in (span.first..end).zip(&frames) {
+                // The front of the batch may be published already.
+                if index >= published {
+                    let hash = span.hashes.get((index - span.first) as usize).copied();
+                    let hash = hash.unwrap_or_else(|| leaf_hash(frame.leaf));
+                    growth.add(frame, hash, &mut files)?;
+                }
             }
         }
         growth.add_partial_tiles(&mut files)?;
@@ -158,15 +163,17 @@ impl Publisher {
         let head = Head { size: end, root: growth.edge.root() };
         self.shared.sign(head)?;
         self.growth = growth;
-        self.finish(head, spans.len());
+        let left = self.finish(head);
         for folder in &outgrown {
             // What stays behind by accident is never read again.
             let _ = self.shared.medium.remove_folder(folder);
         }
-        Ok(all)
+        Ok(left)
     }
 
-    fn next_spans(&self) -> (Vec<Span>, bool) {
+    /// The batches to publish next, and behind which entry to end. Where that makes a tile full it ends with one: narrower
+    /// tiles are written to be removed again, and a file system that has just removed many files makes new ones slowly.
+    fn next_spans(&self) -> (Vec<Span>, u64) {
         let tail = locked(&self.shared.tail);
         let mut bytes = 0;
         let part = tail.spans.iter().take_while(|span| {
@@ -175,15 +182,20 @@ impl Publisher {
             first || bytes <= PUBLISH_BYTES || span.first < self.remembered
         });
         let spans: Vec<Span> = part.cloned().collect();
-        let all = spans.len() == tail.spans.len();
-        (spans, all)
+        let size = tail.published.size;
+        let end = spans.last().map_or(size, |span| span.first + u64::from(span.count));
+        let full = end - end % TILE as u64;
+        (spans, if full > size.max(self.remembered) { full } else { end })
     }
 
-    /// Shows the new head and retires segments that hold nothing unpublished.
-    fn finish(&self, head: Head, spans: usize) {
+    /// Shows the new head and retires segments that hold nothing unpublished; says how many entries are left.
+    fn finish(&self, head: Head) -> u64 {
         let mut tail = locked(&self.shared.tail);
         tail.published = head;
+        let done = |span: &Span| span.first + u64::from(span.count) <= head.size;
+        let spans = tail.spans.partition_point(done);
         drop(tail.spans.drain(..spans));
+        let left = tail.acknowledged - head.size;
         let kept = tail.spans.front().map(|span| span.segment.number);
         let mut retired = Vec::new();
         while tail.segments.len() > 1
@@ -194,6 +206,7 @@ impl Publisher {
         }
         drop(tail);
         retired.into_iter().for_each(|segment| self.shared.pool.retire(segment));
+        left
     }
 }
 

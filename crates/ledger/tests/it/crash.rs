@@ -1,7 +1,7 @@
 use std::{
     io::{Error, ErrorKind},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -75,6 +75,57 @@ fn a_tail_that_was_signed_for_cannot_be_taken_for_a_torn_one() {
     let refused = try_open_on(&disk, &signed).err();
     assert!(matches!(refused, Some(OpenError::Behind { size: 2, lock: 3 })), "{refused:?}");
     assert!(try_open_on(&disk, &lock).is_ok(), "without the newer lock it is a torn tail");
+}
+
+/// A log of 301 records, the first alone and the others in one batch, of which the first tile is published.
+fn published_within_a_batch() -> (Disk, Disk) {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let (held, begun) = (Arc::clone(&gate), Arc::clone(&syncs));
+    disk.hook(move |op, path| {
+        // The segment that is written to, not those that are made ready.
+        if op == Op::Sync && path.ends_with("00") {
+            begun.fetch_add(1, Ordering::SeqCst);
+            drop(held.1.wait_while(held.0.lock().unwrap(), |open| !*open).unwrap());
+        }
+        Ok(())
+    });
+    let first = log.append(sealed(&log, 0));
+    while syncs.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let others: Vec<_> = (1..301).map(|number| log.append(sealed(&log, number))).collect();
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    assert!(first.wait().is_ok() && others.into_iter().all(|appending| appending.wait().is_ok()));
+    while log.head().size < 256 {
+        std::thread::yield_now();
+    }
+    (disk.as_it_is(), lock.as_it_is())
+}
+
+#[test]
+fn a_batch_that_is_published_in_part_is_recovered_whole() {
+    let (disk, lock) = published_within_a_batch();
+    let log = open_on(&disk, &lock);
+    let numbers: Vec<String> = (0..301).map(|number: u64| number.to_string()).collect();
+    assert_eq!((story(&log), log.head().size), (numbers, 301));
+}
+
+#[test]
+fn damage_in_a_batch_that_is_published_in_part_is_no_torn_tail() {
+    let (disk, lock) = published_within_a_batch();
+    let segment = disk.files("wal/").remove(0);
+    disk.tamper(&segment, |bytes| {
+        let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[last] ^= 1;
+    });
+    match try_open_on(&disk, &lock).err() {
+        Some(OpenError::Damaged { file, index }) => assert_eq!((file, index), (segment, 300)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
