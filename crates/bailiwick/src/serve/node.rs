@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Listen},
     enroll::Door,
     failure::{Exit, Failure, Result},
-    keys,
+    keys, random,
 };
 
 /// How long live requests may take to end once the node stops; then their connections are closed.
@@ -46,6 +46,7 @@ pub(crate) struct Addresses {
 impl Node {
     /// Starts a node. When it returns, the node is ready and every listener accepts.
     pub(crate) async fn start(config: &Config) -> Result<Self> {
+        random::wake();
         // Keys first: without them nothing listens.
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
         let server = bind(&config.server.address).await?;

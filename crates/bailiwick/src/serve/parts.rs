@@ -31,10 +31,6 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
         Failure::new("stops_not_opened", "the stop journal cannot be opened").because(&error)
     })?;
     let context = Context::new(config.realm.clone(), Clock::system());
-    let nonces = Nonces::new(&keys.nonce, config.realm.node, context.random(), NONCE_SECONDS);
-    let nonces = nonces.map_err(|error| {
-        Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error)
-    })?;
     let issuer = issuer(keys.token, urls);
     let ledger_keys = ledger::Keys { checkpoint: keys.checkpoint, payload: keys.payload };
     let log = open_log(config, ledger_keys)?;
@@ -44,6 +40,11 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
             format!("the database `{}` cannot be opened", config.database),
         )
         .because(&error)
+    })?;
+    // Drawing comes last, so that the generator has had time to wake.
+    let nonces = Nonces::new(&keys.nonce, config.realm.node, context.random(), NONCE_SECONDS);
+    let nonces = nonces.map_err(|error| {
+        Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error)
     })?;
     let parts = Parts { context, issuer, log, store, stops, index_key: keys.index, nonces };
     Engine::start(parts).await.map_err(|error| {
