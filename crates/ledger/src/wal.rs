@@ -195,7 +195,10 @@ mod tests {
     use super::*;
 
     fn frame(leaf: &[u8], payload: &[u8]) -> Vec<u8> {
-        let write = |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(leaf));
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(leaf);
+            Ok::<_, ()>(())
+        };
         let (frame, hash) = super::frame(payload, write).unwrap();
         assert_eq!(hash, crate::leaf_hash(leaf));
         frame
