@@ -17,7 +17,7 @@ use crate::{
     entries::{Decision, EffectMark, PolicyMark, to_json},
     evaluate::{self, Asked, holds, party},
     hash::sha256,
-    permit::{FrozenCall, Permit, Reserved},
+    permit::{FrozenCall, Held, Permit, Reserved},
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
@@ -101,40 +101,35 @@ impl Engine {
             pairs: &call.pairs,
             owner: None,
             group: None,
-            tool: Some(tool),
+            tool: Some(&call.tool.name),
             cost: call.cost,
             now,
         };
-        self.within_authority(&asked, action)?;
+        self.within_authority(caller, &standing, &call.pairs, action, now)?;
         self.step(Step::Policy);
         let approval = self.verdict(&asked, &call, action, walked).await?;
         self.step(Step::Budget);
         let reserved = self.reserve(&standing, &call, approval.as_deref(), action)?;
         walked.body.reserve = reserved.cost;
         let frozen = FrozenCall {
-            system: system.clone(),
-            url: call.server.url.clone(),
-            internal: call.server.internal,
-            credential: call.server.credential.clone(),
-            tool: call.tool.name.clone(),
-            definition: call.tool.definition,
-            definition_text: call.tool.text.clone(),
-            mapping: call.tool.mapping,
+            server: call.server,
+            tool: call.tool,
             policies: walked.body.policy_epoch.unwrap_or_default(),
-            arguments: walked.arguments.clone().into(),
+            arguments: walked.arguments.as_slice().into(),
             deadline: deadline(&standing, now),
         };
         self.step(Step::Record);
         let decision = self.record_permit(attempt, walked, &reserved, approval.as_deref()).await?;
-        Ok(Permit::new(
-            self.clone(),
-            caller.clone(),
+        Ok(Permit::of(Held {
+            engine: self.clone(),
+            caller: caller.clone(),
             action,
-            frozen,
+            call: frozen,
             reserved,
             decision,
-            standing.touches,
-        ))
+            touches: standing.touches,
+            pairs: call.pairs,
+        }))
     }
 
     /// Step 4: the tool, its pin, and what the call does.
@@ -196,7 +191,7 @@ impl Engine {
             ("arguments", to_json(&call.digest)),
             ("catalog", to_json(&call.tool.mapping)),
             ("definition", to_json(&call.tool.definition)),
-            ("system", to_json(&call.server.name)),
+            ("server", to_json(&*call.server)),
         ]);
         let binding = self.binding(asked, &outcome, rest);
         let shown = shown_to_approver(asked, call, &walked.arguments);
@@ -429,7 +424,7 @@ fn shown_to_approver(asked: &Asked<'_>, call: &Call, arguments: &[u8]) -> Json {
                 .standing
                 .task
                 .as_ref()
-                .map_or(Json::Null, |(_, task)| Json::String(task.purpose.clone())),
+                .map_or(Json::Null, |(_, task)| Json::String(task.purpose.to_string())),
         ),
         ("system", to_json(&call.server.name)),
         ("tool", Json::String(call.tool.name.to_string())),

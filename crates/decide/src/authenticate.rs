@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use model::IdentityId;
 use token::{
-    Claims, Thumbprint,
+    Claims, SeenHeader, Thumbprint,
     dpop::{self, Freshness, Proof},
 };
 
@@ -24,6 +24,8 @@ pub struct Caller {
     pub person: IdentityId,
     /// The agents of the chain, nearest the person first; the last one is calling. Empty for a person's own session.
     pub agents: Vec<IdentityId>,
+    /// How their proofs start.
+    pub(crate) proof_header: SeenHeader,
 }
 
 /// What a request presents.
@@ -123,7 +125,8 @@ impl Engine {
         };
         let missing = || NotAuthenticated::Proof("it is missing".to_owned());
         let proof = presented.proof.ok_or_else(missing)?;
-        self.check_proof(proof, &request, Some(caller.claims.cnf.jkt)).map(drop)
+        let bound = Some(caller.claims.cnf.jkt);
+        self.check_proof(proof, &request, bound, &caller.proof_header).map(drop)
     }
 
     /// Checks a proof of possession: signature, window, the key where one is `bound`, nonce, and that it was never seen.
@@ -132,10 +135,11 @@ impl Engine {
         proof: &str,
         request: &dpop::Request<'_>,
         bound: Option<Thumbprint>,
+        seen: &SeenHeader,
     ) -> Result<Proof, NotAuthenticated> {
         let wrong = |why: &str| NotAuthenticated::Proof(why.to_owned());
         let now = self.context.sure_now().map_err(|_| NotAuthenticated::Clock)?;
-        let proof = Proof::check(proof, request, now, PROOF_WINDOW_SECONDS)
+        let proof = Proof::check_next(proof, request, now, PROOF_WINDOW_SECONDS, seen)
             .map_err(|why| wrong(&why.to_string()))?;
         if bound.is_some_and(|bound| bound != proof.thumbprint) {
             return Err(wrong("it was made with another key than the token's"));
@@ -210,6 +214,6 @@ impl Engine {
         if !person.is_person() || agents.iter().any(IdentityId::is_person) {
             return Err(wrong("a chain starts with a person and goes on with agents".to_owned()));
         }
-        Ok(Caller { claims, person, agents })
+        Ok(Caller { claims, person, agents, proof_header: SeenHeader::default() })
     }
 }

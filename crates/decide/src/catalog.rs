@@ -120,12 +120,12 @@ pub fn compile(
     }
     let effects = mapping.effects.iter().map(|effect| compile_effect(effect, default_classes));
     let canonical =
-        ijson::canonical(mapping).map_err(|why| MappingError::Definition(why.to_string()))?;
+        ijson::Canonical::of(mapping).map_err(|why| MappingError::Definition(why.to_string()))?;
     Ok(Tool {
         server: record.server.clone(),
         name: record.name.as_str().into(),
         definition: record.digest,
-        mapping: sha256(&[b"mapping/v1\0", &canonical]),
+        mapping: sha256(&[b"mapping/v1\0", canonical.as_bytes()]),
         text: record.definition.as_str().into(),
         effects: effects.collect::<Result<_, _>>()?,
         arguments: compile_schema(&record.definition, mapping.additional_arguments)?,

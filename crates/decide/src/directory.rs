@@ -17,7 +17,7 @@ use model::{
     Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, MAX_DEPTH, Name, Person,
     Timestamp, ijson::Json,
 };
-use policy::{Policies, Source};
+use policy::{Policies, Principal, Source};
 use serde::de::DeserializeOwned;
 use store::{Governed, RawRow};
 use token::{Jwk, PublicKey};
@@ -31,6 +31,10 @@ use crate::{
     stop::AgentTouch,
 };
 
+mod seals;
+
+pub(crate) use self::seals::{Admission, Seals};
+
 /// How long a request for approval is remembered after its end, in seconds.
 const FORGET_SECONDS: u32 = 24 * 3600;
 /// The team whose members govern Bailiwick itself.
@@ -42,6 +46,8 @@ pub struct PersonEntry {
     pub person: Person,
     /// Their keys.
     pub keys: Vec<PublicKey>,
+    /// The person as policies see them.
+    pub principal: Principal,
 }
 
 /// An agent in force.
@@ -50,6 +56,10 @@ pub struct AgentEntry {
     pub agent: Agent,
     /// Its keys.
     pub keys: Vec<PublicKey>,
+    /// The agent as policies see it.
+    pub principal: Principal,
+    /// What a stop can be aimed at in it.
+    pub touch: Arc<AgentTouch>,
 }
 
 /// A server in force, with its tools.
@@ -83,26 +93,8 @@ pub struct Directory {
     policies: ArcSwap<Policies>,
     approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
     bindings: DashMap<Digest, ApprovalId>,
-    sealed: DashMap<(String, String), (u64, Digest)>,
-    /// The versions in force.
-    applied: DashMap<(String, String), (u64, Digest)>,
-    /// How many persons the ledger has ever told of.
-    persons_sealed: AtomicU32,
-    /// What this process stored itself and the ledger may not hold yet.
-    own: DashMap<(String, String), (u64, Digest)>,
-    tampered: DashMap<(String, String), ()>,
+    pub(crate) seals: Seals,
     seen: AtomicU64,
-}
-
-/// What became of a row that the feed brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// It is in force.
-    InForce,
-    /// Its entry is not in the ledger yet.
-    Pending,
-    /// It is not what its entry says: it grants nothing.
-    Tampered,
 }
 
 impl Default for Directory {
@@ -120,11 +112,7 @@ impl Default for Directory {
             policies: ArcSwap::from_pointee(Policies::none()),
             approvals: DashMap::new(),
             bindings: DashMap::new(),
-            sealed: DashMap::new(),
-            applied: DashMap::new(),
-            persons_sealed: AtomicU32::new(0),
-            own: DashMap::new(),
-            tampered: DashMap::new(),
+            seals: Seals::default(),
             seen: AtomicU64::new(0),
         }
     }
@@ -136,25 +124,10 @@ impl Directory {
         self.seen.load(Ordering::Acquire)
     }
 
-    /// Notes what the ledger says about an object.
-    pub(crate) fn sealed(&self, kind: &str, key: &str, version: u64, digest: Digest) {
-        let mut held = self.sealed.entry((kind.to_owned(), key.to_owned())).or_insert_with(|| {
-            if kind == PersonRecord::KIND {
-                self.persons_sealed.fetch_add(1, Ordering::Relaxed);
-            }
-            (version, digest)
-        });
-        if version >= held.0 {
-            *held = (version, digest);
-        }
-        self.own.remove_if(&(kind.to_owned(), key.to_owned()), |_, own| own.0 <= version);
-    }
-
     /// Takes a row of the feed into account.
     pub(crate) fn admit(&self, row: &RawRow) -> Admission {
         self.seen.fetch_max(row.changed, Ordering::AcqRel);
-        let admission = self.judge(row);
-        self.take(row, admission)
+        self.take(row, self.seals.judge(row))
     }
 
     /// Takes a row into account that this process just stored and that narrows. The feed is not believed so far: a row
@@ -164,72 +137,18 @@ impl Directory {
     }
 
     fn take(&self, row: &RawRow, admission: Admission) -> Admission {
-        let key = (row.kind.clone(), row.key.clone());
         match admission {
             Admission::InForce if self.apply(row).is_ok() => {
-                self.tampered.remove(&key);
-                self.applied.insert(key, (row.version, row.digest));
+                self.seals.applied(row);
                 Admission::InForce
             }
             Admission::Pending => Admission::Pending,
             Admission::InForce | Admission::Tampered => {
                 self.withdraw(row);
-                self.tampered.insert(key, ());
-                tracing::error!(
-                    code = "BW-1001",
-                    kind = row.kind,
-                    key = row.key,
-                    "a row differs from its ledger entry and grants nothing"
-                );
+                self.seals.differs(row);
                 Admission::Tampered
             }
         }
-    }
-
-    fn judge(&self, row: &RawRow) -> Admission {
-        let sealed = self.sealed.get(&(row.kind.clone(), row.key.clone())).map(|sealed| *sealed);
-        match (row.intact, row.sealed, sealed) {
-            (false, ..) => Admission::Tampered,
-            // Older than what this process itself stored, whatever became of its record.
-            _ if self.is_rolled_back(row) => Admission::Tampered,
-            (_, _, Some((version, digest))) if version == row.version && digest == row.digest => {
-                Admission::InForce
-            }
-            // An older version than the ledger's, or one that claims an entry the ledger does not hold.
-            (_, Some(_), _) => Admission::Tampered,
-            (_, None, Some((version, _))) if row.version <= version => Admission::Tampered,
-            (_, None, _) => Admission::Pending,
-        }
-    }
-
-    fn is_rolled_back(&self, row: &RawRow) -> bool {
-        let own = self.own.get(&(row.kind.clone(), row.key.clone()));
-        own.is_some_and(|own| row.version <= own.0 && row.digest != own.1)
-    }
-
-    /// The rows that grant nothing because they differ from their ledger entries.
-    pub fn tampered(&self) -> Vec<(String, String)> {
-        self.tampered.iter().map(|row| row.key().clone()).collect()
-    }
-
-    /// Notes what this process stored itself.
-    pub(crate) fn stored(&self, kind: &str, key: &str, version: u64, digest: Digest) {
-        self.own.insert((kind.to_owned(), key.to_owned()), (version, digest));
-    }
-
-    /// Whether a row is what the ledger says, or what this process stored itself: nothing else is changed further, or a
-    /// change would put its seal under what somebody else wrote.
-    pub(crate) fn is_genuine(&self, kind: &str, key: &str, version: u64, digest: Digest) -> bool {
-        let key = (kind.to_owned(), key.to_owned());
-        let is = |known: &DashMap<(String, String), (u64, Digest)>| {
-            known.get(&key).is_some_and(|known| *known == (version, digest))
-        };
-        is(&self.sealed) || is(&self.own)
-    }
-
-    /// Whether the object's row was found tampered with.
-    pub(crate) fn is_tampered(&self, kind: &str, key: &str) -> bool {
-        !self.tampered.is_empty() && self.tampered.contains_key(&(kind.to_owned(), key.to_owned()))
     }
 
     fn apply(&self, row: &RawRow) -> Result<(), serde_json::Error> {
@@ -271,8 +190,11 @@ impl Directory {
             }
             (GrantRecord::KIND, _) => {
                 if let Ok(name) = row.key.parse::<Name>() {
-                    self.grants.iter_mut().for_each(|mut held| drop(held.remove(&name)));
-                    self.held.clear();
+                    for mut held in self.grants.iter_mut() {
+                        if held.remove(&name).is_some() {
+                            self.hold(held.key().clone(), &held);
+                        }
+                    }
                 }
             }
             (ServerRecord::KIND, _) => self.change_catalog(|catalog| {
@@ -300,13 +222,22 @@ impl Directory {
     }
 
     fn apply_person(&self, record: PersonRecord) {
-        let entry = PersonEntry { keys: keys(&record.keys), person: record.person };
+        let PersonRecord { person, keys: held, .. } = record;
+        let principal = Principal::person(person.id.clone(), person.teams.clone());
+        let principal = Principal { manager: person.manager.clone(), ..principal };
+        let entry = PersonEntry { keys: keys(&held), principal, person };
         self.persons.insert(entry.person.id.clone(), Arc::new(entry));
         self.count_administrators();
     }
 
     fn apply_agent(&self, record: AgentRecord) {
-        let entry = AgentEntry { keys: keys(&record.keys), agent: record.agent };
+        let AgentRecord { agent, keys: held, .. } = record;
+        let entry = AgentEntry {
+            keys: keys(&held),
+            principal: principal(&agent),
+            touch: Arc::new(touch(&agent)),
+            agent,
+        };
         self.agents.insert(entry.agent.id.clone(), Arc::new(entry));
     }
 
@@ -317,10 +248,13 @@ impl Directory {
         } else {
             held.insert(record.name, record.authority);
         }
-        self.held.insert(
-            record.holder,
-            (Arc::new(union(held.values())), Arc::new(delegable(held.values()))),
-        );
+        self.hold(record.holder, &held);
+    }
+
+    /// Notes what all grants of a person come to.
+    fn hold(&self, holder: IdentityId, grants: &BTreeMap<Name, Authority>) {
+        let held = (Arc::new(union(grants.values())), Arc::new(delegable(grants.values())));
+        self.held.insert(holder, held);
     }
 
     fn apply_server(&self, record: ServerRecord) {
@@ -380,7 +314,7 @@ impl Directory {
         if !self.stale_policies.swap(false, Ordering::AcqRel) {
             return;
         }
-        if self.sources.load().is_none() && self.ever_held(PolicySetRecord::KIND) {
+        if self.sources.load().is_none() && self.seals.ever_held(PolicySetRecord::KIND) {
             tracing::error!(
                 code = "BW-1005",
                 "the ledger tells of policies that the database does not have: nothing is permitted"
@@ -502,31 +436,24 @@ impl Directory {
         records
     }
 
+    /// The rows that grant nothing because they differ from their ledger entries.
+    pub fn tampered(&self) -> Vec<(String, String)> {
+        self.seals.tampered()
+    }
+
+    /// Whether the ledger has ever told of an object of this kind.
+    pub fn ever_held(&self, kind: &str) -> bool {
+        self.seals.ever_held(kind)
+    }
+
     /// How many active people govern Bailiwick itself.
     ///
     /// While the record of any person is missing or was tampered with, there may be one more: the rules that ask for a
     /// second person stay on.
     pub fn administrators(&self) -> u32 {
         let known = self.administrators.load(Ordering::Relaxed);
-        let all_known = self.persons_sealed.load(Ordering::Relaxed) as usize <= self.persons.len();
+        let all_known = self.seals.persons() <= self.persons.len();
         if all_known { known } else { known.max(2) }
-    }
-
-    /// Whether the ledger has ever told of an object of this kind.
-    pub fn ever_held(&self, kind: &str) -> bool {
-        self.sealed.iter().any(|object| object.key().0 == kind)
-    }
-
-    /// Whether the ledger tells of this version of an object, or a newer one.
-    pub(crate) fn is_sealed(&self, kind: &str, key: &str, version: u64) -> bool {
-        let sealed = self.sealed.get(&(kind.to_owned(), key.to_owned()));
-        sealed.is_some_and(|sealed| sealed.0 >= version)
-    }
-
-    /// Whether this version of an object, or a newer one, is in force here.
-    pub(crate) fn is_applied(&self, kind: &str, key: &str, version: u64, digest: Digest) -> bool {
-        let applied = self.applied.get(&(kind.to_owned(), key.to_owned()));
-        applied.is_some_and(|applied| *applied == (version, digest) || applied.0 > version)
     }
 
     fn count_administrators(&self) {
@@ -543,15 +470,27 @@ impl Directory {
         self.approvals.retain(|_, record| now < record.expires.plus_seconds(FORGET_SECONDS));
         self.bindings.retain(|_, id| self.approvals.contains_key(id));
     }
+}
 
-    /// What a stop can be aimed at in an agent.
-    pub(crate) fn touch(agent: &Agent) -> AgentTouch {
-        AgentTouch {
-            name: agent.id.name().clone(),
-            blueprint: agent.blueprint.clone(),
-            owner: agent.state.owner().map(|owner| owner.name().clone()),
-            model: agent.version.model.clone(),
-        }
+/// An agent as policies see it.
+fn principal(agent: &Agent) -> Principal {
+    Principal {
+        id: agent.id.clone(),
+        teams: Vec::new(),
+        blueprint: Some(agent.blueprint.clone()),
+        owner: agent.state.owner().cloned(),
+        manager: None,
+        attested: agent.version.attested_by.is_some(),
+    }
+}
+
+/// What a stop can be aimed at in an agent.
+fn touch(agent: &Agent) -> AgentTouch {
+    AgentTouch {
+        name: agent.id.name().clone(),
+        blueprint: agent.blueprint.clone(),
+        owner: agent.state.owner().map(|owner| owner.name().clone()),
+        model: agent.version.model.clone(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ledger::Draft;
 use model::{
-    ActionId, Digest, EntryId, IdentityId, LinkId, Money, Name, Timestamp, ijson, ijson::Json,
+    ActionId, Digest, EntryId, IdentityId, LinkId, Money, Name, Timestamp,
+    ijson::{self, Canonical, Json},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -199,7 +200,7 @@ pub(crate) struct PolicyMark {
 /// A draft of an entry with this body.
 pub(crate) fn draft<B: Body>(id: EntryId, at: Timestamp, body: &B) -> Draft {
     let mut draft = Draft::new(id, B::KIND, at);
-    draft.body = to_json(body);
+    draft.body = Canonical::of(body).expect("our own types are I-JSON");
     draft
 }
 

@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use model::{
     ActionId, Authority, Digest, IdentityId, Money, Name, Question, Timestamp, ijson::Json,
 };
-use policy::{Effect, Facts, Lift, Outcome, Principal, Request, combine};
+use policy::{Effect, Facts, Lift, Outcome, Request, combine};
 
 use crate::{
     authenticate::Caller,
     catalog::Pair,
-    directory::{AgentEntry, PersonEntry},
     engine::Engine,
     entries::to_json,
     hash::sha256,
@@ -30,7 +29,7 @@ pub(crate) struct Asked<'a> {
     /// Who answers for the resource, and the team asked to decide on it; governance only.
     pub(crate) owner: Option<&'a IdentityId>,
     pub(crate) group: Option<&'a Name>,
-    pub(crate) tool: Option<&'a str>,
+    pub(crate) tool: Option<&'a Arc<str>>,
     pub(crate) cost: Option<Money>,
     pub(crate) now: Timestamp,
 }
@@ -39,10 +38,12 @@ impl Engine {
     /// Refuses an effect that the token, the person's live rights, or those of an agent in the chain do not allow.
     pub(crate) fn within_authority(
         &self,
-        asked: &Asked<'_>,
+        caller: &Caller,
+        standing: &Standing,
+        pairs: &[Pair],
         action: ActionId,
+        at: Timestamp,
     ) -> Result<(), Refusal> {
-        let standing = asked.standing;
         let person = &standing.person.person.id;
         let agents = standing.agents.iter();
         let agents =
@@ -51,13 +52,13 @@ impl Engine {
             std::iter::once((person, self.directory.held_by_person(person)))
                 .chain(agents)
                 .collect();
-        for pair in asked.pairs {
+        for pair in pairs {
             let question = Question {
                 verb: pair.verb,
                 resource: &pair.resource,
                 amount: pair.amount,
                 classes: &pair.classes,
-                at: asked.now,
+                at,
             };
             let beyond = |whose: String| {
                 let what = format!(
@@ -72,7 +73,7 @@ impl Engine {
                     format!("{what} is beyond the authority of {whose}"),
                 )
             };
-            if !asked.caller.claims.authority.allows(&question) {
+            if !caller.claims.authority.allows(&question) {
                 return Err(beyond("this delegation".to_owned()));
             }
             if let Some((who, _)) = held.iter().find(|(_, authority)| !authority.allows(&question))
@@ -88,11 +89,10 @@ impl Engine {
         let policies = self.directory.policies();
         let facts = self.facts(asked);
         let canary = self.canary(asked);
-        let person = person_principal(&asked.standing.person);
-        let agents = asked.standing.agents.iter().map(|entry| agent_principal(entry));
-        let hops: Vec<Principal> = std::iter::once(person).chain(agents).collect();
+        let standing = asked.standing;
+        let hops = std::iter::once(&standing.person.principal)
+            .chain(standing.agents.iter().map(|entry| &entry.principal));
         let outcomes: Vec<Outcome> = hops
-            .iter()
             .flat_map(|principal| asked.pairs.iter().map(move |pair| (principal, pair)))
             .map(|(principal, pair)| {
                 policies.evaluate(&Request {
@@ -102,7 +102,8 @@ impl Engine {
                     classes: &pair.classes,
                     owner: asked.owner,
                     group: asked.group,
-                    facts: &Facts { amount: pair.amount, ..facts.clone() },
+                    amount: pair.amount,
+                    facts: &facts,
                     lifted,
                     canary,
                 })
@@ -115,21 +116,17 @@ impl Engine {
         let task = asked.standing.task.as_ref().map(|(_, task)| task);
         let spent = task.and_then(|task| {
             let budget = task.budget?;
-            Money::new(
-                i64::try_from(task.spent.saturating_add(task.reserved)).ok()?,
-                budget.currency(),
-            )
-            .ok()
+            let taken = task.spent.saturating_add(task.reserved);
+            Money::new(i64::try_from(taken).ok()?, budget.currency()).ok()
         });
         Facts {
-            amount: asked.cost,
             environment: self.context.realm.environment.clone(),
             at: asked.now,
-            invoker: Some(person_principal(&asked.standing.person)),
+            invoker: Some(asked.standing.person.principal.clone()),
             actor: asked.caller.current().clone(),
             depth: u8::try_from(asked.standing.agents.len()).unwrap_or(u8::MAX),
             purpose: task.map(|task| task.purpose.clone()),
-            tool: asked.tool.map(str::to_owned),
+            tool: asked.tool.cloned(),
             labels: task.map(|task| task.labels.clone()).unwrap_or_default(),
             spent: spent
                 .filter(|spent| asked.cost.is_none_or(|cost| cost.currency() == spent.currency())),
@@ -237,22 +234,4 @@ pub(crate) fn refusal(action: ActionId, code: Code, outcome: &Outcome, for_agent
     }
     refusal.policies = policies;
     refusal
-}
-
-pub(crate) fn person_principal(entry: &PersonEntry) -> Principal {
-    let person = &entry.person;
-    let principal = Principal::person(person.id.clone(), person.teams.clone());
-    Principal { manager: person.manager.clone(), ..principal }
-}
-
-pub(crate) fn agent_principal(entry: &AgentEntry) -> Principal {
-    let agent = &entry.agent;
-    Principal {
-        id: agent.id.clone(),
-        teams: Vec::new(),
-        blueprint: Some(agent.blueprint.clone()),
-        owner: agent.state.owner().cloned(),
-        manager: None,
-        attested: agent.version.attested_by.is_some(),
-    }
 }

@@ -11,7 +11,6 @@ use token::{
 
 use crate::{
     authenticate::Caller,
-    directory::Directory,
     engine::Engine,
     entries::Decision,
     issue::{Issued, TokenRefused, whole},
@@ -89,7 +88,7 @@ impl Engine {
             person: Some(subject.person.clone()),
             task: subject.claims.task,
             links: subject.claims.links.iter().map(|link| link.id).collect(),
-            agents: vec![Directory::touch(&entry.agent)],
+            agents: vec![entry.touch.clone()],
             system: None,
         };
         let standing = self.standing(subject, action, None, now)?;

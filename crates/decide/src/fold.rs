@@ -1,6 +1,6 @@
 //! What has happened, read back from the ledger before a node is ready.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use ledger::Leaf;
 use model::{ActionId, EntryId, TaskId};
@@ -73,12 +73,12 @@ fn fold_entry(
                     Task {
                         person,
                         agent,
-                        purpose: body.purpose,
+                        purpose: body.purpose.into(),
                         deadline: body.deadline,
                         budget: body.budget,
                         spent: 0,
                         reserved: 0,
-                        labels: std::collections::BTreeSet::new(),
+                        labels: Arc::default(),
                         calls: 0,
                         ended: false,
                     },
@@ -126,7 +126,7 @@ fn fold_entry(
         }
         Governed::KIND => {
             let body: Governed = read(&leaf.body)?;
-            engine.directory.sealed(&body.object, &body.key, body.version, body.digest);
+            engine.directory.seals.sealed(&body.object, &body.key, body.version, body.digest);
         }
         // What later versions add beside these changes no right that this one computes.
         _ => {}

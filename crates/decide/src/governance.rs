@@ -20,7 +20,10 @@ use crate::{
     directory::Admission,
     engine::Engine,
     entries::{self, Governed},
-    records::{AgentRecord, ApprovalRecord, GrantRecord, PersonRecord, ServerRecord, StopRecord},
+    records::{
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, ServerRecord,
+        StopRecord, ToolRecord,
+    },
 };
 
 /// How many rows are moved or read at a time.
@@ -102,6 +105,8 @@ struct Changed {
     key: String,
     version: u64,
     digest: Digest,
+    /// As its maker said it, whatever the store says of it.
+    widens: bool,
 }
 
 impl Changes<'_, '_> {
@@ -112,7 +117,8 @@ impl Changes<'_, '_> {
     pub fn get<T: Object>(&mut self, key: &str) -> Result<Option<Row<T>>, store::Error> {
         let row: Option<Row<T>> = self.tx.get(key)?;
         let genuine = |row: &Row<T>| {
-            row.intact && self.engine.directory.is_genuine(T::KIND, key, row.version, row.digest)
+            row.intact
+                && self.engine.directory.seals.is_genuine(T::KIND, key, row.version, row.digest)
         };
         match row {
             Some(row) if !genuine(&row) => {
@@ -163,7 +169,7 @@ impl Changes<'_, '_> {
             takes_away: !widens,
         })?;
         let (version, digest) = (put.version, put.digest);
-        self.changed.push(Changed { kind: T::KIND, key, version, digest });
+        self.changed.push(Changed { kind: T::KIND, key, version, digest, widens });
         Ok(())
     }
 
@@ -275,7 +281,7 @@ impl Engine {
     /// not what was stored is somebody else's, and left to the feed.
     async fn narrow_now(self: &Arc<Self>, changed: &[Changed]) -> Result<(), store::Error> {
         for one in changed {
-            self.directory.stored(one.kind, &one.key, one.version, one.digest);
+            self.directory.seals.stored(one.kind, &one.key, one.version, one.digest);
         }
         let keys = changed.to_vec();
         let rows = self.store.read(move |view| {
@@ -289,7 +295,7 @@ impl Engine {
             else {
                 continue;
             };
-            if !row.widens {
+            if !one.widens {
                 self.directory.admit_own(&row);
                 self.cut_narrowed(&row);
             }
@@ -311,9 +317,14 @@ impl Engine {
                 touches.person.as_ref().is_some_and(|person| person.to_string() == row.key)
             }
             GrantRecord::KIND => holder.is_some() && touches.person == holder,
-            ServerRecord::KIND => {
-                touches.system.as_ref().is_some_and(|system| system.as_str() == row.key)
+            BlueprintRecord::KIND => {
+                touches.agents.iter().any(|agent| agent.blueprint.as_str() == row.key)
             }
+            // A call does not say which tool it is of, and a tool's key starts with its system.
+            ServerRecord::KIND | ToolRecord::KIND => touches
+                .system
+                .as_ref()
+                .is_some_and(|system| row.key.split('/').next() == Some(system.as_str())),
             _ => false,
         });
     }
@@ -322,8 +333,8 @@ impl Engine {
     /// taken out of the outbox, or a row out of the feed.
     fn in_force(&self, changed: &[Changed]) -> Result<(), NotInForce> {
         let missing = changed.iter().find(|one| {
-            !self.directory.is_applied(one.kind, &one.key, one.version, one.digest)
-                || !self.directory.is_sealed(one.kind, &one.key, one.version)
+            !self.directory.seals.is_applied(one.kind, &one.key, one.version, one.digest)
+                || !self.directory.seals.is_sealed(one.kind, &one.key, one.version)
         });
         match missing {
             None => Ok(()),
@@ -367,7 +378,7 @@ impl Engine {
                 self.log.append(sealed).await.map_err(|why| unavailable(why.to_string()))?
             }
         };
-        self.directory.sealed(&body.object, &body.key, body.version, body.digest);
+        self.directory.seals.sealed(&body.object, &body.key, body.version, body.digest);
         Ok(receipt)
     }
 

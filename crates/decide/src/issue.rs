@@ -9,7 +9,7 @@ use model::{
 };
 use policy::GOVERNED_SYSTEM;
 use token::{
-    Claims, Keyring, PublicKey,
+    Claims, Keyring, PublicKey, SeenHeader,
     assertion::{self, Assertion},
     claims::{AccessError, Confirmation, Expect, Link},
     dpop::{self, Proof},
@@ -222,7 +222,7 @@ impl Engine {
     pub(crate) fn prove_at_token_endpoint(&self, proof: &str) -> Result<Proof, TokenRefused> {
         let request =
             dpop::Request { method: "POST", url: &self.issuer.token_endpoint, access_token: None };
-        Ok(self.check_proof(proof, &request, None)?)
+        Ok(self.check_proof(proof, &request, None, &SeenHeader::default())?)
     }
 
     pub(crate) fn check_assertion(

@@ -1,6 +1,6 @@
 //! A task: opened by a person, in the ledger, with the token that its agent exchanges.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use model::{ActionId, Authority, Digest, IdentityId, Money, TaskId, Timestamp, Verb, ijson::Json};
 use token::{
@@ -108,12 +108,12 @@ impl Engine {
         let task = Task {
             person: caller.person.clone(),
             agent: wish.agent.clone(),
-            purpose: wish.purpose.clone(),
+            purpose: wish.purpose.as_str().into(),
             deadline,
             budget: wish.budget,
             spent: 0,
             reserved: 0,
-            labels: BTreeSet::new(),
+            labels: Arc::default(),
             calls: 0,
             ended: false,
         };
@@ -135,7 +135,7 @@ impl Engine {
             agent: Some(task.agent.clone()),
             budget: task.budget,
             deadline: task.deadline,
-            purpose: task.purpose.clone(),
+            purpose: task.purpose.to_string(),
         };
         let mut draft = self.about(allowed.caller(), &body, self.context.id());
         draft.task = Some(id);

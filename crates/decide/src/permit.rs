@@ -6,33 +6,22 @@ use model::{ActionId, ApprovalId, Digest, Money, Name, TaskId, Timestamp};
 
 use crate::{
     authenticate::Caller,
+    catalog::{Pair, Tool},
     engine::Engine,
     entries::{self, Outcome},
     record::NotRecorded,
-    records::Standing,
+    records::{ServerRecord, Standing},
     refusal::{Code, Refusal},
     stop::{LiveCall, Touches},
 };
 
 /// The call that was decided on, byte for byte. Nothing else is sent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FrozenCall {
-    /// The system.
-    pub system: Name,
-    /// The MCP endpoint.
-    pub url: String,
-    /// Whether its address may be special-use.
-    pub internal: bool,
-    /// Where its secret is.
-    pub credential: Option<String>,
-    /// The tool.
-    pub tool: Arc<str>,
-    /// The pin of the tool's accepted definition.
-    pub definition: Digest,
-    /// The definition itself.
-    pub definition_text: Arc<str>,
-    /// SHA-256 over the mapping that was decided by.
-    pub mapping: Digest,
+    /// The server, as it was when the call was decided on.
+    pub server: Arc<ServerRecord>,
+    /// The tool: its accepted definition and mapping.
+    pub tool: Arc<Tool>,
     /// The digest of the policies that were decided by.
     pub policies: Digest,
     /// The canonical arguments.
@@ -70,14 +59,16 @@ pub struct Permit {
     held: Option<Held>,
 }
 
-struct Held {
-    engine: Arc<Engine>,
-    caller: Arc<Caller>,
-    action: ActionId,
-    call: FrozenCall,
-    reserved: Reserved,
-    decision: Digest,
-    touches: Touches,
+/// What a decision leaves for dispatch and settlement.
+pub(crate) struct Held {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) action: ActionId,
+    pub(crate) call: FrozenCall,
+    pub(crate) reserved: Reserved,
+    pub(crate) decision: Digest,
+    pub(crate) touches: Touches,
+    pub(crate) pairs: Vec<Pair>,
 }
 
 /// A call that is leaving. It must be settled; dropped unsettled, its outcome is recorded as unknown and its cost spent.
@@ -120,16 +111,8 @@ impl Ending {
 }
 
 impl Permit {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        caller: Arc<Caller>,
-        action: ActionId,
-        call: FrozenCall,
-        reserved: Reserved,
-        decision: Digest,
-        touches: Touches,
-    ) -> Self {
-        Self { held: Some(Held { engine, caller, action, call, reserved, decision, touches }) }
+    pub(crate) const fn of(held: Held) -> Self {
+        Self { held: Some(held) }
     }
 
     /// Frees the call, if everything that was true at the decision still is: the stop set, the lease, the approval, the
@@ -138,9 +121,9 @@ impl Permit {
     /// # Errors
     /// [`Refusal`] when something has moved; the permit lapses and what was reserved is free again.
     pub fn dispatch(mut self) -> Result<Dispatch, Refusal> {
-        let held = self.held.take().expect("a permit holds its call until it is dispatched");
+        let mut held = self.held.take().expect("a permit holds its call until it is dispatched");
         // Registered before the stop set is read again: a stop either sees this call or is seen by it.
-        let live = held.engine.stops.register(held.action, held.touches.clone());
+        let live = held.engine.stops.register(held.action, std::mem::take(&mut held.touches));
         if let Err(refusal) = held.recheck() {
             held.lapse(refusal.code);
             return Err(refusal);
@@ -156,18 +139,18 @@ impl Held {
     fn recheck(&self) -> Result<(), Refusal> {
         let (engine, action) = (&self.engine, self.action);
         let now = engine.sure_moment(action)?;
-        engine.standing(&self.caller, action, Some(&self.call.system), now)?;
-        let tool = engine.directory.tool(&self.call.system, &self.call.tool);
-        let same_server = tool.as_ref().is_some_and(|(server, _)| {
-            server.url == self.call.url && server.credential == self.call.credential
-        });
-        if !same_server || engine.directory.policies().digest() != self.call.policies {
+        let standing = engine.standing(&self.caller, action, Some(&self.call.server.name), now)?;
+        engine.within_authority(&self.caller, &standing, &self.pairs, action, now)?;
+        let FrozenCall { server, tool, policies, .. } = &self.call;
+        let found = engine.directory.tool(&server.name, &tool.name);
+        let same_server = found.as_ref().is_some_and(|(now, _)| now == server);
+        if !same_server || engine.directory.policies().digest() != *policies {
             let reason = "the server or the policies changed after the decision; call again";
             return Err(Refusal::new(action, Code::Stale, reason));
         }
-        let accepted = tool.and_then(|(_, tool)| tool?.accepted);
+        let accepted = found.and_then(|(_, tool)| tool?.accepted);
         let pinned = accepted.map(|tool| (tool.definition, tool.mapping));
-        if pinned != Some((self.call.definition, self.call.mapping)) {
+        if pinned != Some((tool.definition, tool.mapping)) {
             return Err(Refusal::new(
                 action,
                 Code::ToolNotAccepted,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
 use policy::{Source, Verdict};
-use token::{Claims, Thumbprint, claims::Confirmation};
+use token::{Claims, SeenHeader, Thumbprint, claims::Confirmation};
 
 use crate::{
     attempt::final_word,
@@ -57,7 +57,7 @@ impl Engine {
         let mut standing = self.standing(&alone, action, Some(pair.resource.system()), now)?;
         if let Some(agent) = agent {
             let entry = self.found_agent(agent, action)?;
-            standing.touches.agents.push(crate::directory::Directory::touch(&entry.agent));
+            standing.touches.agents.push(entry.touch.clone());
             self.not_halted(&standing.touches, action)?;
             self.may_act(&entry, action)?;
             standing.agents.push(entry);
@@ -72,7 +72,7 @@ impl Engine {
             cost: pair.amount,
             now,
         };
-        self.within_authority(&asked, action)?;
+        self.within_authority(&caller, &standing, asked.pairs, action, now)?;
         let outcome = self.evaluate(&asked, &BTreeSet::new());
         let policies = outcome.determining.iter().map(|one| one.policy.to_string()).collect();
         match final_word(&outcome, action, false) {
@@ -107,6 +107,7 @@ impl Engine {
             claims: supposed_claims(authority),
             person: person.clone(),
             agents: agent.into_iter().cloned().collect(),
+            proof_header: SeenHeader::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use store::Governed;
 
 use crate::{
     authenticate::Caller,
-    directory::{AgentEntry, Directory, PersonEntry},
+    directory::{AgentEntry, PersonEntry},
     engine::Engine,
     records::{AgentRecord, PersonRecord},
     refusal::{Code, Refusal},
@@ -68,7 +68,7 @@ impl Engine {
             person: Some(caller.person.clone()),
             task: caller.claims.task,
             links: caller.claims.links.iter().map(|link| link.id).collect(),
-            agents: agents.iter().map(|entry| Directory::touch(&entry.agent)).collect(),
+            agents: agents.iter().map(|entry| entry.touch.clone()).collect(),
             system: system.cloned(),
         };
         // A person's own session is not halted by `all`: somebody has to be able to resume.
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     fn missing(&self, kind: &str, key: &str, action: ActionId) -> Refusal {
-        if self.directory.is_tampered(kind, key) {
+        if self.directory.seals.is_tampered(kind, key) {
             Refusal::new(
                 action,
                 Code::RecordTampered,

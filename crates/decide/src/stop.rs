@@ -137,7 +137,7 @@ pub struct Touches {
     /// Its delegations, person first.
     pub links: Vec<LinkId>,
     /// Its agents.
-    pub agents: Vec<AgentTouch>,
+    pub agents: Vec<Arc<AgentTouch>>,
     /// The system it goes to.
     pub system: Option<Name>,
 }
@@ -416,8 +416,8 @@ impl Journal {
         if whole < text.len() {
             file.set_len(whole as u64)?;
         }
-        let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let lines = lines.enumerate().map(|(at, line)| {
+        let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_empty()).map(|(at, line)| {
             serde_json::from_slice(line).map_err(|_| JournalError::Damaged { line: at + 1 })
         });
         let lines = lines.collect::<Result<_, _>>()?;
@@ -431,8 +431,11 @@ impl Journal {
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        self.0.write_all(&text)?;
-        self.0.sync_data()
+        let whole = self.0.metadata()?.len();
+        self.0.write_all(&text).and_then(|()| self.0.sync_data()).inspect_err(|_| {
+            // What is left of a line would swallow the next one. Where even this fails, the next start says so.
+            let _ = self.0.set_len(whole);
+        })
     }
 }
 

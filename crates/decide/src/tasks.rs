@@ -1,7 +1,7 @@
 //! What has happened, as far as later decisions need it: tasks with their budgets and history, revoked delegations, tokens
 //! issued, and what may be used only once. Folded from the ledger at start, kept in step by whoever appends.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use model::{ApprovalId, Digest, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
@@ -11,7 +11,7 @@ const SKEW_MILLIS: i64 = 2 * 60_000;
 /// The most single-use marks held at once; beyond it nothing new is accepted until some expire.
 const MAX_MARKS: usize = 4_000_000;
 
-/// One piece of work, as decisions see it.
+/// One piece of work, as decisions see it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Who invoked it.
@@ -19,7 +19,7 @@ pub struct Task {
     /// The agent it was given to.
     pub agent: IdentityId,
     /// What it is for, as policies read it.
-    pub purpose: String,
+    pub purpose: Arc<str>,
     /// When it ends by itself.
     pub deadline: Timestamp,
     /// What it may spend.
@@ -29,7 +29,7 @@ pub struct Task {
     /// What calls on their way may spend.
     pub reserved: u64,
     /// The data classes that this task has touched, at any depth of its chain.
-    pub labels: BTreeSet<Name>,
+    pub labels: Arc<BTreeSet<Name>>,
     /// How many calls were dispatched.
     pub calls: u64,
     /// Whether it was ended before its deadline.
@@ -123,7 +123,7 @@ impl Tasks {
         if let Some(mut task) = self.tasks.get_mut(&id) {
             task.calls += 1;
             if !labels.is_subset(&task.labels) {
-                task.labels.extend(labels.iter().cloned());
+                Arc::make_mut(&mut task.labels).extend(labels.iter().cloned());
             }
         }
     }
@@ -194,8 +194,6 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn eur(minor_units: i64) -> Money {
@@ -206,12 +204,12 @@ mod tests {
         Task {
             person: "person/p1".parse().unwrap(),
             agent: "agent/bot".parse().unwrap(),
-            purpose: "test".to_owned(),
+            purpose: "test".into(),
             deadline: Timestamp::from_millis(100),
             budget,
             spent: 0,
             reserved: 0,
-            labels: BTreeSet::new(),
+            labels: Arc::default(),
             calls: 0,
             ended: false,
         }

@@ -9,6 +9,7 @@ mod moved;
 mod outbox;
 mod refusals;
 mod restarts;
+mod taken_back;
 mod tampered;
 mod tokens;
 mod walk;

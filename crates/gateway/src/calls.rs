@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use decide::{Attempt, Code, Dispatch, Ending, Permit, Refusal, sha256};
+use decide::{Attempt, Code, Dispatch, Ending, FrozenCall, Permit, Refusal, sha256};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
 use tokio::{
@@ -79,22 +79,22 @@ impl Gateway {
         asked: &Asked,
         id: &RequestId,
     ) -> Response {
-        let frozen = dispatch.call().clone();
+        let FrozenCall { server, tool, arguments, .. } = dispatch.call().clone();
         let upstream =
-            self.upstreams.get(&frozen.url, frozen.internal, frozen.credential.as_deref());
+            self.upstreams.get(&server.url, server.internal, server.credential.as_deref());
         let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(why) => {
-                tracing::warn!(code = "BW-2001", system = %frozen.system, %why, "an upstream cannot be called");
+                tracing::warn!(code = "BW-2001", system = %server.name, %why, "an upstream cannot be called");
                 self.settle_late(dispatch, Ending::NotSent).await;
                 return fault(&unsent(), asked.era, Some(id));
             }
         };
-        let mirror = self.upstreams.mirror(frozen.definition, &frozen.definition_text);
+        let mirror = self.upstreams.mirror(tool.definition, &tool.text);
         let call = Call {
             id,
-            tool: &frozen.tool,
-            arguments: &frozen.arguments,
+            tool: &tool.name,
+            arguments: &arguments,
             meta: asked.message.meta(),
             mirror: &mirror,
             deadline: self.deadline(&dispatch),

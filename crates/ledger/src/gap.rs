@@ -11,7 +11,10 @@ use std::{
 
 use aws_lc_rs::rand;
 use crc32c::crc32c;
-use model::{EntryId, Timestamp, ijson::Json};
+use model::{
+    EntryId, Timestamp,
+    ijson::{Canonical, Json},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -59,12 +62,14 @@ impl Gap {
             Cause::NoSpace => "no_space",
             Cause::QueueFull => "queue_full",
         });
-        draft.body = Json::object([
+        let exact = |number: i64| Json::Integer(number.clamp(-(1 << 53), 1 << 53));
+        let body = Json::object([
             ("causes", Json::Array(causes.map(|cause| Json::String(cause.to_owned())).collect())),
-            ("from", Json::Integer(self.from.millis())),
-            ("n", Json::Integer(i64::try_from(self.n).unwrap_or(i64::MAX).min(1 << 53))),
-            ("to", Json::Integer(self.to.millis())),
+            ("from", exact(self.from.millis())),
+            ("n", exact(i64::try_from(self.n).unwrap_or(i64::MAX))),
+            ("to", exact(self.to.millis())),
         ]);
+        draft.body = Canonical::of(&body).expect("its numbers are exact");
         draft
     }
 
@@ -173,7 +178,7 @@ mod tests {
         assert_eq!(Some(gap.id), id);
         assert_eq!(decode(&encode(&gap)), Some(gap.clone()));
         assert_eq!(
-            String::from_utf8(gap.draft().body.canonical()).unwrap(),
+            String::from_utf8(gap.draft().body.into_bytes()).unwrap(),
             r#"{"causes":["failed","no_space"],"from":10,"n":2,"to":20}"#
         );
     }

@@ -11,9 +11,32 @@ pub struct Digest(pub [u8; 32]);
 #[error("a digest is 64 lower-case hexadecimal digits")]
 pub struct NotADigest;
 
+impl Digest {
+    /// The 64 digits.
+    pub fn ascii(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        hex(&self.0, &mut digits);
+        digits
+    }
+}
+
+/// Writes two lower-case hexadecimal digits a byte.
+pub(crate) fn hex(bytes: &[u8], into: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(into.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+/// Digits and hyphens as text.
+pub(crate) fn text_of(ascii: &[u8]) -> &str {
+    std::str::from_utf8(ascii).expect("hexadecimal digits and hyphens are text")
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(text_of(&self.ascii()))
     }
 }
 
@@ -46,7 +69,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(text_of(&self.ascii()))
     }
 }
 

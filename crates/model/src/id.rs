@@ -2,7 +2,10 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    digest::{hex, text_of},
+};
 
 /// A unique id that sorts by time and names the node that made it, so that two nodes never collide.
 ///
@@ -47,6 +50,18 @@ impl<Of> Id<Of> {
         self.bits
     }
 
+    /// The form of a UUID: 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+    pub fn ascii(self) -> [u8; 36] {
+        let mut text = [b'-'; 36];
+        let bytes = self.bits.to_be_bytes();
+        for (from, to) in
+            [(0..4, 0..8), (4..6, 9..13), (6..8, 14..18), (8..10, 19..23), (10..16, 24..36)]
+        {
+            hex(&bytes[from], &mut text[to]);
+        }
+        text
+    }
+
     /// From raw bits that [`Id::bits`] gave.
     pub const fn from_bits(bits: u128) -> Self {
         Self { bits, of: PhantomData }
@@ -83,16 +98,7 @@ impl<Of> std::hash::Hash for Id<Of> {
 
 impl<Of> fmt::Display for Id<Of> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let b = self.bits;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            b >> 96,
-            (b >> 80) & 0xffff,
-            (b >> 64) & 0xffff,
-            (b >> 48) & 0xffff,
-            b & 0xffff_ffff_ffff
-        )
+        f.write_str(text_of(&self.ascii()))
     }
 }
 
@@ -127,7 +133,7 @@ impl<Of> FromStr for Id<Of> {
 
 impl<Of> Serialize for Id<Of> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(text_of(&self.ascii()))
     }
 }
 

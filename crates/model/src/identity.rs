@@ -152,14 +152,20 @@ impl fmt::Debug for Name {
     }
 }
 
-macro_rules! text_form {
-    ($($type:ty),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
+impl Serialize for IdentityId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&[self.kind.name(), "/", self.name.as_str()].concat())
+    }
+}
+
+macro_rules! read_from_text {
+    ($($type:ty),*) => {$(
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
@@ -167,7 +173,7 @@ macro_rules! text_form {
         }
     )*};
 }
-text_form!(Name, IdentityId);
+read_from_text!(Name, IdentityId);
 
 /// Where a record comes from: one organization, one environment, one node of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

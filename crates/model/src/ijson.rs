@@ -3,12 +3,15 @@
 //! Duplicate names, whole numbers beyond ±2^53, lone surrogates and unbounded depth are refused. The canonical form is
 //! [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785): it sorts for itself and depends on no other crate's map order.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+pub use crate::canonical::Canonical;
+use crate::canonical::{write_integer, write_text};
+
 /// The largest whole number that every JSON reader keeps exact.
-const MAX_EXACT: i64 = 1 << 53;
+pub(crate) const MAX_EXACT: i64 = 1 << 53;
 
 /// One JSON value. Members of an object keep the order of the canonical form.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +106,19 @@ impl Json {
         Self::Object(sorted)
     }
 
+    /// The one form of a number; `None` where readers would round it.
+    pub(crate) fn of_float(number: f64) -> Option<Self> {
+        // `-0.0`, `1e2` and `1.0` are whole numbers: one value, one form.
+        if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "whole and within 2^53, checked above"
+            )]
+            return Some(Self::Integer(number as i64));
+        }
+        (number.is_finite() && number.fract() != 0.0).then_some(Self::Float(number))
+    }
+
     /// The canonical bytes of [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785).
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
@@ -110,16 +126,16 @@ impl Json {
         out
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),
             Self::Bool(true) => out.extend_from_slice(b"true"),
             Self::Bool(false) => out.extend_from_slice(b"false"),
-            Self::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Self::Integer(number) => write_integer(*number, out),
             Self::Float(number) => {
                 out.extend_from_slice(ryu_js::Buffer::new().format_finite(*number).as_bytes());
             }
-            Self::String(text) => write_string(text, out),
+            Self::String(text) => write_text(text, out),
             Self::Array(values) => {
                 out.push(b'[');
                 for (at, value) in values.iter().enumerate() {
@@ -136,7 +152,7 @@ impl Json {
                     if at > 0 {
                         out.push(b',');
                     }
-                    write_string(name, out);
+                    write_text(name, out);
                     out.push(b':');
                     value.write(out);
                 }
@@ -162,48 +178,18 @@ impl Json {
     }
 }
 
-/// The canonical bytes of whatever serializes to I-JSON.
-///
-/// # Errors
-/// The value does not serialize, or holds a number beyond ±2^53.
-pub fn canonical<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
-    let bytes = serde_json::to_vec(value).map_err(malformed)?;
-    Ok(parse(&bytes, Limits { bytes: usize::MAX, depth: 64 })?.canonical())
-}
-
-/// Writes a text as RFC 8785 §3.2.2.2 wants it, which is how serde_json writes it.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x09 => out.extend_from_slice(b"\\t"),
-            0x0a => out.extend_from_slice(b"\\n"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0x0d => out.extend_from_slice(b"\\r"),
-            0x00..=0x1f => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
-}
-
 /// Where a name stands, or where it belongs, in members sorted by UTF-16 code units (RFC 8785 §3.2.3).
 fn place(members: &[(String, Json)], name: &str) -> Result<usize, usize> {
-    members.binary_search_by(|(key, _)| {
-        if key.is_ascii() && name.is_ascii() {
-            key.as_str().cmp(name)
-        } else {
-            key.encode_utf16().cmp(name.encode_utf16())
-        }
-    })
+    members.binary_search_by(|(key, _)| utf16_order(key, name))
+}
+
+/// The order of member names (RFC 8785 §3.2.3).
+pub(crate) fn utf16_order(one: &str, other: &str) -> Ordering {
+    if one.is_ascii() && other.is_ascii() {
+        one.cmp(other)
+    } else {
+        one.encode_utf16().cmp(other.encode_utf16())
+    }
 }
 
 /// Reads a value that nests no deeper than this.
@@ -251,17 +237,7 @@ impl<'de> Visitor<'de> for Depth {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Json, E> {
-        if number.is_finite() && (number.fract() != 0.0 || number.abs() <= MAX_EXACT as f64) {
-            // `-0.0`, `1e2` and `1.0` are whole numbers: one value, one form.
-            let whole = number.fract() == 0.0;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "whole and within 2^53, checked above"
-            )]
-            Ok(if whole { Json::Integer(number as i64) } else { Json::Float(number) })
-        } else {
-            Err(E::custom("a number beyond 2^53, which readers round"))
-        }
+        Json::of_float(number).ok_or_else(|| E::custom("a number beyond 2^53, which readers round"))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {

@@ -4,6 +4,7 @@
 //! rows and ledger leaves share; wire types of the HTTP API live at the edge and convert.
 
 mod authority;
+mod canonical;
 mod digest;
 mod foreign;
 mod id;

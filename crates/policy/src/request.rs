@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{IdentityId, Money, Name, Resource, Timestamp, Verb};
 
@@ -20,6 +20,8 @@ pub struct Request<'a> {
     pub owner: Option<&'a IdentityId>,
     /// The team that is asked to decide on the resource (an approval); built-in kinds only.
     pub group: Option<&'a Name>,
+    /// How much money moves.
+    pub amount: Option<Money>,
     /// What else is known.
     pub facts: &'a Facts,
     /// Ids of the soft forbids that an approval or a step-up has lifted. A hard forbid is never lifted.
@@ -56,13 +58,16 @@ impl Principal {
         let (blueprint, owner) = (Some(blueprint), Some(owner));
         Self { id, teams: Vec::new(), blueprint, owner, manager: None, attested: false }
     }
+
+    /// The person who answers for it, where it has one.
+    pub(crate) fn answered_for(&self) -> Option<&IdentityId> {
+        self.owner.as_ref().filter(|owner| owner.is_person())
+    }
 }
 
-/// What is known about an action, beside who, what and to what: Cedar's `context`.
+/// What is known about an action, beside who, what, to what and for how much: Cedar's `context`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// How much money moves.
-    pub amount: Option<Money>,
     /// The environment, for example `prod`.
     pub environment: Name,
     /// When.
@@ -74,12 +79,12 @@ pub struct Facts {
     /// How many delegations the chain has; 0 is a person's own session, or an agent by itself.
     pub depth: u8,
     /// What the task is for.
-    pub purpose: Option<String>,
+    pub purpose: Option<Arc<str>>,
     /// The tool that is called.
-    pub tool: Option<String>,
+    pub tool: Option<Arc<str>>,
     /// The labels that the delegation root has gathered.
-    pub labels: BTreeSet<Name>,
-    /// What the delegation root has spent, in the currency of `amount`; `None` is nothing.
+    pub labels: Arc<BTreeSet<Name>>,
+    /// What the delegation root has spent, in the currency of what moves; `None` is nothing.
     pub spent: Option<Money>,
     /// How many active persons are administrators.
     pub administrators: u32,

@@ -291,7 +291,8 @@ impl RawRow {
 }
 
 fn body_of<T: Serialize>(value: &T) -> Result<String, Error> {
-    let body = ijson::canonical(value).map_err(|why| Error::Invalid(why.to_string()))?;
+    let body =
+        ijson::Canonical::of(value).map_err(|why| Error::Invalid(why.to_string()))?.into_bytes();
     if body.len() > MAX_BODY {
         return Err(Error::Invalid(format!("a body is at most {MAX_BODY} bytes of JSON")));
     }

@@ -22,7 +22,7 @@ pub use replays::Replays;
 
 use crate::{
     JwsError, Thumbprint, encoding,
-    jws::{Compact, PAYLOAD, Types},
+    jws::{Compact, PAYLOAD, SeenHeader, Types},
     numeric_date,
 };
 
@@ -98,15 +98,32 @@ impl Proof {
         now: Timestamp,
         window_seconds: u32,
     ) -> Result<Self, ProofError> {
-        let compact = Compact::parse_with_key(header_value, MAX_LENGTH)?;
+        Self::check_next(header_value, request, now, window_seconds, &SeenHeader::default())
+    }
+
+    /// Checks one more proof of a sender, whose header is read only when it is not the one `seen` before.
+    ///
+    /// # Errors
+    /// [`ProofError`]
+    pub fn check_next(
+        header_value: &str,
+        request: &Request<'_>,
+        now: Timestamp,
+        window_seconds: u32,
+        seen: &SeenHeader,
+    ) -> Result<Self, ProofError> {
+        let compact = Compact::parse_with_key(header_value, MAX_LENGTH, seen)?;
         let key = compact.jwk().ok_or(JwsError::Parameter("jwk"))?.key();
         let claims = ijson::parse(compact.verify(key, Types::Exactly(TYPE))?, PAYLOAD)?;
         if text(&claims, "htm")? != request.method {
             return Err(ProofError::Method);
         }
-        let url = target::normal(text(&claims, "htu")?).ok_or(ProofError::Claim("htu"))?;
-        if target::normal(request.url).as_ref() != Some(&url) {
-            return Err(ProofError::Url(request.url.to_owned()));
+        let url = text(&claims, "htu")?;
+        if url != request.url {
+            let url = target::normal(url).ok_or(ProofError::Claim("htu"))?;
+            if target::normal(request.url) != Some(url) {
+                return Err(ProofError::Url(request.url.to_owned()));
+            }
         }
         let iat =
             claims.member("iat").and_then(numeric_date::of).ok_or(ProofError::Claim("iat"))?;

@@ -1,6 +1,11 @@
 //! Compact JSON Web Signatures ([RFC 7515](https://www.rfc-editor.org/rfc/rfc7515)) with the strictness of
 //! [RFC 8725](https://www.rfc-editor.org/rfc/rfc8725): one algorithm a key, explicit types, no extensions.
 
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
 use model::{
     Foreign,
     ijson::{self, Json, JsonError, Limits},
@@ -23,13 +28,22 @@ const REFUSED: [&str; 5] = ["crit", "b64", "jku", "x5u", "x5c"];
 /// A token whose form is sound and whose signature nobody has checked yet.
 pub struct Compact<'t> {
     signed: &'t str,
+    header: Arc<Header>,
+    payload: Vec<u8>,
+    signature: [u8; SIGNATURE_LENGTH],
+}
+
+/// What a protected header says.
+struct Header {
     algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
     jwk: Option<Jwk>,
-    payload: Vec<u8>,
-    signature: [u8; SIGNATURE_LENGTH],
 }
+
+/// The last header that was read, key and all: a sender's proofs all start with the same one.
+#[derive(Default)]
+pub struct SeenHeader(OnceLock<(Box<str>, Arc<Header>)>);
 
 /// Which types a verifier takes. They are compared without regard to case and without `application/`
 /// ([RFC 7515 §4.1.9](https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9)).
@@ -129,37 +143,53 @@ pub(crate) fn assemble(
     Ok(token)
 }
 
+impl fmt::Debug for SeenHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SeenHeader").field(&self.0.get().map(|(text, _)| text)).finish()
+    }
+}
+
 impl<'t> Compact<'t> {
     /// Takes a token apart; a key inside it is refused, because the sender does not choose the key.
     ///
     /// # Errors
     /// Every [`JwsError`] but those of [`Compact::verify`].
     pub fn parse(token: &'t str, max_length: usize) -> Result<Self, JwsError> {
-        let (compact, header) = Self::split(token, max_length)?;
-        if header.member("jwk").is_some() {
-            return Err(JwsError::Refused("jwk"));
-        }
-        Ok(compact)
+        let parts = Parts::of(token, max_length)?;
+        let header = Header::read(parts.header, false)?;
+        parts.with(Arc::new(header))
     }
 
     /// Takes a token apart that must carry its own key, as a proof of possession does.
     ///
     /// # Errors
     /// Every [`JwsError`] but those of [`Compact::verify`].
-    pub fn parse_with_key(token: &'t str, max_length: usize) -> Result<Self, JwsError> {
-        let (compact, header) = Self::split(token, max_length)?;
-        let jwk = Jwk::from_json(header.member("jwk").ok_or(JwsError::Parameter("jwk"))?)?;
-        Ok(Self { jwk: Some(jwk), ..compact })
+    pub fn parse_with_key(
+        token: &'t str,
+        max_length: usize,
+        seen: &SeenHeader,
+    ) -> Result<Self, JwsError> {
+        let parts = Parts::of(token, max_length)?;
+        let header = match seen.0.get() {
+            Some((text, header)) if **text == *parts.header => header.clone(),
+            _ => {
+                let header = Arc::new(Header::read(parts.header, true)?);
+                // The first one stays: whoever changes keys has a new token, too.
+                let _ = seen.0.set((parts.header.into(), header.clone()));
+                header
+            }
+        };
+        parts.with(header)
     }
 
     /// Which key the sender claims to have used; a name to look up, nothing more.
     pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+        self.header.kid.as_deref()
     }
 
     /// The key that came with the token, where [`Compact::parse_with_key`] wanted one.
     pub fn jwk(&self) -> Option<&Jwk> {
-        self.jwk.as_ref()
+        self.header.jwk.as_ref()
     }
 
     /// The payload, once type, algorithm and signature fit.
@@ -167,9 +197,10 @@ impl<'t> Compact<'t> {
     /// # Errors
     /// [`JwsError::Type`], [`JwsError::KeyAlgorithm`], [`JwsError::Signature`]
     pub fn verify(&self, key: &PublicKey, types: Types<'_>) -> Result<&[u8], JwsError> {
-        types.check(self.typ.as_deref())?;
-        if key.algorithm() != self.algorithm {
-            return Err(JwsError::KeyAlgorithm { header: self.algorithm, key: key.algorithm() });
+        types.check(self.header.typ.as_deref())?;
+        if key.algorithm() != self.header.algorithm {
+            let header = self.header.algorithm;
+            return Err(JwsError::KeyAlgorithm { header, key: key.algorithm() });
         }
         if !key.verifies(self.signed.as_bytes(), &self.signature) {
             return Err(JwsError::Signature);
@@ -181,16 +212,37 @@ impl<'t> Compact<'t> {
     pub(crate) fn unverified(&self) -> &[u8] {
         &self.payload
     }
+}
 
-    fn split(token: &'t str, max_length: usize) -> Result<(Self, Json), JwsError> {
+/// The parts of a token, told apart and not read.
+struct Parts<'t> {
+    signed: &'t str,
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    fn of(token: &'t str, max_length: usize) -> Result<Self, JwsError> {
         if token.len() > max_length {
             return Err(JwsError::TooLong { length: token.len(), limit: max_length });
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(JwsError::Shape)?;
         let (header, payload) = signed.split_once('.').ok_or(JwsError::Shape)?;
-        let signature = encoding::decode_array(signature).ok_or(JwsError::Shape)?;
-        let payload = encoding::decode(payload).ok_or(JwsError::Shape)?;
-        let header = encoding::decode(header).ok_or(JwsError::Shape)?;
+        Ok(Self { signed, header, payload, signature })
+    }
+
+    fn with(self, header: Arc<Header>) -> Result<Compact<'t>, JwsError> {
+        let signature = encoding::decode_array(self.signature).ok_or(JwsError::Shape)?;
+        let payload = encoding::decode(self.payload).ok_or(JwsError::Shape)?;
+        Ok(Compact { signed: self.signed, header, payload, signature })
+    }
+}
+
+impl Header {
+    /// Reads a header that carries its own key, or must not.
+    fn read(encoded: &str, with_key: bool) -> Result<Self, JwsError> {
+        let header = encoding::decode(encoded).ok_or(JwsError::Shape)?;
         let header = ijson::parse(&header, HEADER).map_err(JwsError::Header)?;
         if let Some(refused) = REFUSED.iter().find(|name| header.member(name).is_some()) {
             return Err(JwsError::Refused(refused));
@@ -203,7 +255,13 @@ impl<'t> Compact<'t> {
             return Err(JwsError::Parameter("kid"));
         }
         let typ = text(&header, "typ")?.map(str::to_owned);
-        Ok((Self { signed, algorithm, kid, typ, jwk: None, payload, signature }, header))
+        let jwk = match (header.member("jwk"), with_key) {
+            (None, false) => None,
+            (Some(_), false) => return Err(JwsError::Refused("jwk")),
+            (None, true) => return Err(JwsError::Parameter("jwk")),
+            (Some(jwk), true) => Some(Jwk::from_json(jwk)?),
+        };
+        Ok(Self { algorithm, kid, typ, jwk })
     }
 }
 

@@ -28,7 +28,7 @@ mod vault;
 
 pub use claims::Claims;
 pub use jwk::{Jwk, JwkError};
-pub use jws::{JwsError, SignError};
+pub use jws::{JwsError, SeenHeader, SignError};
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use keyring::{Keyring, KeyringFull};
 pub use secret::Secret;

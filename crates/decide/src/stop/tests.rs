@@ -12,11 +12,13 @@ fn order(scope: &str) -> Order {
 }
 
 fn touches() -> Touches {
-    let agent = |name: &str| AgentTouch {
-        name: name.parse().unwrap(),
-        blueprint: "support".parse().unwrap(),
-        owner: Some("p1".parse().unwrap()),
-        model: "m-1".to_owned(),
+    let agent = |name: &str| {
+        Arc::new(AgentTouch {
+            name: name.parse().unwrap(),
+            blueprint: "support".parse().unwrap(),
+            owner: Some("p1".parse().unwrap()),
+            model: "m-1".to_owned(),
+        })
     };
     Touches {
         action: Some(ActionId::from_bits(1)),

@@ -1,9 +1,6 @@
 //! What changes between a decision and its dispatch, and between a dispatch and its end.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::poll;
 use model::Verb;
@@ -33,7 +30,7 @@ async fn moved(world: &World, bot: &Arc<Caller>, change: impl AsyncFnOnce()) -> 
     let Err(refusal) = permit.dispatch() else { return "dispatched" };
     let task = world.engine.tasks.task(bot.claims.task.unwrap()).unwrap();
     assert_eq!((task.reserved, task.spent, task.calls), (0, 0, 0));
-    assert_eq!((task.labels, world.engine.stops.live_calls()), (BTreeSet::new(), 0));
+    assert_eq!((task.labels.len(), world.engine.stops.live_calls()), (0, 0));
     let mut told = world.entries().await;
     told.retain(|entry| entry.leaf.action == Some(refusal.action));
     let [decision, lapsed] = &told[..] else { panic!("a decision that lapsed") };
@@ -173,9 +170,13 @@ async fn an_approval_whose_call_did_not_leave_is_good_for_the_same_call_again() 
     put(&world, elsewhere()).await;
     assert_eq!(permit.dispatch().err().unwrap().code, Code::Stale);
     assert!(!world.engine.tasks.is_approval_used(id));
+    // What was approved was a call to that server.
+    let anew = world.attempt(&bot, LARGE.0, LARGE.1).await.err().unwrap();
+    assert!(anew.verdict() == "hold" && anew.approval != Some(id));
+    put(&world, desk()).await;
     let permit = world.attempt(&bot, LARGE.0, LARGE.1).await.unwrap();
     let dispatch = permit.dispatch().unwrap();
-    assert_eq!(dispatch.call().url, "http://127.0.0.1:2/mcp");
+    assert_eq!(dispatch.call().server.url, desk().url);
     dispatch.settle(Ending::Completed, None).await.unwrap();
     assert_eq!(world.attempt(&bot, LARGE.0, LARGE.1).await.err().unwrap().verdict(), "hold");
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 
 use model::Verb;
 use store::Expect;
-use token::Claims;
+use token::{Claims, SeenHeader};
 use tokio::runtime::Handle;
 
 use super::{
@@ -37,7 +37,12 @@ fn every_code_is_documented_with_its_advice() {
 fn saying(caller: &Caller, change: impl FnOnce(&mut Claims)) -> Arc<Caller> {
     let mut claims = caller.claims.clone();
     change(&mut claims);
-    Arc::new(Caller { claims, person: caller.person.clone(), agents: caller.agents.clone() })
+    Arc::new(Caller {
+        claims,
+        person: caller.person.clone(),
+        agents: caller.agents.clone(),
+        proof_header: SeenHeader::default(),
+    })
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use model::ijson::Json;
+use model::ijson::{Canonical, Json};
 use store::Target;
 
 use super::{cast::eur, database::Database, world::World};
@@ -86,8 +86,8 @@ async fn no_node_starts_on_an_entry_that_it_only_half_understands() {
     let world = world.restart(&database.target()).await;
     let context = &world.engine.context;
     let mut draft = entries::draft(context.id(), context.now(), &Stopped::default());
-    draft.body =
-        Json::object(["scope", "unless"].map(|name| (name, Json::String("all".to_owned()))));
+    let body = Json::object(["scope", "unless"].map(|name| (name, Json::String("all".to_owned()))));
+    draft.body = Canonical::of(&body).unwrap();
     world.append(draft).await;
     let refused = world.try_restart(&database.target()).await.err().unwrap();
     assert!(matches!(refused, StartError::Ledger(_)));

@@ -51,7 +51,7 @@ pub(super) async fn exchange(
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
     let Sent { id, client_id, headers, body, link } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
-    let response = match server.post(headers, body, deadline).await {
+    let mut response = match server.post(headers, body, deadline).await {
         Ok(response) => response,
         Err(error) => {
             if !error.may_have_arrived() {
@@ -60,7 +60,7 @@ pub(super) async fn exchange(
             return Err(error.into());
         }
     };
-    let headers = response.headers.clone();
+    let headers = std::mem::take(&mut response.headers);
     check_coding(&headers)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();

@@ -53,7 +53,7 @@ impl Link {
 
     /// The headers of a request.
     pub(super) fn headers(&self, method: &str, name: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(header::ACCEPT, both);

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const LIMITS: ijson::Limits = ijson::Limits { bytes: MAX_LEAF, depth: 16 };
+
 fn realm() -> Realm {
     Realm { org: "acme.example".parse().unwrap(), environment: "prod".parse().unwrap(), node: 7 }
 }
@@ -20,7 +22,7 @@ fn leaf(draft: Draft, payload: Option<PayloadMark>) -> Leaf {
         agent: draft.agent,
         approval: draft.approval,
         at: draft.at,
-        body: draft.body,
+        body: ijson::parse(draft.body.as_bytes(), LIMITS).unwrap(),
         chain: draft.chain,
         environment: realm.environment,
         id: draft.id,
@@ -46,11 +48,12 @@ fn full_draft() -> (Draft, PayloadMark) {
         version: Some(digest(0xab)),
     });
     draft.approval = Some(ApprovalId::from_bits(u128::MAX));
-    draft.body = Json::object([
+    let body = Json::object([
         ("score", Json::Float(0.1)),
         ("cost", Json::Integer(-5)),
         ("why", Json::Array(vec![Json::Null, Json::Bool(true), Json::String("é\n".to_owned())])),
     ]);
+    draft.body = Canonical::of(&body).unwrap();
     draft.chain = vec![LinkId::from_bits(8), LinkId::from_bits(9)];
     draft.parents = vec![digest(1), digest(2)];
     draft.person = Some("person/p-77".parse().unwrap());
@@ -66,7 +69,7 @@ fn the_bytes_are_the_canonical_form_that_any_rfc_8785_writer_gives() {
     let empty = Draft::new(EntryId::from_bits(3), "decision", Timestamp::default());
     for leaf in [full(), leaf(empty, None)] {
         let bytes = leaf.to_bytes().unwrap();
-        assert_eq!(bytes, ijson::canonical(&leaf).unwrap());
+        assert_eq!(bytes, ijson::Canonical::of(&leaf).unwrap().into_bytes());
         assert_eq!(Leaf::parse(&bytes), Ok(leaf));
     }
 }
@@ -136,6 +139,18 @@ fn what_could_not_be_read_again_is_not_written() {
         (0..16).fold(Json::Object(Vec::new()), |deeper, _| Json::object([("a", deeper)])),
     ] {
         assert_eq!(with(&|leaf| leaf.body = body.clone()), LeafError::Body, "{body:?}");
+    }
+    let draft = |body: &Json| {
+        let mut draft = full_draft().0;
+        draft.body = Canonical::of(body).unwrap();
+        draft.write(&realm(), None, &mut Vec::new())
+    };
+    let nested = |depth| {
+        (1..depth).fold(Json::object::<&str>([]), |deeper, _| Json::object([("a", deeper)]))
+    };
+    assert_eq!(draft(&nested(16)), Ok(()));
+    for body in [Json::Null, Json::Array(Vec::new()), nested(17)] {
+        assert_eq!(draft(&body), Err(LeafError::Body), "{body:?}");
     }
     assert!(matches!(with(&|leaf| leaf.at = Timestamp::NEVER), LeafError::Moment(_)));
     assert!(matches!(with(&|leaf| leaf.kind = String::new()), LeafError::Word(_)));

@@ -92,7 +92,8 @@ fn what_an_outbox_moves_is_found_again_by_its_id() {
     let mut granted = draft(1);
     granted.kind = "governance.grant".to_owned();
     let mut talks_of_it = draft(2);
-    talks_of_it.body = Json::object([("kind", Json::String("governance".to_owned()))]);
+    talks_of_it.body =
+        Canonical::of(&Json::object([("kind", Json::String("governance".to_owned()))])).unwrap();
     let (granted, other) = (log.seal(granted).unwrap(), log.seal(talks_of_it).unwrap());
     let ids = [granted.id(), other.id()];
     let receipt = log.append(granted).wait().unwrap();
@@ -157,7 +158,8 @@ fn the_longest_records_roll_over_segments_that_are_used_again() {
         let mut draft = draft(number);
         draft.payload = Some(vec![number as u8; ledger::MAX_PAYLOAD]);
         let pad = ledger::MAX_LEAF - 1000;
-        draft.body = Json::object([("pad", Json::String("x".repeat(pad)))]);
+        draft.body =
+            Canonical::of(&Json::object([("pad", Json::String("x".repeat(pad)))])).unwrap();
         log.append(log.seal(draft).unwrap()).wait().unwrap();
     }
     for (number, entry) in entries(&log).iter().enumerate() {

@@ -16,7 +16,10 @@ use ledger::{
     Appending, CheckpointKey, Config, Draft, Entry, Keys, Log, Media, OpenError, PayloadKey,
     Receipt, Sealed,
 };
-use model::{EntryId, Realm, Timestamp, ijson::Json};
+use model::{
+    EntryId, Realm, Timestamp,
+    ijson::{Canonical, Json},
+};
 
 use crate::disk::Disk;
 
@@ -63,7 +66,7 @@ fn open_on(disk: &Disk, lock: &Disk) -> Log {
 fn draft(number: u64) -> Draft {
     let at = Timestamp::from_millis(number as i64);
     let mut draft = Draft::new(EntryId::compose(at, 7, number), "decision", at);
-    draft.body = Json::object([("number", Json::Integer(number as i64))]);
+    draft.body = Canonical::of(&Json::object([("number", Json::Integer(number as i64))])).unwrap();
     draft
 }
 

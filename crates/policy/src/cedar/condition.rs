@@ -93,6 +93,11 @@ impl Condition {
         Self { parts: condition.map(conjuncts).unwrap_or_default().into_iter().map(part).collect() }
     }
 
+    /// Whether there is none, so that it is always true.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// Whether it is true, as Cedar would say: from left to right, and no further than needed.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
 use cedar_policy_core::{evaluator::Evaluator, extensions::Extensions};
 
@@ -22,10 +22,12 @@ struct Program {
     condition: Condition,
 }
 
-/// A request in Cedar's terms, put to an engine.
+/// A request put to an engine.
 pub(crate) struct Question<'a> {
     engine: &'a Engine,
-    inputs: Inputs,
+    request: &'a Request<'a>,
+    /// The request in Cedar's terms, made when the first condition reads it.
+    inputs: OnceCell<Result<Inputs, String>>,
 }
 
 /// What a condition gives.
@@ -58,39 +60,43 @@ impl Engine {
         self.programs[index].scope.covers_governance_unnamed()
     }
 
-    /// Prepares a request.
+    /// Takes a request.
     ///
     /// # Errors
     /// Why it cannot be put to the policies.
-    pub(crate) fn ask(&self, request: &Request<'_>) -> Result<Question<'_>, String> {
-        Ok(Question { engine: self, inputs: self.vocabulary.inputs(request)? })
+    pub(crate) fn ask<'a>(&'a self, request: &'a Request<'a>) -> Result<Question<'a>, String> {
+        self.vocabulary.check(request)?;
+        Ok(Question { engine: self, request, inputs: OnceCell::new() })
     }
 }
 
 impl Question<'_> {
     /// The candidates and what their conditions give, ascending. All others neither match nor err.
-    pub(crate) fn answers(&self) -> Vec<(usize, Answer)> {
-        let evaluator = self.evaluator();
-        let answer = |index: usize| match self.engine.programs[index].condition.truth(&evaluator) {
-            Ok(true) => Answer::True,
-            Ok(false) => Answer::False,
-            Err(message) => Answer::Erred(message),
-        };
-        self.candidates().map(|index| (index, answer(index))).collect()
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (usize, Answer)> {
+        let programs = self.engine.programs.iter().enumerate();
+        let candidates = programs.filter(|(_, program)| program.scope.covers(self.request));
+        candidates.map(|(index, program)| (index, self.answer(&program.condition)))
     }
 
     /// The first part of a condition that is not true, as the policy writes it.
     pub(crate) fn failed_part(&self, index: usize) -> Option<Arc<str>> {
-        self.engine.programs[index].condition.failed_part(&self.evaluator())
+        self.engine.programs[index].condition.failed_part(&self.evaluator().ok()?)
     }
 
-    fn candidates(&self) -> impl Iterator<Item = usize> {
-        let programs = self.engine.programs.iter().enumerate();
-        programs.filter(|(_, program)| program.scope.covers(&self.inputs)).map(|(index, _)| index)
+    fn answer(&self, condition: &Condition) -> Answer {
+        if condition.is_empty() {
+            return Answer::True;
+        }
+        match self.evaluator().and_then(|evaluator| condition.truth(&evaluator)) {
+            Ok(true) => Answer::True,
+            Ok(false) => Answer::False,
+            Err(message) => Answer::Erred(message),
+        }
     }
 
-    fn evaluator(&self) -> Evaluator<'_> {
-        let request = self.inputs.request.clone();
-        Evaluator::new(request, &self.inputs.entities, Extensions::all_available())
+    fn evaluator(&self) -> Result<Evaluator<'_>, String> {
+        let inputs = self.inputs.get_or_init(|| self.engine.vocabulary.inputs(self.request));
+        let inputs = inputs.as_ref().map_err(Clone::clone)?;
+        Ok(Evaluator::new(inputs.request.clone(), &inputs.entities, Extensions::all_available()))
     }
 }

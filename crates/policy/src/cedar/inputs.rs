@@ -11,15 +11,12 @@ use cedar_policy_core::{
 use model::{IdentityId, IdentityKind, Name, Timestamp, Verb};
 
 use crate::{
-    Facts, Principal, Request,
+    Principal, Request,
     schema::{BUILT_IN_KINDS, in_write, principal_type},
 };
 
 /// What one evaluation reads. Every entity that a validated condition can look into is here.
 pub(super) struct Inputs {
-    pub(super) verb: Verb,
-    pub(super) principal: Arc<Entity>,
-    pub(super) resource: Arc<Entity>,
     pub(super) entities: Entities,
     pub(super) request: ast::Request,
 }
@@ -51,31 +48,53 @@ impl Vocabulary {
         }
     }
 
+    /// Refuses a request that cannot be put to the policies, whatever they would say.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn check(&self, request: &Request<'_>) -> Result<(), String> {
+        let Request { principal, resource, amount, facts, .. } = request;
+        if !principal.id.is_person() && principal.answered_for().is_none() {
+            let id = &principal.id;
+            return Err(format!("`{id}` has no owner; give it a person who answers for it"));
+        }
+        if !self.kinds.contains_key(resource.kind()) {
+            let kind = resource.kind();
+            return Err(format!(
+                "the catalog has no kind `{kind}`; accept a mapping that names it"
+            ));
+        }
+        match (amount, facts.spent) {
+            (Some(amount), Some(spent)) if amount.currency() != spent.currency() => {
+                let (amount, spent) = (amount.currency(), spent.currency());
+                Err(format!("{amount} are to be moved and {spent} were spent; convert one"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A request in Cedar's terms, built from values.
     ///
     /// # Errors
     /// Why it cannot be put to the policies.
     pub(super) fn inputs(&self, request: &Request<'_>) -> Result<Inputs, String> {
-        let principal = Arc::new(self.identity(request.principal)?);
+        let principal = Arc::new(self.identity(request.principal));
         let resource = Arc::new(self.resource(request)?);
         let action = &self.actions[request.verb as usize];
         let mut entities = vec![principal.clone(), resource.clone(), action.clone()];
         let invoker = request.facts.invoker.as_ref().filter(|invoker| invoker.id.is_person());
         if let Some(invoker) = invoker.filter(|invoker| invoker.id != request.principal.id) {
-            entities.push(Arc::new(self.identity(invoker)?));
+            entities.push(Arc::new(self.identity(invoker)));
         }
-        let context = self.context(request)?;
+        let context = self.context(request);
         let known = |entity: &Entity| EntityUIDEntry::known(entity.uid().clone(), None);
         Ok(Inputs {
-            verb: request.verb,
             request: ast::Request::new_unchecked(
                 known(&principal),
                 known(action),
                 known(&resource),
                 Some(context),
             ),
-            principal,
-            resource,
             entities: Entities::new()
                 .add_entities(
                     entities,
@@ -87,7 +106,7 @@ impl Vocabulary {
         })
     }
 
-    fn identity(&self, principal: &Principal) -> Result<Entity, String> {
+    fn identity(&self, principal: &Principal) -> Entity {
         let Principal { id, .. } = principal;
         let mut attributes: Members = vec![("id", id.name().as_str().into())];
         let mut parents = HashSet::new();
@@ -96,27 +115,19 @@ impl Vocabulary {
             let manager = principal.manager.as_ref().filter(|manager| manager.is_person());
             attributes.extend(manager.map(|manager| ("manager", self.uid(manager).into())));
         } else {
-            let owner = principal.owner.as_ref().filter(|owner| owner.is_person());
-            let owner = owner.ok_or_else(|| {
-                format!("`{id}` has no owner; give it a person who answers for it")
-            })?;
-            attributes.push(("owner", self.uid(owner).into()));
+            let owner = principal.answered_for();
+            attributes.extend(owner.map(|owner| ("owner", self.uid(owner).into())));
             attributes.push(("attested", principal.attested.into()));
             let blueprint =
                 principal.blueprint.as_ref().filter(|_| id.kind() == IdentityKind::Agent);
             parents.extend(blueprint.map(|blueprint| named(&self.blueprint, blueprint)));
         }
-        Ok(entity(self.uid(id), attributes, parents))
+        entity(self.uid(id), attributes, parents)
     }
 
     fn resource(&self, request: &Request<'_>) -> Result<Entity, String> {
         let resource = request.resource;
-        let Some(kind) = self.kinds.get(resource.kind()) else {
-            let kind = resource.kind();
-            return Err(format!(
-                "the catalog has no kind `{kind}`; accept a mapping that names it"
-            ));
-        };
+        let kind = self.kinds.get(resource.kind()).ok_or("the catalog has no such kind")?;
         let mut attributes: Members =
             vec![("id", resource.id().into()), ("classes", set(request.classes))];
         if BUILT_IN_KINDS.contains(&resource.kind()) {
@@ -130,20 +141,11 @@ impl Vocabulary {
         Ok(entity(uid, attributes, HashSet::from([named(&self.system, resource.system())])))
     }
 
-    fn context(&self, request: &Request<'_>) -> Result<Context, String> {
-        let facts = request.facts;
-        let Facts { amount, spent, .. } = facts;
-        let currency = match (amount, spent) {
-            (Some(amount), Some(spent)) if amount.currency() != spent.currency() => {
-                let (amount, spent) = (amount.currency(), spent.currency());
-                return Err(format!(
-                    "{amount} are to be moved and {spent} were spent; convert one"
-                ));
-            }
-            (amount, spent) => amount.or(*spent).map(|money| money.currency()),
-        };
+    fn context(&self, request: &Request<'_>) -> Context {
+        let Request { amount, facts, .. } = request;
+        let currency = amount.or(facts.spent).map(|money| money.currency());
         let minor_units = |money: model::Money| money.minor_units().cast_signed();
-        let spent = spent.map_or(0, minor_units);
+        let spent = facts.spent.map_or(0, minor_units);
         let mut members: Members = vec![
             ("classes", set(request.classes)),
             ("environment", facts.environment.as_str().into()),
@@ -162,11 +164,11 @@ impl Vocabulary {
         members.extend(currency.map(|currency| ("currency", currency.to_string().into())));
         let invoker = facts.invoker.as_ref().filter(|invoker| invoker.id.is_person());
         members.extend(invoker.map(|invoker| ("invoker", self.uid(&invoker.id).into())));
-        let text = |text: &String| Value::from(text.as_str());
+        let text = |text: &Arc<str>| Value::from(&**text);
         members.extend(facts.purpose.as_ref().map(|purpose| ("purpose", text(purpose))));
         members.extend(facts.tool.as_ref().map(|tool| ("tool", text(tool))));
         let members = members.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        Ok(Context::Value(Arc::new(members)))
+        Context::Value(Arc::new(members))
     }
 
     fn uid(&self, id: &IdentityId) -> EntityUID {

@@ -1,15 +1,16 @@
-use std::sync::Arc;
-
 use cedar_policy_core::ast::{
-    ActionConstraint, Entity, EntityReference, EntityType, EntityUID, Policy,
-    PrincipalOrResourceConstraint,
+    ActionConstraint, EntityReference, EntityUID, Policy, PrincipalOrResourceConstraint,
 };
-use model::{Verb, Verbs};
+use model::{IdentityKind, Resource, Verb, Verbs};
 
-use super::inputs::{self, Inputs};
-use crate::schema::BUILT_IN_KINDS;
+use super::inputs;
+use crate::{
+    Principal, Request,
+    schema::{BUILT_IN_KINDS, principal_type},
+};
 
-/// What the head of a policy covers. Testing it cannot err, so that what is not covered can neither match nor err.
+/// What the head of a policy covers. Testing it cannot err, so that what is not covered can neither match nor err; and it
+/// needs nothing of Cedar's, so that a policy costs nothing where it does not apply.
 pub(super) struct Scope {
     principal: Reach,
     verbs: Verbs,
@@ -19,12 +20,28 @@ pub(super) struct Scope {
 /// Which entities one part of a head covers.
 enum Reach {
     Any,
-    Is(Arc<EntityType>),
-    Eq(Arc<EntityUID>),
-    In(Arc<EntityUID>),
-    IsIn(Arc<EntityType>, Arc<EntityUID>),
+    Is(String),
+    Eq(Uid),
+    In(Uid),
+    IsIn(String, Uid),
     /// A slot of a template; templates are refused at load.
     Nothing,
+}
+
+/// An entity by type and id.
+struct Uid {
+    kind: String,
+    id: String,
+}
+
+/// What a head is compared with.
+trait Entity {
+    /// Its type.
+    fn kind(&self) -> &str;
+    /// Whether this is it.
+    fn is(&self, uid: &Uid) -> bool;
+    /// Whether it stands below this one.
+    fn is_below(&self, uid: &Uid) -> bool;
 }
 
 impl Scope {
@@ -40,15 +57,15 @@ impl Scope {
     pub(super) fn covers_governance_unnamed(&self) -> bool {
         match &self.resource {
             Reach::Any => true,
-            Reach::Is(kind) => BUILT_IN_KINDS.contains(&kind.to_string().as_str()),
+            Reach::Is(kind) => BUILT_IN_KINDS.contains(&kind.as_str()),
             Reach::Eq(_) | Reach::In(_) | Reach::IsIn(..) | Reach::Nothing => false,
         }
     }
 
-    pub(super) fn covers(&self, inputs: &Inputs) -> bool {
-        self.verbs.contains(inputs.verb)
-            && self.resource.covers(&inputs.resource)
-            && self.principal.covers(&inputs.principal)
+    pub(super) fn covers(&self, request: &Request<'_>) -> bool {
+        self.verbs.contains(request.verb)
+            && self.resource.covers(request.resource)
+            && self.principal.covers(request.principal)
     }
 }
 
@@ -57,27 +74,72 @@ impl Reach {
         use PrincipalOrResourceConstraint as Constraint;
         match constraint {
             Constraint::Any => Self::Any,
-            Constraint::Is(kind) => Self::Is(kind),
-            Constraint::Eq(EntityReference::EUID(uid)) => Self::Eq(uid),
-            Constraint::In(EntityReference::EUID(uid)) => Self::In(uid),
-            Constraint::IsIn(kind, EntityReference::EUID(uid)) => Self::IsIn(kind, uid),
+            Constraint::Is(kind) => Self::Is(kind.to_string()),
+            Constraint::Eq(EntityReference::EUID(uid)) => Self::Eq(Uid::of(&uid)),
+            Constraint::In(EntityReference::EUID(uid)) => Self::In(Uid::of(&uid)),
+            Constraint::IsIn(kind, EntityReference::EUID(uid)) => {
+                Self::IsIn(kind.to_string(), Uid::of(&uid))
+            }
             Constraint::Eq(EntityReference::Slot(_))
             | Constraint::In(EntityReference::Slot(_))
             | Constraint::IsIn(_, EntityReference::Slot(_)) => Self::Nothing,
         }
     }
 
-    fn covers(&self, entity: &Entity) -> bool {
-        let is = |kind: &EntityType| entity.uid().entity_type() == kind;
-        let within = |uid: &EntityUID| entity.uid() == uid || entity.is_descendant_of(uid);
+    fn covers(&self, entity: &impl Entity) -> bool {
+        let within = |uid: &Uid| entity.is(uid) || entity.is_below(uid);
         match self {
             Self::Any => true,
-            Self::Is(kind) => is(kind),
-            Self::Eq(uid) => entity.uid() == &**uid,
+            Self::Is(kind) => entity.kind() == kind,
+            Self::Eq(uid) => entity.is(uid),
             Self::In(uid) => within(uid),
-            Self::IsIn(kind, uid) => is(kind) && within(uid),
+            Self::IsIn(kind, uid) => entity.kind() == kind && within(uid),
             Self::Nothing => false,
         }
+    }
+}
+
+impl Uid {
+    fn of(uid: &EntityUID) -> Self {
+        let id: &str = uid.eid().as_ref();
+        Self { kind: uid.entity_type().to_string(), id: id.to_owned() }
+    }
+}
+
+impl Entity for Principal {
+    fn kind(&self) -> &str {
+        principal_type(self.id.kind())
+    }
+
+    fn is(&self, uid: &Uid) -> bool {
+        uid.id == self.id.name().as_str() && uid.kind == self.kind()
+    }
+
+    fn is_below(&self, uid: &Uid) -> bool {
+        let named = |name: &model::Name| name.as_str() == uid.id;
+        match self.id.kind() {
+            IdentityKind::Person => uid.kind == "Team" && self.teams.iter().any(named),
+            IdentityKind::Agent => {
+                uid.kind == "Blueprint" && self.blueprint.as_ref().is_some_and(named)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Entity for Resource {
+    fn kind(&self) -> &str {
+        self.kind()
+    }
+
+    fn is(&self, uid: &Uid) -> bool {
+        let within = uid.id.strip_prefix(self.system().as_str());
+        let id = within.and_then(|rest| rest.strip_prefix('/'));
+        uid.kind == self.kind() && id == Some(self.id())
+    }
+
+    fn is_below(&self, uid: &Uid) -> bool {
+        uid.kind == "System" && uid.id == self.system().as_str()
     }
 }
 

@@ -283,14 +283,14 @@ fn request(question: &Question) -> Request {
         "at": facts.at.millis(),
         "actor": facts.actor,
         "depth": facts.depth,
-        "history": { "labels": facts.labels, "spent": facts.spent.map_or(0, Money::minor_units) },
+        "history": { "labels": &*facts.labels, "spent": facts.spent.map_or(0, Money::minor_units) },
     });
     let mut optional = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             context[name] = value;
         }
     };
-    optional("amount", facts.amount.map(|amount| json!(amount.minor_units())));
+    optional("amount", question.amount.map(|amount| json!(amount.minor_units())));
     optional("purpose", facts.purpose.as_ref().map(|text| json!(text)));
     optional("tool", facts.tool.as_ref().map(|text| json!(text)));
     let invoker = facts.invoker.as_ref();

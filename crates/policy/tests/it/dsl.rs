@@ -1,6 +1,6 @@
 //! One line says what is asked, one line says what the answer is.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{Currency, IdentityId, Money, Name, Resource, Timestamp, Verb};
 use policy::{Effect, Facts, LoadErrors, Outcome, Policies, Principal, Request, Source};
@@ -51,6 +51,7 @@ pub(crate) struct Question {
     pub(crate) classes: BTreeSet<Name>,
     pub(crate) owner: Option<IdentityId>,
     pub(crate) group: Option<Name>,
+    pub(crate) amount: Option<Money>,
     pub(crate) facts: Facts,
     pub(crate) lifted: BTreeSet<Name>,
     pub(crate) canary: u8,
@@ -62,7 +63,6 @@ impl Question {
         let mut word = || words.next().expect("WHO VERB RESOURCE");
         let (principal, verb, resource) = (who(word()), word().parse().unwrap(), thing(word()));
         let facts = Facts {
-            amount: None,
             environment: name("prod"),
             at: Timestamp::from_seconds(1_700_000_000),
             invoker: None,
@@ -70,7 +70,7 @@ impl Question {
             depth: 0,
             purpose: None,
             tool: None,
-            labels: BTreeSet::new(),
+            labels: Arc::default(),
             spent: None,
             administrators: 2,
         };
@@ -81,6 +81,7 @@ impl Question {
             classes: BTreeSet::new(),
             owner: None,
             group: None,
+            amount: None,
             facts,
             lifted: BTreeSet::new(),
             canary: 50,
@@ -95,16 +96,16 @@ impl Question {
     fn set(&mut self, key: &str, value: &str) {
         let facts = &mut self.facts;
         match key {
-            "amount" => facts.amount = Some(money(value)),
+            "amount" => self.amount = Some(money(value)),
             "spent" => facts.spent = Some(money(value)),
             "environment" => facts.environment = name(value),
             "at" => facts.at = Timestamp::from_seconds(value.parse().unwrap()),
             "invoker" => facts.invoker = Some(who(value)),
             "actor" => facts.actor = value.parse().unwrap(),
             "depth" => facts.depth = value.parse().unwrap(),
-            "purpose" => facts.purpose = Some(value.to_owned()),
-            "tool" => facts.tool = Some(value.to_owned()),
-            "labels" => facts.labels = names(value),
+            "purpose" => facts.purpose = Some(value.into()),
+            "tool" => facts.tool = Some(value.into()),
+            "labels" => facts.labels = names(value).into(),
             "administrators" => facts.administrators = value.parse().unwrap(),
             "classes" => self.classes = names(value),
             "lifted" => self.lifted = names(value),
@@ -126,6 +127,7 @@ impl Question {
             classes: &self.classes,
             owner: self.owner.as_ref(),
             group: self.group.as_ref(),
+            amount: self.amount,
             facts: &self.facts,
             lifted: &self.lifted,
             canary: self.canary,

@@ -22,7 +22,7 @@ fn verify(token: &str, key: &SigningKey, expect: &Expect<'_>) -> Result<Claims, 
 /// What the verifier says to claims that were changed as JSON text and signed truly.
 fn verdict(change: impl Fn(String) -> String) -> String {
     let key = key();
-    let text = String::from_utf8(ijson::canonical(&bots()).unwrap()).unwrap();
+    let text = String::from_utf8(ijson::Canonical::of(&bots()).unwrap().into_bytes()).unwrap();
     let changed = change(text.clone());
     assert_ne!(changed, text, "the case changes nothing");
     match verify(&forge(&key, HEADER, &changed), &key, &expect()) {
@@ -52,7 +52,7 @@ fn what_is_issued_is_what_is_read() {
 
 #[test]
 fn the_written_form_is_that_of_the_standards() {
-    let text = String::from_utf8(ijson::canonical(&bots()).unwrap()).unwrap();
+    let text = String::from_utf8(ijson::Canonical::of(&bots()).unwrap().into_bytes()).unwrap();
     for part in [
         r#""act":{"sub":"spiffe://acme.example/prod/agent/support-bot"}"#,
         r#""aud":"https://gateway.example/desk""#,
@@ -97,7 +97,7 @@ fn a_token_by_another_key_or_of_another_type_is_refused() {
     let p256 = SigningKey::generate(Algorithm::ES256).unwrap();
     let refused = verify(&token, &p256, &expect());
     assert!(matches!(refused, Err(AccessError::Token(JwsError::KeyAlgorithm { .. }))));
-    let text = String::from_utf8(ijson::canonical(&bots()).unwrap()).unwrap();
+    let text = String::from_utf8(ijson::Canonical::of(&bots()).unwrap().into_bytes()).unwrap();
     let jwt = forge(&key, &HEADER.replace("at+jwt", "JWT"), &text);
     let refused = verify(&jwt, &key, &expect());
     assert!(matches!(refused, Err(AccessError::Token(JwsError::Type { .. }))));
@@ -173,7 +173,7 @@ fn a_chain_that_contradicts_itself_is_neither_issued_nor_accepted() {
     ];
     for (claims, because) in cases {
         assert!(matches!(claims.sign(&key), Err(IssueError::Chain(error)) if error == because));
-        let text = String::from_utf8(ijson::canonical(&claims).unwrap()).unwrap();
+        let text = String::from_utf8(ijson::Canonical::of(&claims).unwrap().into_bytes()).unwrap();
         let refused = verify(
             &forge(&key, HEADER, &text),
             &key,

@@ -1,3 +1,5 @@
+use std::sync::{Mutex, PoisonError};
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use model::Timestamp;
 
@@ -17,6 +19,8 @@ pub struct Nonces {
     node: u16,
     start: u64,
     life_seconds: u32,
+    /// The nonce of this second: it need not be unique, only ours and young.
+    current: Mutex<(i64, String)>,
 }
 
 /// What a nonce is worth. Only `Fresh` is accepted; the others are answered with a new one.
@@ -49,14 +53,24 @@ impl Nonces {
     ) -> Result<Self, NonceError> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, master.derive(PURPOSE).expose())
             .map_err(|_| NonceError)?;
-        Ok(Self { key, node, start, life_seconds })
+        let current = Mutex::new((i64::MIN, String::new()));
+        Ok(Self { key, node, start, life_seconds, current })
     }
 
-    /// A nonce for clients to put in their next proofs, of 62 letters.
+    /// A nonce for clients to put in their next proofs, of 62 letters; the same one for a second.
     ///
     /// # Errors
     /// [`NonceError`]
     pub fn issue(&self, now: Timestamp) -> Result<String, NonceError> {
+        // Whoever panicked here left a second and its nonce: both are written at once.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != now.seconds() {
+            *current = (now.seconds(), self.seal(now)?);
+        }
+        Ok(current.1.clone())
+    }
+
+    fn seal(&self, now: Timestamp) -> Result<String, NonceError> {
         let mut sealed = Vec::with_capacity(PLAIN + TAG);
         sealed.extend_from_slice(&self.node.to_be_bytes());
         sealed.extend_from_slice(&self.start.to_be_bytes());

@@ -166,10 +166,13 @@ fn a_key_in_the_header_is_read_only_where_the_protocol_wants_one() {
     let jwk = String::from_utf8(key.public().to_jwk().canonical()).unwrap();
     let token = forge(&key, &format!(r#"{{"alg":"EdDSA","jwk":{jwk}}}"#), "{}");
     assert_eq!(Compact::parse(&token, MAX).err(), Some(JwsError::Refused("jwk")));
-    let compact = Compact::parse_with_key(&token, MAX).unwrap();
+    let compact = Compact::parse_with_key(&token, MAX, &SeenHeader::default()).unwrap();
     assert_eq!(compact.jwk().unwrap().key(), key.public());
     let none = forge(&key, r#"{"alg":"EdDSA"}"#, "{}");
-    assert_eq!(Compact::parse_with_key(&none, MAX).err(), Some(JwsError::Parameter("jwk")));
+    assert_eq!(
+        Compact::parse_with_key(&none, MAX, &SeenHeader::default()).err(),
+        Some(JwsError::Parameter("jwk"))
+    );
 }
 
 /// The crate jsonwebtoken as a second opinion, in both directions.
