@@ -2,7 +2,10 @@
 
 use decide::Context;
 use ledger::{AgentMark, Draft};
-use model::{Digest, ijson::Json};
+use model::{
+    Digest,
+    ijson::{Canonical, Json},
+};
 
 /// How long a payload is, in bytes.
 const PAYLOAD: usize = 512;
@@ -15,11 +18,12 @@ pub(super) fn draft(context: &Context) -> Draft {
         instance: Some("0123456789abcdef0123456789abcdef0123456789a".to_owned()),
         version: None,
     });
-    draft.body = Json::object([
+    let body = Json::object([
         ("policies", Json::Array(vec![Json::String("desk-use".to_owned())])),
         ("system", Json::String("desk".to_owned())),
         ("tool", Json::String("get_order".to_owned())),
     ]);
+    draft.body = Canonical::of(&body).expect("it is I-JSON");
     draft.chain = vec![context.id()];
     draft.parents = vec![Digest([7; 32])];
     draft.payload = Some(vec![b'p'; PAYLOAD]);

@@ -106,9 +106,10 @@ pub(super) async fn closed(
         let calls = calls.clone();
         tasks.spawn(async move {
             let mut count = 0;
-            while start.elapsed() < PATIENCE
-                && let Some(call) = calls.lock().await.pop()
-            {
+            while start.elapsed() < PATIENCE {
+                // By itself, so that the lock is not held while the call is under way.
+                let call = calls.lock().await.pop();
+                let Some(call) = call else { break };
                 connection.call(call).await?;
                 count += 1;
             }

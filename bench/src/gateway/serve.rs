@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use gateway::{
     Gateway, OwnSecrets, Upstreams,
@@ -13,6 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use server::Patience;
 use tokio::{net::TcpListener, sync::Mutex};
 
 use super::world;
@@ -46,11 +46,8 @@ pub(crate) async fn gateway(upstream: &str) -> anyhow::Result<()> {
     let upstreams =
         Arc::new(Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default()));
     let gateway = Gateway::new(engine.clone(), upstreams);
-    let listener = listener.tap_io(|stream| {
-        // Without it measurements would only be slower.
-        let _ = stream.set_nodelay(true);
-    });
-    tokio::spawn(async move { axum::serve(listener, gateway::router(gateway)).await });
+    let router = gateway::router(gateway);
+    tokio::spawn(server::serve(listener, router, Patience::default(), std::future::pending()));
     let url = engine.issuer().audience_of(&world::SYSTEM.parse()?);
     let token = world::token(&engine).await?;
     let record_bytes = world::record_bytes(&engine, &token).await?;
