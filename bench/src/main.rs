@@ -17,6 +17,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use figure::Report;
+use mimalloc::MiMalloc;
+
+/// The one that the program has.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A measurement.
 type Bench = fn(&mut Report) -> anyhow::Result<()>;

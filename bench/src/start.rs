@@ -23,7 +23,7 @@ const STARTS: usize = 7;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a started program is left alone before its memory is read.
 const IDLE: Duration = Duration::from_millis(300);
-/// The bars of DESIGN section 10.
+/// What a start may take, and an idle node may hold.
 const READY_MILLIS: f64 = 100.0;
 const MEMORY_MB: f64 = 60.0;
 

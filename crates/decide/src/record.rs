@@ -16,7 +16,7 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
-/// How long a grant waits for its record before it is refused (DESIGN section 1).
+/// How long a grant waits for its record before it is refused.
 pub const RECORD_BOUND: Duration = Duration::from_millis(250);
 
 /// A grant whose record is not durable: it must not leave.
