@@ -10,10 +10,12 @@ use crate::{
     attempt::{final_word, lifted, policy_marks, shadow_marks},
     authenticate::Caller,
     catalog::Pair,
+    deciding::Deciding,
     directory::{AgentEntry, Directory},
     engine::Engine,
     entries::{Decision, to_json},
     evaluate::Asked,
+    permit::{Reserved, SetAside},
     refusal::{Code, Refusal},
 };
 
@@ -94,22 +96,16 @@ impl Engine {
         act: A,
     ) -> Result<Allowed<A>, Refusal> {
         let action = self.context.id();
-        let mut body = Decision { system: GOVERNED_SYSTEM.parse().ok(), ..Decision::default() };
-        let shown = act.shown().canonical();
-        let decided =
-            AssertUnwindSafe(self.decide_act(caller, &act, action, &mut body)).catch_unwind().await;
-        let decided = decided.unwrap_or_else(|_| {
+        let mut deciding = Deciding::new(self, caller);
+        deciding.body.system = GOVERNED_SYSTEM.parse().ok();
+        deciding.arguments = act.shown().canonical();
+        let decided = AssertUnwindSafe(self.decide_act(caller, &act, action, &mut deciding));
+        let decided = decided.catch_unwind().await.unwrap_or_else(|_| {
             Err(Refusal::new(action, Code::Internal, "a step of the decision failed"))
         });
-        match decided {
-            Ok((decision, approval)) => {
-                Ok(Allowed { act, caller: caller.clone(), action, decision, approval })
-            }
-            Err(refusal) => {
-                self.note_refusal(caller, &refusal, body, Some(shown));
-                Err(refusal)
-            }
-        }
+        deciding.refusal = decided.as_ref().err().cloned();
+        let (decision, approval) = decided?;
+        Ok(Allowed { act, caller: caller.clone(), action, decision, approval })
     }
 
     async fn decide_act<A: Act>(
@@ -117,8 +113,9 @@ impl Engine {
         caller: &Arc<Caller>,
         act: &A,
         action: ActionId,
-        body: &mut Decision,
+        deciding: &mut Deciding<'_>,
     ) -> Result<(Digest, Option<ApprovalId>), Refusal> {
+        let Deciding { body, refusal: told, .. } = deciding;
         if !caller.is_own_session() {
             let reason = "governance acts need a person's own session";
             return Err(Refusal::new(action, Code::Forbidden, reason));
@@ -160,7 +157,8 @@ impl Engine {
                     ("resource", Json::String(pair.resource.to_string())),
                     ("verb", to_json(&pair.verb)),
                 ]);
-                let approval = self.approval(&asked, &outcome, binding, shown, action).await?;
+                let approval =
+                    self.approval(&asked, &outcome, binding, shown, action, told).await?;
                 if self.evaluate(&asked, &lifted(&approval)).verdict != policy::Verdict::Permit {
                     return Err(Refusal::new(
                         action,
@@ -178,7 +176,9 @@ impl Engine {
                 Some(approval.id)
             }
         };
-        let decision = self.record_act(caller, act, action, body, approval).await?;
+        let reserved = Reserved { approval, ..Reserved::default() };
+        let set_aside = SetAside::new(self.clone(), reserved);
+        let decision = self.record_act(caller, act, action, body, set_aside).await?;
         Ok((decision, approval))
     }
 
@@ -188,23 +188,19 @@ impl Engine {
         act: &A,
         action: ActionId,
         body: &Decision,
-        approval: Option<ApprovalId>,
+        set_aside: SetAside,
     ) -> Result<Digest, Refusal> {
         let mut draft = self.decision(caller, action, body);
         draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
-        draft.approval = approval;
+        draft.approval = set_aside.approval;
         draft.payload = Some(act.shown().canonical());
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
-        let hash = sealed.hash();
+        let (hash, reserved) = (sealed.hash(), set_aside.taken());
         if act.takes_away() {
             self.log.note(sealed);
             return Ok(hash);
         }
-        let undo = move |engine: &Self| {
-            if let Some(id) = approval {
-                engine.tasks.unuse_approval(id);
-            }
-        };
+        let undo = move |engine: &Self| reserved.give_back(engine);
         self.record(sealed, action, undo).await.map_err(|why| why.refusal(action))?;
         Ok(hash)
     }

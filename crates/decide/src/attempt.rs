@@ -13,11 +13,12 @@ use policy::{DenyClass, Outcome, Verdict};
 use crate::{
     authenticate::Caller,
     catalog::{Pair, ResolveError, Tool},
+    deciding::Deciding,
     engine::Engine,
-    entries::{Decision, EffectMark, PolicyMark, to_json},
+    entries::{EffectMark, PolicyMark, to_json},
     evaluate::{self, Asked, holds, party},
     hash::sha256,
-    permit::{FrozenCall, Held, Permit, Reserved},
+    permit::{FrozenCall, Held, Permit, Reserved, SetAside},
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
@@ -43,13 +44,6 @@ pub struct Attempt {
     pub arguments: Json,
 }
 
-/// What the walk knows about an attempt so far; the record says as much of it as there is.
-#[derive(Default)]
-struct Walked {
-    body: Decision,
-    arguments: Vec<u8>,
-}
-
 /// Everything of a call that is decided on.
 struct Call {
     server: Arc<ServerRecord>,
@@ -65,28 +59,25 @@ impl Engine {
     /// # Errors
     /// [`Refusal`]; also when any step panics: what is not decided is denied.
     pub async fn attempt(self: &Arc<Self>, attempt: Attempt) -> Result<Permit, Refusal> {
-        let mut walked = Walked::default();
-        let walk = AssertUnwindSafe(self.walk(&attempt, &mut walked)).catch_unwind().await;
+        let mut deciding = Deciding::new(self, &attempt.caller);
+        let walk = AssertUnwindSafe(self.walk(&attempt, &mut deciding)).catch_unwind().await;
         let result = walk.unwrap_or_else(|_| {
             Err(Refusal::new(attempt.action, Code::Internal, "a step of the decision failed"))
         });
-        if let Err(refusal) = &result {
-            let shown = shown(&walked.arguments, refusal);
-            self.note_refusal(&attempt.caller, refusal, walked.body, Some(shown));
-        }
+        deciding.refusal = result.as_ref().err().cloned();
         result
     }
 
     async fn walk(
         self: &Arc<Self>,
         attempt: &Attempt,
-        walked: &mut Walked,
+        deciding: &mut Deciding<'_>,
     ) -> Result<Permit, Refusal> {
         let Attempt { action, caller, system, tool, arguments } = attempt;
         let action = *action;
-        walked.body.system = Some(system.clone());
-        walked.body.tool = Some(tool.chars().take(128).collect());
-        (walked.arguments, walked.body.call) = {
+        deciding.body.system = Some(system.clone());
+        deciding.body.tool = Some(tool.chars().take(128).collect());
+        (deciding.arguments, deciding.body.call) = {
             let (bytes, digest) = canonical_arguments(arguments);
             (bytes, Some(digest))
         };
@@ -94,7 +85,7 @@ impl Engine {
         let now = self.sure_moment(action)?;
         let standing = self.standing(caller, action, Some(system), now)?;
         self.step(Step::Catalog);
-        let call = self.understand(attempt, walked)?;
+        let call = self.understand(attempt, deciding)?;
         let asked = Asked {
             caller,
             standing: &standing,
@@ -107,19 +98,19 @@ impl Engine {
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
         self.step(Step::Policy);
-        let approval = self.verdict(&asked, &call, action, walked).await?;
+        let approval = self.verdict(&asked, &call, action, deciding).await?;
         self.step(Step::Budget);
-        let reserved = self.reserve(&standing, &call, approval.as_deref(), action)?;
-        walked.body.reserve = reserved.cost;
+        let set_aside = self.reserve(&standing, &call, approval.as_deref(), action)?;
+        deciding.body.reserve = set_aside.cost;
         let frozen = FrozenCall {
             server: call.server,
             tool: call.tool,
-            policies: walked.body.policy_epoch.unwrap_or_default(),
-            arguments: walked.arguments.as_slice().into(),
+            policies: deciding.body.policy_epoch.unwrap_or_default(),
+            arguments: deciding.arguments.as_slice().into(),
             deadline: deadline(&standing, now),
         };
         self.step(Step::Record);
-        let decision = self.record_permit(attempt, walked, &reserved, approval.as_deref()).await?;
+        let (decision, reserved) = self.record_permit(attempt, deciding, set_aside).await?;
         Ok(Permit::of(Held {
             engine: self.clone(),
             caller: caller.clone(),
@@ -133,7 +124,7 @@ impl Engine {
     }
 
     /// Step 4: the tool, its pin, and what the call does.
-    fn understand(&self, attempt: &Attempt, walked: &mut Walked) -> Result<Call, Refusal> {
+    fn understand(&self, attempt: &Attempt, deciding: &mut Deciding<'_>) -> Result<Call, Refusal> {
         let Attempt { action, system, tool, arguments, .. } = attempt;
         let refuse = |code, reason: String| Refusal::new(*action, code, reason);
         let (server, entry) = self
@@ -148,16 +139,16 @@ impl Engine {
                 format!("nobody has accepted what this tool of `{system}` does"),
             )
         })?;
-        walked.body.catalog = Some(tool.mapping);
-        walked.body.definition = Some(tool.definition);
+        deciding.body.catalog = Some(tool.mapping);
+        deciding.body.definition = Some(tool.definition);
         let pairs = tool.resolve(arguments).map_err(|why| match why {
             ResolveError::Schema(_) => refuse(Code::ArgumentsInvalid, why.to_string()),
             ResolveError::Expression(_) => refuse(Code::MappingFailed, why.to_string()),
         })?;
-        walked.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
-        walked.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
+        deciding.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
+        deciding.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
         let cost = total(&pairs).map_err(|why| refuse(Code::MappingFailed, why.to_string()))?;
-        let digest = walked.body.call.unwrap_or_default();
+        let digest = deciding.body.call.unwrap_or_default();
         Ok(Call { server, tool, pairs, cost, digest })
     }
 
@@ -178,12 +169,12 @@ impl Engine {
         asked: &Asked<'_>,
         call: &Call,
         action: ActionId,
-        walked: &mut Walked,
+        deciding: &mut Deciding<'_>,
     ) -> Result<Option<Arc<ApprovalRecord>>, Refusal> {
         let outcome = self.evaluate(asked, &BTreeSet::new());
-        walked.body.policies = policy_marks(&outcome);
-        walked.body.shadow = shadow_marks(&outcome);
-        walked.body.policy_epoch = Some(self.directory.policies().digest());
+        deciding.body.policies = policy_marks(&outcome);
+        deciding.body.shadow = shadow_marks(&outcome);
+        deciding.body.policy_epoch = Some(self.directory.policies().digest());
         if let Some(refusal) = final_word(&outcome, action, true) {
             return refusal.map(|()| None);
         }
@@ -194,8 +185,9 @@ impl Engine {
             ("server", to_json(&*call.server)),
         ]);
         let binding = self.binding(asked, &outcome, rest);
-        let shown = shown_to_approver(asked, call, &walked.arguments);
-        let approval = self.approval(asked, &outcome, binding, shown, action).await?;
+        let shown = shown_to_approver(asked, call, &deciding.arguments);
+        let told = &mut deciding.refusal;
+        let approval = self.approval(asked, &outcome, binding, shown, action, told).await?;
         let lifted = lifted(&approval);
         match self.evaluate(asked, &lifted).verdict {
             Verdict::Permit => Ok(Some(approval)),
@@ -203,7 +195,8 @@ impl Engine {
         }
     }
 
-    /// The approval that lifts this outcome's holds; else a refusal that names the request for it.
+    /// The approval that lifts this outcome's holds; else a refusal that names the request for it. It is in `told` before
+    /// people are asked.
     pub(crate) async fn approval(
         self: &Arc<Self>,
         asked: &Asked<'_>,
@@ -211,6 +204,7 @@ impl Engine {
         binding: Digest,
         shown: Json,
         action: ActionId,
+        told: &mut Option<Refusal>,
     ) -> Result<Arc<ApprovalRecord>, Refusal> {
         let for_agent = !asked.caller.agents.is_empty();
         let held = |id: ApprovalId| Refusal {
@@ -248,22 +242,23 @@ impl Engine {
             expires: asked.now.plus_seconds(APPROVAL_SECONDS),
             answers: Vec::new(),
         };
-        let id = record.id;
+        let refusal = held(record.id);
+        *told = Some(refusal.clone());
         self.ask_for_approval(asked.caller, record)
             .await
             .map_err(|why| Refusal::new(action, Code::StoreUnavailable, why.to_string()))?;
-        Err(held(id))
+        Err(refusal)
     }
 
     /// Step 6: sets the cost aside and uses up the approval. Only what was permitted comes here, so a denied call spends
     /// nothing.
     fn reserve(
-        &self,
+        self: &Arc<Self>,
         standing: &Standing,
         call: &Call,
         approval: Option<&ApprovalRecord>,
         action: ActionId,
-    ) -> Result<Reserved, Refusal> {
+    ) -> Result<SetAside, Refusal> {
         let task = standing.task.as_ref().map(|(id, _)| *id);
         if let Some(cost) = call.cost {
             let task = task.ok_or_else(|| {
@@ -273,48 +268,38 @@ impl Engine {
                 .reserve(task, cost)
                 .map_err(|why| Refusal::new(action, Code::BudgetExceeded, why.to_string()))?;
         }
-        let reserved = Reserved {
-            task,
-            cost: call.cost,
-            approval: approval.map(|approval| approval.id),
-            labels: call.pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect(),
-        };
-        if let Some(id) = reserved.approval
-            && !self.tasks.use_approval(id)
-        {
-            // Somebody else's attempt took it first; the approval stays theirs.
-            Reserved { approval: None, ..reserved }.give_back(self);
-            return Err(Refusal::new(
-                action,
-                Code::Replayed,
-                "this approval was used by another attempt",
-            ));
+        let labels = call.pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
+        let reserved = Reserved { task, cost: call.cost, approval: None, labels };
+        let mut set_aside = SetAside::new(self.clone(), reserved);
+        if let Some(approval) = approval {
+            if !self.tasks.use_approval(approval.id) {
+                let reason = "this approval was used by another attempt";
+                return Err(Refusal::new(action, Code::Replayed, reason));
+            }
+            set_aside.approval = Some(approval.id);
         }
-        Ok(reserved)
+        Ok(set_aside)
     }
 
     async fn record_permit(
         self: &Arc<Self>,
         attempt: &Attempt,
-        walked: &Walked,
-        reserved: &Reserved,
-        approval: Option<&ApprovalRecord>,
-    ) -> Result<Digest, Refusal> {
+        deciding: &Deciding<'_>,
+        set_aside: SetAside,
+    ) -> Result<(Digest, Reserved), Refusal> {
         let action = attempt.action;
-        let mut draft = self.decision(&attempt.caller, action, &walked.body);
+        let mut draft = self.decision(&attempt.caller, action, &deciding.body);
         draft.verdict = Some(Verdict::Permit.name().to_owned());
-        draft.approval = approval.map(|approval| approval.id);
-        draft.payload = Some(walked.arguments.clone());
-        let back = reserved.clone();
-        let sealed = self.seal(draft).map_err(|why| {
-            reserved.give_back(self);
-            why.refusal(action)
-        })?;
+        draft.approval = set_aside.approval;
+        draft.payload = Some(deciding.arguments.clone());
+        let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let hash = sealed.hash();
+        let reserved = set_aside.taken();
+        let back = reserved.clone();
         match self.record(sealed, action, move |engine| back.give_back(engine)).await {
             Ok(_) => {
                 self.counters.permitted.fetch_add(1, Ordering::Relaxed);
-                Ok(hash)
+                Ok((hash, reserved))
             }
             Err(why) => Err(why.refusal(action)),
         }
@@ -394,13 +379,6 @@ fn total(pairs: &[Pair]) -> Result<Option<Money>, model::MoneyError> {
 fn deadline(standing: &Standing, now: Timestamp) -> Timestamp {
     let latest = now.plus_seconds(CALL_SECONDS);
     standing.task.as_ref().map_or(latest, |(_, task)| task.deadline.min(latest))
-}
-
-/// What the ledger keeps of a refused call, sealed: its arguments and the reason in full.
-fn shown(arguments: &[u8], refusal: &Refusal) -> Vec<u8> {
-    let reason = Json::String(refusal.reason.clone()).canonical();
-    let arguments = if arguments.is_empty() { b"null" } else { arguments };
-    [b"{\"arguments\":", arguments, b",\"reason\":", &reason, b"}"].concat()
 }
 
 /// What an approver sees: accepted texts and canonical arguments, and who asks for whom.

@@ -83,8 +83,8 @@ pub struct Directory {
     agents: DashMap<IdentityId, Arc<AgentEntry>>,
     blueprints: DashMap<Name, (Arc<Blueprint>, Arc<Authority>)>,
     grants: DashMap<IdentityId, BTreeMap<Name, Authority>>,
-    /// All that a person holds, and the part of it that may be passed on.
-    held: DashMap<IdentityId, (Arc<Authority>, Arc<Authority>)>,
+    /// What a person holds by those grants that may be passed on so many times, from none to [`MAX_DEPTH`].
+    held: DashMap<IdentityId, Vec<Arc<Authority>>>,
     administrators: AtomicU32,
     catalog: ArcSwap<Catalog>,
     /// Whether policies or resource types changed since the policies were compiled.
@@ -253,8 +253,7 @@ impl Directory {
 
     /// Notes what all grants of a person come to.
     fn hold(&self, holder: IdentityId, grants: &BTreeMap<Name, Authority>) {
-        let held = (Arc::new(union(grants.values())), Arc::new(delegable(grants.values())));
-        self.held.insert(holder, held);
+        self.held.insert(holder, by_hops(grants));
     }
 
     fn apply_server(&self, record: ServerRecord) {
@@ -401,14 +400,11 @@ impl Directory {
         self.policies.load_full()
     }
 
-    /// All that a person holds by grants.
-    pub fn held_by_person(&self, id: &IdentityId) -> Arc<Authority> {
-        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.0.clone())
-    }
-
-    /// What a person may pass on to an agent: the clauses of those grants that allow it.
-    pub fn delegable_by_person(&self, id: &IdentityId) -> Arc<Authority> {
-        self.held.get(id).map_or_else(|| Arc::new(Authority::nothing()), |held| held.1.clone())
+    /// What a person holds by those grants that may be passed on at least `hops` times: with 0 all that they hold, with 1
+    /// what they may hand to an agent.
+    pub fn held_by_person(&self, id: &IdentityId, hops: usize) -> Arc<Authority> {
+        let held = self.held.get(id).and_then(|held| held.get(hops).cloned());
+        held.unwrap_or_else(|| Arc::new(Authority::nothing()))
     }
 
     /// All that an agent may do: its blueprint's authority.
@@ -494,16 +490,24 @@ fn touch(agent: &Agent) -> AgentTouch {
     }
 }
 
-/// Everything that some grant allows. It is asked, never passed on.
-fn union<'a>(grants: impl Iterator<Item = &'a Authority>) -> Authority {
-    Authority { clauses: grants.flat_map(|one| one.clauses.iter().cloned()).collect(), depth: 0 }
+/// What the grants come to that may be passed on at least so many times, for each number of times. Most grants of a person
+/// have the same depth, so most of these are one and the same.
+fn by_hops(grants: &BTreeMap<Name, Authority>) -> Vec<Arc<Authority>> {
+    let deep = |hops| grants.values().filter(move |one| one.depth >= hops);
+    let mut held: Vec<Arc<Authority>> = vec![Arc::new(union(deep(0), 0))];
+    for hops in 1..=MAX_DEPTH {
+        let same = hops > 1 && deep(hops).count() == deep(hops - 1).count();
+        let shared = held.last().filter(|_| same).cloned();
+        held.push(shared.unwrap_or_else(|| {
+            let strictest = deep(hops).map(|one| one.depth).min().unwrap_or(0);
+            Arc::new(union(deep(hops), strictest.min(MAX_DEPTH)))
+        }));
+    }
+    held
 }
 
-/// What may be passed on, as often as the strictest of the grants that allow it at all.
-fn delegable<'a>(grants: impl Iterator<Item = &'a Authority>) -> Authority {
-    let grants: Vec<&Authority> = grants.filter(|one| one.depth > 0).collect();
-    let depth = grants.iter().map(|one| one.depth).min().unwrap_or(0);
-    Authority { depth: depth.min(MAX_DEPTH), ..union(grants.into_iter()) }
+fn union<'a>(grants: impl Iterator<Item = &'a Authority>, depth: u8) -> Authority {
+    Authority { clauses: grants.flat_map(|one| one.clauses.iter().cloned()).collect(), depth }
 }
 
 /// The guard pack, then what people wrote.

@@ -229,6 +229,21 @@ impl Engine {
     }
 }
 
+/// Runs to its end even when whoever waits for it goes away, as a client does that hangs up: what was begun is then in the
+/// ledger all the same, and in force.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and whoever waits here with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// Spawns what keeps a node current; each ends when the engine is gone.
 fn keep_current(engine: &Arc<Engine>) {
     let feed = Arc::downgrade(engine);

@@ -44,14 +44,7 @@ impl Engine {
         action: ActionId,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        let person = &standing.person.person.id;
-        let agents = standing.agents.iter();
-        let agents =
-            agents.map(|entry| (&entry.agent.id, self.directory.held_by_agent(&entry.agent)));
-        let held: Vec<(&IdentityId, Arc<Authority>)> =
-            std::iter::once((person, self.directory.held_by_person(person)))
-                .chain(agents)
-                .collect();
+        let held: Vec<(&IdentityId, Arc<Authority>)> = self.held(standing).collect();
         for pair in pairs {
             let question = Question {
                 verb: pair.verb,
@@ -82,6 +75,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What everyone of a chain holds now: the person, of what may be passed on as far as this chain is long, then each
+    /// agent.
+    pub(crate) fn held<'s>(
+        &self,
+        standing: &'s Standing,
+    ) -> impl Iterator<Item = (&'s IdentityId, Arc<Authority>)> {
+        let (person, agents) = (&standing.person.person.id, &standing.agents);
+        let by_person = self.directory.held_by_person(person, agents.len());
+        let by_agent = agents
+            .iter()
+            .map(|entry| (&entry.agent.id, self.directory.held_by_agent(&entry.agent)));
+        std::iter::once((person, by_person)).chain(by_agent)
     }
 
     /// What the policies in force say, with these soft forbids lifted: every hop, every effect, put together.
@@ -163,11 +170,7 @@ impl Engine {
             true => Json::Null,
             false => to_json(&claims.links.first().map(|link| link.id)),
         };
-        let held =
-            asked.standing.agents.iter().map(|entry| self.directory.held_by_agent(&entry.agent));
-        let held = held
-            .chain([self.directory.held_by_person(&asked.caller.person)])
-            .map(|one| to_json(&*one));
+        let held = self.held(asked.standing).map(|(_, one)| to_json(&*one));
         let bound = Json::object([
             ("call", rest),
             ("chain", to_json(&asked.caller.chain())),

@@ -11,10 +11,12 @@ use token::{
 
 use crate::{
     authenticate::Caller,
+    directory::AgentEntry,
     engine::Engine,
     entries::Decision,
     issue::{Issued, TokenRefused, whole},
     refusal::{Code, Refusal},
+    standing::Standing,
     stop::Touches,
 };
 
@@ -92,9 +94,12 @@ impl Engine {
             system: None,
         };
         let standing = self.standing(subject, action, None, now)?;
-        touches.agents.extend(standing.touches.agents);
+        touches.agents.extend(standing.touches.agents.iter().cloned());
         self.not_halted(&touches, action)?;
         self.may_act(&entry, action)?;
+        if let Some(above) = standing.agents.last() {
+            self.is_child(above, &entry, action)?;
+        }
         if assertion.version != Some(entry.agent.version.digest) {
             let reason = format!("`{client}` runs a version that is not the accepted one");
             return Err(Refusal::new(action, Code::VersionNotAccepted, reason).into());
@@ -110,7 +115,7 @@ impl Engine {
         let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
         let ttl = blueprint.as_ref().map_or(0, |blueprint| blueprint.token_ttl_seconds);
         let uri = self.context.realm.uri(client);
-        let held = self.directory.held_by_agent(&entry.agent);
+        let held = self.held_by_actor(&entry, &standing, action)?;
         let actor = Actor {
             uri: &uri,
             version: assertion.version,
@@ -152,6 +157,24 @@ impl Engine {
                 vec![subject.claims.entry],
             )
             .await?)
+    }
+
+    /// What the agent holds, as far as everyone above it still does: a token is not renewed for a right that is gone.
+    fn held_by_actor(
+        &self,
+        entry: &AgentEntry,
+        above: &Standing,
+        action: ActionId,
+    ) -> Result<Authority, Refusal> {
+        let own = self.directory.held_by_agent(&entry.agent);
+        let hops = above.agents.len() + 1;
+        let by_person = self.directory.held_by_person(&above.person.person.id, hops);
+        let by_agents = above.agents.iter().map(|one| self.directory.held_by_agent(&one.agent));
+        let mut held = std::iter::once(by_person).chain(by_agents);
+        let common = held.try_fold(Authority::clone(&own), |held, one| held.intersect(&one));
+        let beyond =
+            |why: model::Widened| Refusal::new(action, Code::BeyondAuthority, why.to_string());
+        Ok(Authority { depth: own.depth, ..common.map_err(beyond)? })
     }
 
     /// The one child that a hand-over may name: an agent whose blueprint the client's blueprint lists.

@@ -18,7 +18,7 @@ use crate::{
     allow::Allowed,
     authenticate::Caller,
     directory::Admission,
-    engine::Engine,
+    engine::{Engine, to_the_end},
     entries::{self, Governed},
     records::{
         AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, ServerRecord,
@@ -247,11 +247,30 @@ impl Engine {
     async fn change_by<T, E>(
         self: &Arc<Self>,
         origin: Origin,
-        mut change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
+        change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<store::Error> + From<NotInForce> + Send + 'static,
+    {
+        let engine = self.clone();
+        to_the_end(async move {
+            let (value, changed) = engine.store_change(origin, change).await?;
+            engine.come_into_force(&changed).await?;
+            Ok(value)
+        })
+        .await
+    }
+
+    /// Stores a change with its record; what narrows by it is in force when this returns.
+    async fn store_change<T, E>(
+        self: &Arc<Self>,
+        origin: Origin,
+        mut change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<(T, Vec<Changed>), E>
+    where
+        T: Send + 'static,
+        E: From<store::Error> + Send + 'static,
     {
         let first = self.context.id();
         let engine = self.clone();
@@ -263,17 +282,19 @@ impl Engine {
         });
         let (value, changed) = stored.await?;
         self.narrow_now(&changed).await?;
+        Ok((value, changed))
+    }
+
+    /// Waits until the ledger holds a change and the feed has brought it back.
+    async fn come_into_force(self: &Arc<Self>, changed: &[Changed]) -> Result<(), NotInForce> {
         let in_force = async {
             self.move_outbox().await?;
             self.read_feed().await
         };
         match tokio::time::timeout(IN_FORCE_BOUND, in_force).await {
-            Ok(Ok(())) => {
-                self.in_force(&changed)?;
-                Ok(value)
-            }
-            Ok(Err(why)) => Err(why.into()),
-            Err(_) => Err(NotInForce::Slow.into()),
+            Ok(Ok(())) => self.in_force(changed),
+            Ok(Err(why)) => Err(why),
+            Err(_) => Err(NotInForce::Slow),
         }
     }
 
@@ -343,7 +364,15 @@ impl Engine {
     }
 
     /// Moves what waits in the outbox into the ledger, each entry once, in order.
+    ///
+    /// Nobody's leaving ends it in between: an entry that is on its way to the disk cannot be told from one that is not
+    /// in the ledger, and would be appended again.
     pub(crate) async fn move_outbox(self: &Arc<Self>) -> Result<(), NotInForce> {
+        let engine = self.clone();
+        to_the_end(async move { engine.move_all().await }).await
+    }
+
+    async fn move_all(&self) -> Result<(), NotInForce> {
         let _turn = self.moving.lock().await;
         loop {
             let rows = self.store.read(|view| view.outbox(BATCH)).await?;
@@ -389,8 +418,12 @@ impl Engine {
             let sent = self.context.clock.monotonic();
             let rows = self.store.changes(self.directory.seen(), BATCH).await?;
             for row in &rows {
-                if self.directory.admit(row) == Admission::InForce && row.kind == StopRecord::KIND {
-                    self.merge_stop(row);
+                match self.directory.admit(row) {
+                    Admission::InForce if row.kind == StopRecord::KIND => self.merge_stop(row),
+                    Admission::InForce if row.widens => {}
+                    // Also when whoever narrowed it went away before they could, or did it on another node.
+                    Admission::InForce | Admission::Tampered => self.cut_narrowed(row),
+                    Admission::Pending => {}
                 }
             }
             if !rows.is_empty() {
@@ -429,7 +462,8 @@ impl Engine {
         .await
     }
 
-    /// Stores a request for approval. It grants nothing, so nobody has to allow it.
+    /// Stores a request for approval. It grants nothing, so nobody has to allow it, and nobody waits for its record: what
+    /// lifts a hold by it, its answers, does.
     pub(crate) async fn ask_for_approval(
         self: &Arc<Self>,
         caller: &Caller,
@@ -442,13 +476,15 @@ impl Engine {
             parents: vec![caller.claims.entry],
             person: Some(caller.person.clone()),
         };
-        self.change_by(origin, move |changes| match changes.put(&record, Expect::New, false) {
-            Ok(()) | Err(PutError::Exists { .. } | PutError::Stale { .. }) => {
-                Ok::<(), NotInForce>(())
-            }
-            Err(PutError::Store(why)) => Err(why.into()),
-        })
-        .await
+        let ask =
+            move |changes: &mut Changes<'_, '_>| match changes.put(&record, Expect::New, false) {
+                Ok(()) | Err(PutError::Exists { .. } | PutError::Stale { .. }) => {
+                    Ok::<(), NotInForce>(())
+                }
+                Err(PutError::Store(why)) => Err(why.into()),
+            };
+        let engine = self.clone();
+        to_the_end(async move { engine.store_change(origin, ask).await.map(|_| ()) }).await
     }
 
     /// A record for the outbox, signed so that it can be told from one that somebody else put there.

@@ -11,6 +11,7 @@ mod attempt;
 mod authenticate;
 mod catalog;
 mod context;
+mod deciding;
 mod directory;
 mod ending;
 mod enforcement;

@@ -97,7 +97,7 @@ impl Engine {
         let deadline = whole(now.plus_seconds(wish.seconds));
         let beyond =
             |why: model::Widened| Refusal::new(action, Code::BeyondAuthority, why.to_string());
-        let held = self.directory.delegable_by_person(&caller.person);
+        let held = self.directory.held_by_person(&caller.person, 1);
         let authority = match &wish.authority {
             Some(authority) => held.attenuate(authority, deadline),
             None => held.intersect(&self.directory.held_by_agent(&agent.agent)),

@@ -1,6 +1,10 @@
 //! A permit and what becomes of it: dispatched once, settled once, or lapsed.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use model::{ActionId, ApprovalId, Digest, Money, Name, TaskId, Timestamp};
 
@@ -31,7 +35,7 @@ pub struct FrozenCall {
 }
 
 /// What was set aside for a call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reserved {
     pub(crate) task: Option<TaskId>,
     pub(crate) cost: Option<Money>,
@@ -47,6 +51,46 @@ impl Reserved {
         }
         if let Some(approval) = self.approval {
             engine.tasks.unuse_approval(approval);
+        }
+    }
+}
+
+/// What was set aside for a decision that is under way. Dropped before a record took it over, because a step failed, it is
+/// free again.
+pub(crate) struct SetAside {
+    engine: Arc<Engine>,
+    reserved: Option<Reserved>,
+}
+
+impl SetAside {
+    pub(crate) const fn new(engine: Arc<Engine>, reserved: Reserved) -> Self {
+        Self { engine, reserved: Some(reserved) }
+    }
+
+    /// Hands it over to whatever gives it back from now on.
+    pub(crate) fn taken(mut self) -> Reserved {
+        self.reserved.take().expect("nobody takes it twice: this consumes it")
+    }
+}
+
+impl Deref for SetAside {
+    type Target = Reserved;
+
+    fn deref(&self) -> &Reserved {
+        self.reserved.as_ref().expect("it is there until it is taken, which consumes this")
+    }
+}
+
+impl DerefMut for SetAside {
+    fn deref_mut(&mut self) -> &mut Reserved {
+        self.reserved.as_mut().expect("it is there until it is taken, which consumes this")
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            reserved.give_back(&self.engine);
         }
     }
 }
@@ -171,8 +215,9 @@ impl Held {
     }
 
     fn lapse(&self, code: Code) {
-        self.reserved.give_back(&self.engine);
+        // In this order, so that nobody takes the approval before the ledger says that it was not used.
         self.engine.note_lapsed(self.action, self.decision, code);
+        self.reserved.give_back(&self.engine);
     }
 
     /// Settles the budget and drafts the outcome's record.

@@ -94,7 +94,7 @@ impl Engine {
         agent: Option<&IdentityId>,
         action: ActionId,
     ) -> Result<Caller, Refusal> {
-        let held = self.directory.held_by_person(person);
+        let held = self.directory.held_by_person(person, agent.iter().count());
         let authority = match agent {
             None => Authority::clone(&held),
             Some(agent) => {
@@ -118,10 +118,7 @@ impl Engine {
         let now = self.context.now();
         let standing = self.standing(caller, self.context.id(), Some(system), now);
         let Ok(standing) = standing else { return Vec::new() };
-        let agents = standing.agents.iter();
-        let mut held: Vec<Arc<Authority>> =
-            agents.map(|entry| self.directory.held_by_agent(&entry.agent)).collect();
-        held.push(self.directory.held_by_person(&caller.person));
+        let mut held: Vec<Arc<Authority>> = self.held(&standing).map(|(_, one)| one).collect();
         held.push(Arc::new(caller.claims.authority.clone()));
         let reachable = |tool: &crate::catalog::Tool| {
             tool.verbs()

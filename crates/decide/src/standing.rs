@@ -86,6 +86,9 @@ impl Engine {
         for entry in &agents {
             self.may_act(entry, action)?;
         }
+        for pair in agents.windows(2) {
+            self.is_child(&pair[0], &pair[1], action)?;
+        }
         if let (Some(current), version) = (agents.last(), caller.claims.version)
             && version != Some(current.agent.version.digest)
         {
@@ -142,6 +145,26 @@ impl Engine {
         } else {
             let reason = format!("`{}` has no active owner", agent.id);
             Err(Refusal::new(action, Code::OwnerNotActive, reason))
+        }
+    }
+
+    /// Refuses an agent below one whose blueprint does not name its own: a task is handed to children only.
+    pub(crate) fn is_child(
+        &self,
+        above: &AgentEntry,
+        below: &AgentEntry,
+        action: ActionId,
+    ) -> Result<(), Refusal> {
+        let named = self
+            .directory
+            .blueprint(&above.agent.blueprint)
+            .is_some_and(|blueprint| blueprint.children.contains(&below.agent.blueprint));
+        if named {
+            Ok(())
+        } else {
+            let (above, below) = (&above.agent.id, &below.agent.id);
+            let reason = format!("`{below}` is no child of `{above}`, as its blueprint stands now");
+            Err(Refusal::new(action, Code::NotDelegable, reason))
         }
     }
 

@@ -1,15 +1,18 @@
-//! Stop and resume: memory first, then the journal, then the ledger, then the store.
+//! Stop and resume: memory first, then ledger and journal, then the store.
 
 use std::{sync::Arc, time::Duration};
 
-use model::{EntryId, IdentityId, Verb, ijson::Json};
+use ledger::Draft;
+use model::{ActionId, EntryId, IdentityId, Verb, ijson::Json};
 
 use crate::{
     allow::{Act, Allowed, answers},
     directory::Directory,
-    engine::Engine,
+    engine::{Engine, to_the_end},
     entries::{self, Resumed, Stopped, to_json},
+    record::NotRecorded,
     records::StopRecord,
+    refusal::Code,
     stop::{Acknowledgement, Order, StopReport, StopScope, Stops},
 };
 
@@ -138,28 +141,27 @@ impl Engine {
             at: self.context.now(),
             reason: reason.clone(),
         };
+        let mut draft =
+            self.about(allowed.caller(), &Stopped { scope: Some(scope.clone()) }, order.id);
+        draft.payload = Some(allowed.act().shown().canonical());
+        let draft = entries::of_action(draft, allowed.action(), vec![allowed.decision()]);
         let cut = self.stops.order(&order);
         let epoch = self.stops.epoch();
         // Verified tokens are checked against the stop set again anyway; forgetting them leaves nothing to get wrong.
         self.verified.clear();
+        self.note(draft);
+        let engine = self.clone();
+        to_the_end(async move { engine.carry_out(order, cut, epoch).await }).await
+    }
+
+    async fn carry_out(self: &Arc<Self>, order: Order, cut: usize, epoch: u64) -> StopReport {
         let durable = self.journal(&order).await;
-        let mut draft =
-            self.about(allowed.caller(), &Stopped { scope: Some(scope.clone()) }, order.id);
-        draft.payload = Some(allowed.act().shown().canonical());
-        self.note(entries::of_action(draft, allowed.action(), vec![allowed.decision()]));
         self.tell_the_store(&order, false);
-        let in_force = self.acknowledgements(scope, epoch).await;
+        let in_force = self.acknowledgements(&order.scope, epoch).await;
         // With one point, its acknowledgement is the last. A call that cannot be cut leaves the stop open.
         let is_final = in_force.iter().map(|point| point.at).max();
-        StopReport {
-            order: order.id,
-            scope: scope.clone(),
-            ordered: order.at,
-            in_force,
-            is_final,
-            cut,
-            durable,
-        }
+        let Order { id, scope, at, .. } = order;
+        StopReport { order: id, scope, ordered: at, in_force, is_final, cut, durable }
     }
 
     /// Waits until this node's point dispatches nothing in scope any more.
@@ -208,22 +210,42 @@ impl Engine {
         if orders.is_empty() {
             return Err(ResumeError::NotStopped(scope.clone()));
         }
-        for order in &orders {
-            let draft =
-                self.about(allowed.caller(), &Resumed { order: Some(order.id) }, self.context.id());
-            let draft = entries::of_action(draft, allowed.action(), vec![allowed.decision()]);
-            let unavailable =
-                |why: crate::record::NotRecorded| ResumeError::Ledger(why.to_string());
-            let sealed = self.seal(draft).map_err(unavailable)?;
-            self.record(sealed, allowed.action(), |_| ()).await.map_err(unavailable)?;
-            let (stops, id) = (self.stops.clone(), order.id);
-            let written = tokio::task::spawn_blocking(move || stops.journal_resume(id)).await;
-            written
-                .unwrap_or_else(|_| Err(std::io::Error::other("the writer failed")))
-                .map_err(ResumeError::Journal)?;
-            self.stops.resume(order.id);
-            self.tell_the_store(order, true);
+        let ended = orders.iter().map(|order| order.id).collect();
+        let drafts = orders.into_iter().map(|order| {
+            let body = Resumed { order: Some(order.id) };
+            let draft = self.about(allowed.caller(), &body, self.context.id());
+            (order, entries::of_action(draft, allowed.action(), vec![allowed.decision()]))
+        });
+        let (engine, action, drafts) = (self.clone(), allowed.action(), drafts.collect::<Vec<_>>());
+        to_the_end(async move {
+            for (order, draft) in drafts {
+                engine.end_order(&order, draft, action).await?;
+            }
+            Ok(ended)
+        })
+        .await
+    }
+
+    async fn end_order(
+        self: &Arc<Self>,
+        order: &Order,
+        draft: Draft,
+        action: ActionId,
+    ) -> Result<(), ResumeError> {
+        let unavailable = |why: NotRecorded| ResumeError::Ledger(why.to_string());
+        let sealed = self.seal(draft).map_err(unavailable)?;
+        let resumed = sealed.hash();
+        self.record(sealed, action, |_| ()).await.map_err(unavailable)?;
+        let (stops, id) = (self.stops.clone(), order.id);
+        let written = tokio::task::spawn_blocking(move || stops.journal_resume(id)).await;
+        let written = written.unwrap_or_else(|_| Err(std::io::Error::other("the writer failed")));
+        if let Err(why) = written {
+            // The ledger says already that it ended: the next start must not believe that.
+            self.note_lapsed(action, resumed, Code::StoreUnavailable);
+            return Err(ResumeError::Journal(why));
         }
-        Ok(orders.iter().map(|order| order.id).collect())
+        self.stops.resume(order.id);
+        self.tell_the_store(order, true);
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod cast;
 mod database;
 mod faults;
 mod fragile;
+mod gone;
 mod governed;
 mod moved;
 mod outbox;

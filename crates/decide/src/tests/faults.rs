@@ -1,6 +1,6 @@
 //! The fault table: each denies, and recovers when the fault is gone.
 
-use std::sync::atomic::Ordering;
+use std::{io::Write as _, os::fd::AsRawFd as _, sync::atomic::Ordering};
 
 use store::Target;
 
@@ -8,7 +8,7 @@ use super::{
     cast::{POLICIES, eur},
     world::World,
 };
-use crate::attempt::Step;
+use crate::{Resume, ResumeError, Stop, StopScope, attempt::Step};
 
 const READ: (&str, &str) = ("get_order", r#"{"order":"A-1"}"#);
 
@@ -202,4 +202,63 @@ async fn a_database_that_is_gone_is_done_without_until_the_lease_ends() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
+}
+
+/// The journal cannot be written when a resume is carried out: its caller is told that the stop stays.
+#[tokio::test]
+async fn a_resume_that_failed_at_the_journal_ends_no_stop_at_the_next_start() {
+    let place = tempfile::tempdir().unwrap();
+    let target = Target::Sqlite(place.path().join("db"));
+    let world = World::empty(target.clone()).await;
+    world.found().await;
+    // A file whose growth can be forbidden: what a full disk does, for the journal alone.
+    let path = world.directory.path().join("stops");
+    let memory = rustix::fs::memfd_create(
+        "stops",
+        rustix::fs::MemfdFlags::ALLOW_SEALING | rustix::fs::MemfdFlags::CLOEXEC,
+    )
+    .unwrap();
+    let mut file = std::fs::File::from(memory);
+    file.write_all(&std::fs::read(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(format!("/proc/self/fd/{}", file.as_raw_fd()), &path).unwrap();
+    let world = world.restart(&target).await;
+
+    let olivia = world.session("olivia").await;
+    let scope: StopScope = "agent:support-bot".parse().unwrap();
+    let stop = Stop { scope: scope.clone(), reason: "bad".to_owned() };
+    world.engine.stop(&world.engine.allow(&olivia, stop).await.unwrap()).await;
+    rustix::fs::fcntl_add_seals(&file, rustix::fs::SealFlags::GROW).unwrap();
+    let resume = Resume::of(&world.engine.stops, scope, String::new()).unwrap();
+    let allowed = world.engine.allow(&olivia, resume).await.unwrap();
+    let refused = world.engine.resume(&allowed).await.unwrap_err();
+    assert!(matches!(refused, ResumeError::Journal(_)), "{refused}");
+    assert_eq!(world.engine.stops.orders().len(), 1, "as the caller was told");
+    drop((olivia, allowed));
+    let world = world.restart(&target).await;
+    assert_eq!(world.engine.stops.orders().len(), 1, "the stop that was said to stay is gone");
+}
+
+/// A step that fails after money was set aside.
+#[tokio::test]
+async fn a_step_that_fails_leaves_nothing_set_aside() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(10_000))).await;
+    world.engine.fail_at(Some(Step::Record));
+    assert!(world.attempt(&bot, "refund", r#"{"order":"A-1","amount":6000}"#).await.is_err());
+    world.engine.fail_at(None);
+    let reserved = world.engine.tasks.task(bot.claims.task.unwrap()).unwrap().reserved;
+    assert_eq!(reserved, 0);
+}
+
+/// The ledger does not answer, and the call needs an approval.
+#[tokio::test]
+async fn a_refusal_waits_for_no_record() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(1_000_000))).await;
+    world.faults.hold_syncs(true);
+    let attempt = world.attempt(&bot, "refund", r#"{"order":"A-2","amount":400000}"#);
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(2), attempt).await;
+    world.faults.hold_syncs(false);
+    assert!(refused.is_ok(), "an attempt that nobody permits waits for the ledger for seconds");
 }

@@ -4,7 +4,7 @@ use model::Verb;
 use store::Expect;
 
 use super::{
-    cast::{DESK, authority, blueprint, desk, effect, grant, person_id, tool},
+    cast::{DESK, agent_id, authority, blueprint, desk, effect, grant, person_id, tool},
     database::Database,
     world::World,
 };
@@ -24,7 +24,7 @@ async fn a_widening_that_the_database_calls_a_narrowing_is_never_in_force_withou
     );
     let widening = grant("max-desk", "max", authority(DESK, 0));
     world.try_put(move |changes| changes.put(&widening, Expect::New, true)).await.unwrap_err();
-    assert_eq!(world.engine.directory.held_by_person(&person_id("max")).clauses.len(), 0);
+    assert_eq!(world.engine.directory.held_by_person(&person_id("max"), 0).clauses.len(), 0);
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_tampered_grant_takes_nothing_from_others() {
     world.put(move |changes| changes.put(&more, Expect::New, true)).await;
     database.change("grant", "lena-desk", "body = body || ' '");
     world.refresh().await;
-    let held = |name| world.engine.directory.held_by_person(&person_id(name)).clauses.len();
+    let held = |name| world.engine.directory.held_by_person(&person_id(name), 0).clauses.len();
     assert_eq!((held("lena"), held("max")), (0, 1));
 }
 
@@ -92,4 +92,44 @@ async fn a_tool_that_is_no_longer_accepted_cuts_its_calls() {
     };
     world.put(move |changes| changes.put(&refused, Expect::Any, false)).await;
     assert!(futures_util::FutureExt::now_or_never(dispatch.cut()).is_some());
+}
+
+/// Lena may refund herself (depth 0: not to be passed on) and by another grant pass it on. That other grant is revoked.
+#[tokio::test]
+async fn a_right_that_may_not_be_passed_on_keeps_no_delegation_alive() {
+    let world = World::new().await;
+    let own = grant("lena-own", "lena", authority(DESK, 0));
+    world.put(move |changes| changes.put(&own, Expect::New, true)).await;
+    let (_, subject) = world.task(None).await;
+    let issued = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
+    let bot = world.engine.verified(&issued.access_token, &issued.audience).unwrap();
+    let revoked = GrantRecord { revoked: true, ..grant("lena-desk", "lena", authority(DESK, 4)) };
+    world.put(move |changes| changes.put(&revoked, Expect::Any, false)).await;
+    let verdict = world.verdict(&bot, READ.0, READ.1).await;
+    let exchanged = world.exchange("support-bot", &subject, |_| ()).await.is_ok();
+    assert!(
+        verdict.starts_with("deny"),
+        "the delegation acts on a right that cannot be delegated: {verdict}, exchanged again: {exchanged}"
+    );
+}
+
+/// support-bot's blueprint names lookup's no longer, after it handed its task on.
+#[tokio::test]
+async fn a_child_that_its_parents_blueprint_names_no_more_gets_and_does_nothing() {
+    let world = World::new().await;
+    let (_, subject) = world.task(None).await;
+    let lookup = world.lookup(&subject).await;
+    let child: &str = Box::leak(world.engine.context.realm.uri(&agent_id("lookup")).into());
+    let handed = world
+        .exchange("support-bot", &subject, |request| request.requested_actor = Some(child))
+        .await
+        .unwrap();
+    let childless = blueprint("support", "none", DESK);
+    world.put(move |changes| changes.put(&childless, Expect::Any, false)).await;
+    let verdict = world.verdict(&lookup, READ.0, READ.1).await;
+    let exchanged = world.exchange("lookup", &handed.access_token, |_| ()).await.is_ok();
+    assert!(
+        !exchanged && verdict.starts_with("deny"),
+        "it exchanges: {exchanged}; it calls: {verdict}"
+    );
 }

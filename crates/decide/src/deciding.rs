@@ -1,0 +1,44 @@
+//! A decision under way: what is known so far, and the record of its refusal.
+
+use model::ijson::Json;
+
+use crate::{authenticate::Caller, engine::Engine, entries::Decision, refusal::Refusal};
+
+/// What is known about an attempt so far; its record says as much of it as there is.
+///
+/// A refusal is recorded when this is dropped, so also when its client goes away while people are being asked.
+pub(crate) struct Deciding<'e> {
+    engine: &'e Engine,
+    caller: &'e Caller,
+    pub(crate) body: Decision,
+    /// What is asked for, in canonical form: a call's arguments, or a governance act.
+    pub(crate) arguments: Vec<u8>,
+    /// The refusal, as far as it has come to one.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl<'e> Deciding<'e> {
+    pub(crate) fn new(engine: &'e Engine, caller: &'e Caller) -> Self {
+        Self { engine, caller, body: Decision::default(), arguments: Vec::new(), refusal: None }
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        let Some(refusal) = self.refusal.take() else { return };
+        let shown = shown(&self.arguments, &refusal);
+        self.engine.note_refusal(
+            self.caller,
+            &refusal,
+            std::mem::take(&mut self.body),
+            Some(shown),
+        );
+    }
+}
+
+/// What the ledger keeps of something refused, sealed: what was asked for, and the reason in full.
+fn shown(arguments: &[u8], refusal: &Refusal) -> Vec<u8> {
+    let reason = Json::String(refusal.reason.clone()).canonical();
+    let arguments = if arguments.is_empty() { b"null" } else { arguments };
+    [b"{\"arguments\":", arguments, b",\"reason\":", &reason, b"}"].concat()
+}
