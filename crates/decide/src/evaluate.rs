@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use model::{
     ActionId, Authority, Digest, IdentityId, Money, Name, Question, Timestamp, ijson::Json,
 };
-use policy::{Effect, Facts, Lift, Outcome, Request, combine};
+use policy::{Buckets, Effect, Facts, Lift, Outcome, Request, combine};
 
 use crate::{
     authenticate::Caller,
@@ -95,7 +95,8 @@ impl Engine {
     pub(crate) fn evaluate(&self, asked: &Asked<'_>, lifted: &BTreeSet<Name>) -> Outcome {
         let policies = self.directory.policies();
         let facts = self.facts(asked);
-        let canary = self.canary(asked);
+        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
+        let canary = |policy: &Name| self.canary(policy, root);
         let standing = asked.standing;
         let hops = std::iter::once(&standing.person.principal)
             .chain(standing.agents.iter().map(|entry| &entry.principal));
@@ -112,7 +113,7 @@ impl Engine {
                     amount: pair.amount,
                     facts: &facts,
                     lifted,
-                    canary,
+                    canary: Buckets(&canary),
                 })
             })
             .collect();
@@ -141,10 +142,11 @@ impl Engine {
         }
     }
 
-    /// The canary bucket of the delegation root: a keyed hash, so that nobody can aim for a bucket.
-    fn canary(&self, asked: &Asked<'_>) -> u8 {
-        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
-        self.blind(b"canary", &root.to_be_bytes())[0] % 100
+    /// The bucket of a delegation root for a policy: a keyed hash, so that nobody can aim for one.
+    fn canary(&self, policy: &Name, root: u128) -> u8 {
+        let bytes =
+            self.blind(b"canary", &[&root.to_be_bytes(), policy.as_str().as_bytes()].concat());
+        (u16::from_be_bytes([bytes[0], bytes[1]]) % 100) as u8
     }
 
     /// What an approval of this attempt binds: everything that can move.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
-use policy::{Source, Verdict};
+use policy::{Policies, Source, Verdict};
 use token::{Claims, SeenHeader, Thumbprint, claims::Confirmation};
 
 use crate::{
@@ -157,11 +157,19 @@ impl Engine {
     /// # Errors
     /// What is wrong, with file, line and column.
     pub fn check_policies(&self, files: &[PolicyFile]) -> Result<Vec<String>, String> {
-        let source =
-            |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
-        let sources: Vec<Source> = files.iter().map(source).collect();
-        let checked = policy::check(&with_guards(&sources), &self.directory.kinds());
+        let checked = policy::check(&guarded(files), &self.directory.kinds());
         let remarks = checked.map_err(|why| why.to_string())?;
         Ok(remarks.iter().map(ToString::to_string).collect())
     }
+
+    /// Whether policies permit nothing that those in force do not. What does not load narrows nothing.
+    pub fn policies_narrow(&self, files: &[PolicyFile]) -> bool {
+        let next = Policies::load(&guarded(files), &self.directory.kinds());
+        next.is_ok_and(|next| next.narrows(&self.directory.policies()))
+    }
+}
+
+fn guarded(files: &[PolicyFile]) -> Vec<Source> {
+    let source = |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
+    with_guards(&files.iter().map(source).collect::<Vec<_>>())
 }

@@ -7,7 +7,7 @@ use model::{
     ijson::{self, Json},
 };
 use serde::Serialize;
-use store::{Expect, Row};
+use store::{Expect, Governed as _, Row};
 
 use crate::{
     Error,
@@ -46,7 +46,12 @@ pub async fn add_blueprint(
 ) -> Result<(), Error> {
     let record = BlueprintRecord(allowed.act().blueprint.clone());
     check_owner(engine.directory(), &record.0.owner)?;
-    engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
+    let change = move |changes: &mut Changes<'_, '_>| {
+        let held = changes.get::<BlueprintRecord>(&record.key())?;
+        let widens = held.is_none_or(|row| !record.0.narrows(&row.value.0));
+        Ok(changes.put(&record, Expect::Any, widens)?)
+    };
+    engine.change(&allowed, change).await
 }
 
 /// What an agent is made of, as whoever registers it declares.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use decide::{Act, Allowed, Engine, PolicyFile, PolicySetRecord, sha256};
+use decide::{Act, Allowed, Changes, Engine, PolicyFile, PolicySetRecord, sha256};
 use model::{Verb, ijson::Json};
 use store::Expect;
 
@@ -39,7 +39,15 @@ pub async fn apply_policies(
     let record =
         PolicySetRecord { sources: allowed.act().files.clone(), kinds: engine.directory().kinds() };
     check_policies(engine, &record.sources)?;
-    engine.change(&allowed, move |changes| Ok(changes.put(&record, Expect::Any, true)?)).await
+    let before = engine.directory().policies().digest();
+    let narrows = engine.policies_narrow(&record.sources);
+    let shared = engine.clone();
+    let change = move |changes: &mut Changes<'_, '_>| {
+        // Compared with what was in force; somebody else's set, stored meanwhile, may have been narrower still.
+        let widens = !narrows || shared.directory().policies().digest() != before;
+        Ok(changes.put(&record, Expect::Any, widens)?)
+    };
+    engine.change(&allowed, change).await
 }
 
 /// Whether the policies would load beside the guard pack, against the resource types of the accepted catalog. Returns

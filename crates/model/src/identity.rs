@@ -461,6 +461,16 @@ pub struct Blueprint {
     pub children: Vec<Name>,
 }
 
+impl Blueprint {
+    /// Whether agents may do no more by this than by the template `before` it, and the same people answer for it.
+    pub fn narrows(&self, before: &Self) -> bool {
+        before.authority.contains(&self.authority)
+            && self.children.iter().all(|child| before.children.contains(child))
+            && self.token_ttl_seconds <= before.token_ttl_seconds
+            && (&self.owner, &self.deputy) == (&before.owner, &before.deputy)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -550,5 +560,32 @@ mod tests {
         ] {
             assert_eq!(realm.identity(uri), None, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_template_narrows_another_when_its_agents_may_do_no_more_by_it() {
+        let before = Blueprint {
+            name: "support".parse().unwrap(),
+            purpose: "answers customers".to_owned(),
+            owner: person("p1"),
+            deputy: Some(person("p2")),
+            authority: Authority { clauses: Vec::new(), depth: 2 },
+            token_ttl_seconds: 300,
+            children: vec!["lookup".parse().unwrap()],
+        };
+        let changed = |change: fn(&mut Blueprint)| {
+            let mut next = before.clone();
+            change(&mut next);
+            next.narrows(&before)
+        };
+        assert!(changed(|_| ()));
+        assert!(changed(|next| next.children.clear()));
+        assert!(changed(|next| next.authority.depth = 1));
+        assert!(changed(|next| next.purpose = "answers only some".to_owned()));
+        assert!(!changed(|next| next.authority.depth = 3));
+        assert!(!changed(|next| next.children.push("mailer".parse().unwrap())));
+        assert!(!changed(|next| next.owner = person("p3")));
+        assert!(!changed(|next| next.deputy = None));
+        assert!(!changed(|next| next.token_ttl_seconds = 301));
     }
 }

@@ -30,7 +30,7 @@ pub use outcome::{
 };
 pub use policies::Policies;
 pub use remark::{LoadErrors, Place, Remark};
-pub use request::{Facts, Principal, Request};
+pub use request::{Buckets, Facts, Principal, Request};
 pub use rule::{Effect, Lift, Method, Mode, Obligation, Rule};
 pub use schema::{BUILT_IN_KINDS, GOVERNED_SYSTEM, SCHEMA, schema};
 pub use source::Source;

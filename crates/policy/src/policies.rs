@@ -2,7 +2,9 @@ use std::{collections::BTreeSet, fmt};
 
 use model::Digest;
 
-use crate::{Fault, LoadErrors, Outcome, Request, Rule, Source, cedar::Engine, load, verdict};
+use crate::{
+    Fault, LoadErrors, Outcome, Request, Rule, Source, cedar::Engine, load, rule::Kind, verdict,
+};
 
 /// An immutable set of validated policies, ready to answer. Cheap to share behind an `Arc`, never changed in place.
 pub struct Policies {
@@ -43,6 +45,16 @@ impl Policies {
     /// The policies, in the order of their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> {
         self.rules.iter()
+    }
+
+    /// Whether these permit nothing that the set `before` does not: they forbid all that it forbids, and what permits was
+    /// in it. Policies are compared by their text, so a rewritten one counts as another.
+    pub fn narrows(&self, before: &Self) -> bool {
+        let has = |set: &Self, digest| set.rules.iter().any(|rule| rule.digest == digest);
+        let permits = |rule: &&Rule| rule.kind == Kind::Permit;
+        let forbidden = before.rules.iter().filter(|rule| !permits(rule));
+        forbidden.map(|rule| rule.digest).all(|digest| has(self, digest))
+            && self.rules.iter().filter(permits).all(|rule| has(before, rule.digest))
     }
 
     /// What the policies say about one request. Pure: the same request always has the same outcome.

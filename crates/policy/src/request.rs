@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use model::{IdentityId, Money, Name, Resource, Timestamp, Verb};
 
@@ -26,8 +26,19 @@ pub struct Request<'a> {
     pub facts: &'a Facts,
     /// Ids of the soft forbids that an approval or a step-up has lifted. A hard forbid is never lifted.
     pub lifted: &'a BTreeSet<Name>,
-    /// The bucket of the delegation root, 0 to 99: policies in mode `canary:10` are enforced below 10.
-    pub canary: u8,
+    /// Which part of all actions this one belongs to, for policies that decide for a part only.
+    pub canary: Buckets<'a>,
+}
+
+/// The bucket, 0 to 99, of an action for a policy: one in mode `canary:10` is enforced below 10. It is one for all actions of
+/// a delegation root, and another for another policy, so that no root meets every canary.
+#[derive(Clone, Copy)]
+pub struct Buckets<'a>(pub &'a dyn Fn(&Name) -> u8);
+
+impl fmt::Debug for Buckets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Buckets")
+    }
 }
 
 /// An identity as policies see it.

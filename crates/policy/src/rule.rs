@@ -160,11 +160,11 @@ impl Method {
 
 impl Mode {
     /// Whether the policy decides for a bucket.
-    pub(crate) fn enforces(self, bucket: u8) -> bool {
+    pub(crate) fn enforces(self, bucket: impl FnOnce() -> u8) -> bool {
         match self {
             Self::Enforce => true,
             Self::Shadow => false,
-            Self::Canary(percent) => bucket < percent,
+            Self::Canary(percent) => bucket() < percent,
         }
     }
 }

@@ -76,7 +76,7 @@ fn tally(rules: &[Rule], request: &Request<'_>, question: &Question<'_>) -> Tall
     let mut tally = Tally::default();
     for (index, answer) in question.answers() {
         let rule = &rules[index];
-        let enforced = rule.mode.enforces(request.canary);
+        let enforced = rule.mode.enforces(|| (request.canary.0)(&rule.id));
         let erred = matches!(answer, Answer::Erred(_));
         if let Answer::Erred(message) = &answer {
             tally.faults.push(Fault { policy: Some(rule.id.clone()), message: message.clone() });

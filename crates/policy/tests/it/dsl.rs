@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{Currency, IdentityId, Money, Name, Resource, Timestamp, Verb};
-use policy::{Effect, Facts, LoadErrors, Outcome, Policies, Principal, Request, Source};
+use policy::{Buckets, Effect, Facts, LoadErrors, Outcome, Policies, Principal, Request, Source};
 
 /// The resource kinds of the catalog in most tests.
 pub(crate) const KINDS: [&str; 3] = ["Refund", "Order", "Mail"];
@@ -54,7 +54,7 @@ pub(crate) struct Question {
     pub(crate) amount: Option<Money>,
     pub(crate) facts: Facts,
     pub(crate) lifted: BTreeSet<Name>,
-    pub(crate) canary: u8,
+    pub(crate) canary: Box<dyn Fn(&Name) -> u8>,
 }
 
 impl Question {
@@ -84,7 +84,7 @@ impl Question {
             amount: None,
             facts,
             lifted: BTreeSet::new(),
-            canary: 50,
+            canary: Box::new(|_| 50),
         };
         for word in words {
             let (key, value) = word.split_once('=').expect("key=value");
@@ -109,7 +109,10 @@ impl Question {
             "administrators" => facts.administrators = value.parse().unwrap(),
             "classes" => self.classes = names(value),
             "lifted" => self.lifted = names(value),
-            "canary" => self.canary = value.parse().unwrap(),
+            "canary" => {
+                let bucket = value.parse().unwrap();
+                self.canary = Box::new(move |_| bucket);
+            }
             "owner" => self.owner = Some(value.parse().unwrap()),
             "group" => self.group = Some(name(value)),
             "attested" => self.principal.attested = value == "true",
@@ -130,7 +133,7 @@ impl Question {
             amount: self.amount,
             facts: &self.facts,
             lifted: &self.lifted,
-            canary: self.canary,
+            canary: Buckets(&*self.canary),
         }
     }
 }

@@ -498,3 +498,25 @@ fn a_policy_over_a_kind_in_one_system_says_nothing_about_another() {
     assert_eq!(verdict(text, "support-bot read shop/Refund/1"), "permit; by a");
     assert_eq!(summary(&outcome(text, "support-bot read Refund/1")), "deny not_permitted");
 }
+
+#[test]
+fn a_set_narrows_another_when_it_forbids_no_less_and_permits_nothing_new() {
+    let permit = r#"@id("desk") permit (principal, action == Action::"read", resource);"#;
+    let other = r#"@id("mail") permit (principal, action == Action::"send", resource);"#;
+    let never = r#"@id("never") forbid (principal, action == Action::"pay", resource);"#;
+    let waits =
+        r#"@id("waits") @hold("finance") forbid (principal, action == Action::"pay", resource);"#;
+    let trial =
+        r#"@id("never") @mode("shadow") forbid (principal, action == Action::"pay", resource);"#;
+    let narrows = |next: &[&str], before: &[&str]| {
+        loaded(&next.join("\n")).narrows(&loaded(&before.join("\n")))
+    };
+    assert!(narrows(&[permit, other], &[permit, other]), "the same");
+    assert!(narrows(&[permit], &[permit, other]), "a permit less");
+    assert!(narrows(&[permit, never], &[permit]), "a forbid more");
+    assert!(narrows(&[permit, waits], &[permit]), "a hold more");
+    assert!(!narrows(&[permit, other], &[permit]), "a permit more");
+    assert!(!narrows(&[permit], &[permit, never]), "a forbid less");
+    assert!(!narrows(&[permit, waits], &[permit, never]), "a hold instead of a forbid");
+    assert!(!narrows(&[permit, trial], &[permit, never]), "a forbid that is only tried");
+}
