@@ -34,14 +34,17 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Opens the socket while nobody is enrolled; `None` as soon as somebody is.
+    /// Opens the socket while nobody was ever enrolled; else `None`.
     pub(crate) async fn open(engine: &Engine, path: &Path, server: &str) -> Result<Option<Self>> {
         let unreadable = |error: store::Error| {
             Failure::new("store_unreadable", "the directory cannot be read").because(&error)
         };
         // One that a killed process left: nobody else has this data folder, the ledger's lock says so.
         remove(path);
-        if engine.store().read(|view| view.count("person")).await.map_err(unreadable)? > 0 {
+        // The ledger remembers people whom a lost or emptied database does not.
+        if engine.directory().ever_held("person")
+            || engine.store().read(|view| view.count("person")).await.map_err(unreadable)? > 0
+        {
             return Ok(None);
         }
         let failed = |error: &io::Error| {

@@ -95,3 +95,23 @@ fn what_is_no_wish_is_refused_and_costs_no_try() {
     drop(stream);
     place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
 }
+
+#[test]
+fn a_database_that_was_emptied_does_not_make_a_second_first_administrator() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let (olivia, mallory) = (place.somebody("olivia"), place.somebody("mallory"));
+    olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+    assert_eq!(node.stop(), 0);
+    for file in ["bailiwick.sqlite", "bailiwick.sqlite-wal", "bailiwick.sqlite-shm"] {
+        let path = place.path("acme/data").join(file);
+        if exists(&path) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let node = place.serve();
+    assert!(node.addresses["enroll_socket"].is_null() && node.code.is_none());
+    assert!(!exists(&place.path("acme/data/enroll.sock")));
+    mallory.run(&["whoami"]).ends(4);
+    assert_eq!(node.stop(), 0);
+}

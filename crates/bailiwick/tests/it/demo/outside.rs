@@ -3,12 +3,29 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use ledger::Leaf;
-use model::Digest;
+use model::{Digest, ijson::Json};
 use rusqlite::Connection;
 use serde_json::Value;
 
 const MEMBERS: [&str; 8] =
     ["step", "actor", "verb", "resource", "verdict", "reason", "ledger_index", "ms"];
+
+/// What the agents attempt at the desk, and what becomes of it: who, tool, verdict, and the code of a refusal.
+const ATTEMPTS: [(&str, &str, &str, &str); 11] = [
+    ("support-bot", "get_order", "permit", ""),
+    ("support-bot", "refund_order", "permit", ""),
+    ("support-bot", "refund_order", "hold", "held"),
+    ("support-bot", "refund_order", "permit", ""),
+    ("support-bot", "refund_order", "hold", "held"),
+    ("support-bot", "export_customers", "deny", "forbidden"),
+    ("lookup", "get_order", "permit", ""),
+    ("lookup", "refund_order", "deny", "beyond_authority"),
+    ("support-bot", "reindex_search", "permit", ""),
+    ("support-bot", "get_order", "deny", "stopped"),
+    ("lookup", "get_order", "deny", "stopped"),
+];
+/// Which of the attempts is stopped on its way: what stands behind it is refused.
+const CUT: usize = 8;
 
 /// What the desk wrote down.
 pub(super) struct Books {
@@ -32,6 +49,8 @@ pub(super) fn check_story(folder: &Path, lines: &[String]) -> Result<(), String>
     let books = books(folder)?;
     check_desk(&books)?;
     check_calls(&books, &entries)?;
+    check_attempts(&entries)?;
+    check_stop(&entries)?;
     check_approval(&books, &entries)?;
     check_lines(lines, &entries)
 }
@@ -98,7 +117,55 @@ fn check_calls(books: &Books, entries: &[Entry]) -> Result<(), String> {
     })
 }
 
-/// The large refund was paid after a person's approval, by a permit that names it.
+/// The ledger tells of these attempts and no others, in this order; each with what was asked for, sealed, and the links of
+/// its chain: the sub-agent's is longer by one than that of the agent above it.
+fn check_attempts(entries: &[Entry]) -> Result<(), String> {
+    let attempts: Vec<&Entry> = attempts(entries).collect();
+    let told: Vec<[String; 4]> = attempts.iter().map(|entry| attempt(&entry.leaf)).collect();
+    let expected = ATTEMPTS.map(|(who, tool, verdict, code)| [who, tool, verdict, code]);
+    holds(told == expected, || format!("the ledger tells of these attempts: {told:#?}"))?;
+    for Entry { index, leaf, .. } in attempts {
+        let sealed = leaf.payload.as_ref().is_some_and(|payload| payload.size > 2);
+        holds(sealed, || format!("entry {index} does not keep what was asked for"))?;
+        let lookup = leaf.agent.as_ref().is_some_and(|agent| agent.id.name().as_str() == "lookup");
+        let links = if lookup { 3 } else { 2 };
+        let length = leaf.chain.len();
+        holds(length == links, || format!("the chain of entry {index} has {length} links"))?;
+        holds(leaf.task.is_some() && leaf.person.is_some(), || {
+            format!("entry {index} does not say for whom, or in which task")
+        })?;
+    }
+    Ok(())
+}
+
+/// The owner's stop is in the ledger; it cut the call on its way, and the agent's next token was refused.
+fn check_stop(entries: &[Entry]) -> Result<(), String> {
+    let stop = |entry: &&Entry| {
+        entry.leaf.kind == "stop"
+            && text(&entry.leaf, "scope").as_deref() == Some("agent:support-bot")
+    };
+    let stop = entries.iter().find(stop).ok_or("no entry tells of the stop")?;
+    let reindex = attempts(entries).nth(CUT).ok_or("no attempt was on its way")?;
+    let outcome = entries.iter().find(|entry| entry.leaf.parents.contains(&reindex.hash));
+    let cut = outcome.and_then(|entry| text(&entry.leaf, "status")).as_deref() == Some("cut");
+    holds(cut && reindex.index < stop.index, || "the stop cut nothing on its way".to_owned())?;
+    let late = permits(entries).find(|permit| permit.index > stop.index);
+    holds(late.is_none(), || {
+        format!("{:?} was permitted after the stop", late.map(|it| it.index))
+    })?;
+    let issued = entries.iter().any(|entry| {
+        entry.index > stop.index && entry.leaf.kind == "token" && entry.leaf.agent.is_some()
+    });
+    holds(!issued, || "an agent got a token after the stop".to_owned())?;
+    let refused = entries.iter().any(|entry| {
+        let [who, tool, verdict, code] = attempt(&entry.leaf);
+        entry.index > stop.index
+            && [&*who, &*tool, &*verdict, &*code] == ["support-bot", "token", "deny", "stopped"]
+    });
+    holds(refused, || "no entry tells of a refused token".to_owned())
+}
+
+/// The large refund was paid after a person's approval of exactly that call, by a permit that names it.
 fn check_approval(books: &Books, entries: &[Entry]) -> Result<(), String> {
     let approved: Vec<&Entry> =
         permits(entries).filter(|permit| permit.leaf.approval.is_some()).collect();
@@ -114,7 +181,22 @@ fn check_approval(books: &Books, entries: &[Entry]) -> Result<(), String> {
     holds(by(answered).is_some() && by(answered) != by(permit), || {
         "who asked has approved".to_owned()
     })?;
+    let said_yes = answered.leaf.body.member("widens") == Some(&Json::Bool(true));
+    holds(said_yes, || "the last answer was a no".to_owned())?;
     holds(answered.index < permit.index, || "the permit came before the approval".to_owned())?;
+    let call = text(&permit.leaf, "call");
+    let held: Vec<&Entry> = attempts(entries)
+        .filter(|one| {
+            one.leaf.verdict.as_deref() == Some("hold") && text(&one.leaf, "call") == call
+        })
+        .collect();
+    let [first, second] = held[..] else {
+        return Err(format!("exactly this call was held {} times", held.len()));
+    };
+    let asked = first.index < answered.index && first.leaf.approval == permit.leaf.approval;
+    holds(asked, || "approved was something else than what was held".to_owned())?;
+    let anew = second.index > permit.index && second.leaf.approval != permit.leaf.approval;
+    holds(anew, || "the second try was not held for an approval of its own".to_owned())?;
     let paid_at = books.refunds.iter().find(|(amount, _)| *amount == 400_000).map(|(_, at)| *at);
     let after = paid_at.is_some_and(|at| at >= answered.leaf.at.millis());
     holds(after, || {
@@ -129,6 +211,12 @@ fn check_lines(lines: &[String], entries: &[Entry]) -> Result<(), String> {
         .map(|line| serde_json::from_str(line).map_err(|error| format!("`{line}`: {error}")))
         .collect::<Result<_, _>>()?;
     let (summary, steps) = lines.split_last().ok_or("nothing was told")?;
+    let told: BTreeSet<u64> =
+        steps.iter().filter_map(|step| step["ledger_index"].as_u64()).collect();
+    let untold = attempts(entries).find(|entry| !told.contains(&entry.index));
+    holds(untold.is_none(), || {
+        format!("nothing was told of entry {:?}", untold.map(|entry| entry.index))
+    })?;
     for step in steps {
         let members: BTreeSet<&str> =
             step.as_object().ok_or("a step is no object")?.keys().map(String::as_str).collect();
@@ -140,7 +228,10 @@ fn check_lines(lines: &[String], entries: &[Entry]) -> Result<(), String> {
         holds(summary[claim] == true, || format!("`{claim}` is not claimed"))?;
     }
     let told = summary["entries"].as_u64().unwrap_or_default();
-    holds(told > 0 && told <= entries.len() as u64, || format!("{told} entries were told of"))
+    let last = steps.iter().filter_map(|step| step["ledger_index"].as_u64()).max().unwrap_or(0);
+    holds(last < told && told <= entries.len() as u64, || {
+        format!("{told} entries were told of, there are {}", entries.len())
+    })
 }
 
 fn check_step(step: &Value, entries: &[Entry]) -> Result<(), String> {
@@ -161,15 +252,38 @@ fn check_step(step: &Value, entries: &[Entry]) -> Result<(), String> {
     holds(step["verdict"] == said, || format!("{step}, but entry {index} says `{said}`"))?;
     let agent = leaf.agent.as_ref().map(|agent| agent.id.name().to_string());
     let acts = agent.is_none_or(|agent| step["actor"] == agent);
-    holds(acts, || format!("{step}, but entry {index} is about somebody else"))
+    holds(acts, || format!("{step}, but entry {index} is about somebody else"))?;
+    let same = effect(leaf).is_none_or(|(verb, kind)| {
+        let resource = step["resource"].as_str().unwrap_or_default();
+        step["verb"] == verb && resource.split('/').nth(1) == Some(&kind)
+    });
+    holds(same, || format!("{step}, but entry {index} is about something else"))
+}
+
+/// What was attempted at the desk.
+fn attempts(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    entries.iter().filter(|entry| {
+        entry.leaf.kind == "decision"
+            && text(&entry.leaf, "system").as_deref() == Some("support-desk")
+    })
 }
 
 fn permits(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
-    entries.iter().filter(|entry| {
-        let permitted =
-            entry.leaf.kind == "decision" && entry.leaf.verdict.as_deref() == Some("permit");
-        permitted && text(&entry.leaf, "system").as_deref() == Some("support-desk")
-    })
+    attempts(entries).filter(|entry| entry.leaf.verdict.as_deref() == Some("permit"))
+}
+
+/// Who, tool, verdict, and the code of a refusal.
+fn attempt(leaf: &Leaf) -> [String; 4] {
+    let agent = leaf.agent.as_ref().map(|agent| agent.id.name().to_string());
+    [agent, text(leaf, "tool"), leaf.verdict.clone(), text(leaf, "code")]
+        .map(Option::unwrap_or_default)
+}
+
+/// Verb and kind of the first thing that a decision is about.
+fn effect(leaf: &Leaf) -> Option<(String, String)> {
+    let Json::Array(effects) = leaf.body.member("effects")? else { return None };
+    let member = |name| Some(effects.first()?.member(name)?.as_str()?.to_owned());
+    Some((member("verb")?, member("kind")?))
 }
 
 /// Reads the entry bundles: each leaf behind its length in two bytes ([C2SP tlog-tiles](https://c2sp.org/tlog-tiles)).
