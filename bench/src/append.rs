@@ -1,7 +1,9 @@
-//! `ledger-append`: durable records from many callers at once, beside one thread that only writes and syncs.
+//! `ledger-append`: durable records from many callers at once, beside one thread that only writes and syncs. The same as
+//! `ledger-append-slow-disk`, where a sync takes longer.
 
 mod plain;
 mod record;
+mod slow;
 
 use std::{
     future::Future, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration,
@@ -9,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use decide::{Clock, Context};
-use ledger::{CheckpointKey, Config, Health, Keys, Log, PayloadKey};
+use ledger::{CheckpointKey, Config, Files, Health, Keys, Log, Media, PayloadKey};
 use model::Realm;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -20,6 +22,7 @@ use crate::{
 };
 
 pub(crate) use plain::{Plain, frame_bytes};
+use slow::Slow;
 
 /// How many callers, how often each side is measured, and for how long. The first line is the one with a bar.
 const LEVELS: [(usize, usize, Duration); 3] = [
@@ -27,6 +30,8 @@ const LEVELS: [(usize, usize, Duration); 3] = [
     (8, 5, Duration::from_millis(500)),
     (1, 5, Duration::from_millis(500)),
 ];
+/// How much longer a sync of a slow disk takes, in milliseconds.
+const SLOWER: [u64; 2] = [1, 5];
 /// How often it is looked whether everything is published.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a node's log has by default.
@@ -40,7 +45,7 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
     let log = open(&folder, &context)?;
     let bytes = record_bytes(&log, &context)?;
     let ours = Arc::new((log.clone(), context));
-    let plain = Plain::open(&folder.path().join("plain"))?;
+    let plain = Plain::open(&folder.path().join("plain"), Duration::ZERO)?;
     let record: Arc<[u8]> = vec![b'.'; bytes].into();
     for (callers, rounds, time) in LEVELS {
         let (mut value, mut ceiling) = (Vec::new(), Vec::new());
@@ -56,6 +61,30 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
     }
     report.add(&Figure::alone("ledger-append/record", bytes as f64, "bytes"));
     log.close().context("the log does not close")
+}
+
+/// Measures the append of as many callers as the bar is for, on disks whose syncs take longer.
+pub(crate) fn run_slow(report: &mut Report) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (callers, rounds, time) = LEVELS[0];
+    for millis in SLOWER {
+        let (folder, pause) = (folder()?, Duration::from_millis(millis));
+        let context = Context::new(realm()?, Clock::system());
+        let log = open_slow(&folder, &context, pause)?;
+        let bytes = record_bytes(&log, &context)?;
+        let ours = Arc::new((log.clone(), context));
+        let plain = Plain::open(&folder.path().join("plain"), pause)?;
+        let record: Arc<[u8]> = vec![b'.'; bytes].into();
+        let (mut value, mut ceiling) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            value.push(runtime.block_on(to_ledger(&ours, callers, time))?);
+            ceiling.push(runtime.block_on(to_plain(&plain, &record, callers, time))?);
+        }
+        let name = format!("ledger-append-slow-disk/{millis}ms");
+        report.add(&Figure::rate(name, median(value), "records/s", median(ceiling)));
+        log.close().context("the log does not close")?;
+    }
+    Ok(())
 }
 
 /// How many records a second the ledger takes: sealed by their callers, as decisions are. What is left to publish is part of
@@ -147,6 +176,18 @@ pub(crate) fn realm() -> anyhow::Result<Realm> {
 
 /// A log as a node has it.
 pub(crate) fn open(folder: &TempDir, context: &Context) -> anyhow::Result<Log> {
+    let (config, keys) = place(folder, context)?;
+    Ok(Log::open(config, keys)?)
+}
+
+fn open_slow(folder: &TempDir, context: &Context, pause: Duration) -> anyhow::Result<Log> {
+    let (config, keys) = place(folder, context)?;
+    let log = Slow { files: Files::take(&config.dir)?, pause };
+    let lock = Files::take(&config.lock)?;
+    Ok(Log::open_on(config, keys, Media { log: Arc::new(log), lock: Arc::new(lock) })?)
+}
+
+fn place(folder: &TempDir, context: &Context) -> anyhow::Result<(Config, Keys)> {
     let config = Config {
         dir: folder.path().join("ledger"),
         lock: folder.path().join("head"),
@@ -158,7 +199,7 @@ pub(crate) fn open(folder: &TempDir, context: &Context) -> anyhow::Result<Log> {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),
         payload: PayloadKey::new("p1".parse()?, &[2; 32]),
     };
-    Ok(Log::open(config, keys)?)
+    Ok((config, keys))
 }
 
 /// How many bytes one record puts into the write-ahead log.

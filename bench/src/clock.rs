@@ -21,3 +21,11 @@ pub(crate) fn cpu() -> Duration {
 pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
+
+/// Waits as a slow disk does; not at all for no time.
+#[expect(clippy::disallowed_methods, reason = "the pause is what is simulated")]
+pub(crate) fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
+    }
+}

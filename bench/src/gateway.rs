@@ -92,7 +92,7 @@ async fn measure(place: &mut Place) -> anyhow::Result<Measured> {
     let Place { gateway, pass, ready, pass_at, upstream_at, .. } = place;
     let (gateway_at, pass_at, upstream_at) = (ready.address, *pass_at, *upstream_at);
     let folder = folder()?;
-    let plain = Plain::open(&folder.path().join("plain"))?;
+    let plain = Plain::open(&folder.path().join("plain"), Duration::ZERO)?;
     let record: Arc<[u8]> = vec![b'.'; ready.record_bytes].into();
     let mut load = Load::new(ready)?;
     let mut measured = Measured::default();

@@ -1,6 +1,6 @@
 //! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
 //!
-//! `bench [NAME] [--json]` measures `ledger-append`, `gateway` and `start`, or one of them. What serves during a
+//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway` and `start`, or one of them. What serves during a
 //! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
 //! Machines differ and are shared: read the ratios, not the values.
 
@@ -26,8 +26,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// A measurement.
 type Bench = fn(&mut Report) -> anyhow::Result<()>;
 
-const BENCHES: [(&str, Bench); 3] =
-    [("ledger-append", append::run), ("gateway", gateway::run), ("start", start::run)];
+const BENCHES: [(&str, Bench); 4] = [
+    ("ledger-append", append::run),
+    ("ledger-append-slow-disk", append::run_slow),
+    ("gateway", gateway::run),
+    ("start", start::run),
+];
 
 fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();

@@ -7,10 +7,13 @@ use std::{
     os::unix::fs::FileExt as _,
     path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use tokio::sync::oneshot;
+
+use crate::clock;
 
 /// How long the file is; writing goes round in it.
 const FILE_BYTES: usize = 64 * 1024 * 1024;
@@ -41,8 +44,8 @@ pub(crate) fn frame_bytes(leaf: usize, payload: usize) -> usize {
 }
 
 impl Plain {
-    /// Makes the file, fills it and starts the writer.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Makes the file, fills it and starts the writer, which pauses behind each sync.
+    pub(crate) fn open(path: &Path, pause: Duration) -> anyhow::Result<Self> {
         let file = File::create_new(path)?;
         let zeros = vec![0; 1024 * 1024];
         for at in (0..FILE_BYTES).step_by(zeros.len()) {
@@ -53,7 +56,7 @@ impl Plain {
         let taken = queue.clone();
         std::thread::Builder::new().name("plain-append".to_owned()).spawn(move || {
             // An error closes the queue and drops the senders, so that every caller learns of it.
-            if write(&file, &taken).is_err() {
+            if write(&file, &taken, pause).is_err() {
                 *lock(&taken.state) = State { waiting: Vec::new(), closed: true };
             }
         })?;
@@ -83,7 +86,7 @@ impl Drop for Handle {
     }
 }
 
-fn write(file: &File, queue: &Queue) -> io::Result<()> {
+fn write(file: &File, queue: &Queue, pause: Duration) -> io::Result<()> {
     let (mut batch, mut at) = (Vec::new(), 0);
     loop {
         let mut state = lock(&queue.state);
@@ -104,6 +107,7 @@ fn write(file: &File, queue: &Queue) -> io::Result<()> {
         }
         file.write_all_at(&batch, at as u64)?;
         file.sync_data()?;
+        clock::pause(pause);
         at += batch.len();
         for (_, sender) in waiting {
             // A caller that has gone does not need to know.
