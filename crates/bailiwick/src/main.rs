@@ -14,7 +14,6 @@ mod init;
 mod input;
 mod keys;
 mod moment;
-mod nearest;
 mod output;
 mod random;
 mod serve;

@@ -2,12 +2,12 @@
 
 use std::{ops::Range, path::Path};
 
+use model::nearest;
 use serde::de::DeserializeOwned;
 
 use crate::{
     failure::{Failure, Result},
     files,
-    nearest::nearest,
 };
 
 /// Reads a file into a type that denies unknown fields.

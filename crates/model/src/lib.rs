@@ -12,6 +12,7 @@ mod identity;
 pub mod ijson;
 mod model_name;
 mod money;
+mod nearest;
 mod resource;
 mod time;
 mod verb;
@@ -26,6 +27,7 @@ pub use identity::{
 };
 pub use model_name::{ModelName, NotAModelName};
 pub use money::{Currency, Money, MoneyError};
+pub use nearest::nearest;
 pub use resource::{Pattern, Resource, ResourceError, Scope};
 pub use time::{Seconds, Timestamp};
 pub use verb::{Verb, Verbs};

@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use model::{Digest, Name};
+use model::{Digest, Name, nearest};
 
 use crate::{
     GUARD_PREFIX, LoadErrors, Place, Remark, Rule, Source, annotation,
     cedar::{self, Engine, Parsed, Spots},
     guard,
     remark::{MAX_REMARKS, tidy},
-    schema::check_kinds,
+    schema::{BUILT_IN_KINDS, PRINCIPALS, check_kinds},
     source::{self, Places, Spot},
 };
 
@@ -23,6 +23,8 @@ pub const MAX_POLICIES: usize = 100_000;
 /// What to do about more than [`MAX_POLICIES`].
 pub(crate) const FEWER_HINT: &str =
     "write policies that differ only in a name as one policy over teams, blueprints or systems";
+/// The most kinds that one hint lists.
+const MAX_HINTED: usize = 20;
 /// The most kinds of resource in a catalog.
 pub const MAX_KINDS: usize = 1_000;
 
@@ -75,11 +77,35 @@ fn load_here(sources: &[Source], kinds: &BTreeSet<String>) -> Result<Loaded, Loa
     let policies: Vec<_> = drafts.iter().map(|draft| (&draft.rule.id, &draft.parsed)).collect();
     let warnings = match cedar::validate(&policies, kinds) {
         Ok(warnings) => placed(warnings),
-        Err(errors) => return Err(LoadErrors(placed(errors))),
+        Err(errors) => return Err(LoadErrors(placed(with_kinds(errors, kinds)))),
     };
     let engine = Engine::new(drafts.iter().map(|draft| &draft.parsed), kinds);
     let rules = drafts.into_iter().map(|draft| draft.rule).collect();
     Ok(Loaded { rules, engine, warnings })
+}
+
+/// Says of an unknown type what it most likely is: a kind whose tool nobody has accepted. Cedar guesses the nearest type
+/// that it knows, however far that is.
+fn with_kinds(mut errors: Spots, kinds: &BTreeSet<String>) -> Spots {
+    for (_, spot) in &mut errors {
+        let unknown = spot.what.split_once("unrecognized entity type `");
+        let Some((kind, _)) = unknown.and_then(|(_, rest)| rest.split_once('`')) else { continue };
+        let ours =
+            BUILT_IN_KINDS.into_iter().chain(PRINCIPALS).chain(["Team", "Blueprint", "System"]);
+        let known = kinds.iter().map(String::as_str).chain(ours);
+        spot.hint = Some(match nearest(kind, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if kinds.is_empty() => {
+                "no tool is accepted yet, and a kind is known once a tool whose mapping names it is"
+                    .to_owned()
+            }
+            None => {
+                let kinds: Vec<&str> = kinds.iter().map(String::as_str).take(MAX_HINTED).collect();
+                format!("no accepted tool names it; they name `{}`", kinds.join("`, `"))
+            }
+        });
+    }
+    errors
 }
 
 /// The digest of a set, from those of its policies.

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, ffi::OsString, fmt, fs, path::Path, str::FromStr};
 
+use model::nearest;
 use toml::de::{DeTable, DeValue};
 
 use super::{KEYS, Key, failure};
 use crate::{
     failure::{Exit, Failure, Result},
     files,
-    nearest::nearest,
     toml_input,
 };
 

@@ -190,6 +190,14 @@ fn validation_is_strict_and_points_at_the_expression() {
              in context for Action::\"create\" (try testing for the attribute's presence with `context has amount && ..`)",
         ),
     ]);
+    let unknown = [Source {
+        name: "test.cedar".to_owned(),
+        text: r#"@id("a") permit (principal, action, resource is Order);"#.to_owned(),
+    }];
+    let none = policy::check(&unknown, &BTreeSet::new()).unwrap_err().to_string();
+    assert!(none.ends_with("`Order` (no tool is accepted yet, and a kind is known once a tool whose mapping names it is)"), "{none}");
+    let some = policy::check(&unknown, &["Invoice".to_owned()].into()).unwrap_err().to_string();
+    assert!(some.ends_with("`Order` (no accepted tool names it; they name `Invoice`)"), "{some}");
     assert!(refusal(&when("context.amout > 3")).contains("did you mean `amount`?"));
     assert!(refusal(&when("resource.owner == principal")).contains("`owner`"));
     assert!(refusal(&when(r#"[].contains("a")"#)).contains("empty set"));

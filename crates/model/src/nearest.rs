@@ -1,7 +1,7 @@
 //! The word that somebody probably meant.
 
 /// The known word with the fewest edits, where it is near enough to be a slip of the fingers.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
     let near = known.into_iter().map(|candidate| (edits(word, candidate), candidate));
     near.filter(|(distance, _)| *distance <= limit + 1)
