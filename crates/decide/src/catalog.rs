@@ -13,6 +13,10 @@ use crate::{
     records::{Effect, Mapping, ServerRecord, ToolRecord},
 };
 
+mod unnamed;
+
+pub use unnamed::check_named;
+
 /// The most effects of one tool.
 const MAX_EFFECTS: usize = 16;
 /// The longest expression, in bytes.
@@ -82,6 +86,14 @@ pub enum MappingError {
     /// An amount without a currency, or the reverse.
     #[error("an amount and its currency come together")]
     HalfAnAmount,
+    /// It reads an argument that the tool's schema does not name.
+    #[error("`args.{path}` is no argument of the tool: {hint}")]
+    Unnamed {
+        /// What it reads.
+        path: String,
+        /// What was probably meant, and what there is.
+        hint: String,
+    },
     /// The definition is not a tool.
     #[error("the tool's definition is not usable: {0}")]
     Definition(String),

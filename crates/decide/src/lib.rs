@@ -39,7 +39,7 @@ mod tests;
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
 pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};
-pub use catalog::{MappingError, Pair, ResolveError, Tool, ToolEntry, compile};
+pub use catalog::{MappingError, Pair, ResolveError, Tool, ToolEntry, check_named, compile};
 pub use context::{Clock, ClockWentBack, Context};
 pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards};
 pub use ending::{EndTask, Ended};

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use decide::{
-    Act, Allowed, Engine, Mapping, ServerEntry, ServerRecord, ToolRecord, compile, sha256,
+    Act, Allowed, Engine, Mapping, ServerEntry, ServerRecord, ToolRecord, check_named, compile,
+    sha256,
 };
 use model::{Name, Verb, ijson::Json};
 use store::{Expect, Row};
@@ -222,6 +223,7 @@ fn accepted(
         )));
     }
     compile(&tool, &acceptance.mapping, &server.record.default_classes)
+        .and_then(|_| check_named(&tool.definition, &acceptance.mapping))
         .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
     Ok(ToolRecord { mapping: Some(acceptance.mapping.clone()), ..tool })
 }
