@@ -203,6 +203,9 @@ pub struct Answer {
     pub by: IdentityId,
     /// Whether they said yes.
     pub approve: bool,
+    /// Why, as they signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The signed statement (`bailiwick-approval+jwt`).
     pub proof: String,
     /// The person's teams when they answered.

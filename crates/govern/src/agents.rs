@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use decide::{Act, AgentRecord, Allowed, BlueprintRecord, Changes, Directory, Engine, sha256};
 use model::{
-    Agent, Blueprint, Digest, IdentityId, IdentityKind, ModelName, Name, State, Timestamp, Verb,
-    Version,
+    Agent, Authority, Blueprint, Digest, IdentityId, IdentityKind, ModelName, Name, State,
+    Timestamp, Verb, Version,
     ijson::{self, Json},
 };
 use serde::Serialize;
@@ -11,7 +11,7 @@ use store::{Expect, Governed as _, Row};
 
 use crate::{
     Error,
-    people::{claim_keys, read_key},
+    people::{claim_keys, key_taken, read_key},
 };
 
 /// Adds or replaces a template for agents.
@@ -36,16 +36,34 @@ impl Act for AddBlueprint {
     }
 }
 
+/// Whether a blueprint could be added like this, so that nobody is asked to approve what cannot be done.
+///
+/// # Errors
+/// Its owner or deputy is not an active person, or some authority that it adds has ended already.
+pub fn check_blueprint(engine: &Engine, wish: &AddBlueprint) -> Result<(), Error> {
+    let blueprint = &wish.blueprint;
+    check_owner(engine.directory(), &blueprint.owner)?;
+    if let Some(deputy) = &blueprint.deputy {
+        check_owner(engine.directory(), deputy)?;
+    }
+    // What only takes away may end when it likes.
+    let held = engine.directory().blueprint(&blueprint.name);
+    if held.is_some_and(|held| blueprint.narrows(&held)) {
+        return Ok(());
+    }
+    check_ends(&blueprint.authority, engine.context().now())
+}
+
 /// Adds or replaces a blueprint.
 ///
 /// # Errors
-/// Its owner is not an active person, or the store fails.
+/// As [`check_blueprint`], or the store fails.
 pub async fn add_blueprint(
     engine: &Arc<Engine>,
     allowed: Allowed<AddBlueprint>,
 ) -> Result<(), Error> {
+    check_blueprint(engine, allowed.act())?;
     let record = BlueprintRecord(allowed.act().blueprint.clone());
-    check_owner(engine.directory(), &record.0.owner)?;
     let change = move |changes: &mut Changes<'_, '_>| {
         let held = changes.get::<BlueprintRecord>(&record.key())?;
         let widens = held.is_none_or(|row| !record.0.narrows(&row.value.0));
@@ -134,11 +152,24 @@ pub fn check_registration(directory: &Directory, wish: &Register) -> Result<(), 
     }
     if directory.agent(&wish.id()).is_some() {
         return Err(Error::Conflict(format!(
-            "there is an agent `{}`, and a name is never given again",
+            "there is an agent `{}`, and a name is never given again; choose another one",
             wish.name
         )));
     }
     Ok(())
+}
+
+/// Whether the key of a registration is nobody else's.
+///
+/// # Errors
+/// It belongs to another identity.
+pub async fn check_key(engine: &Engine, wish: &Register) -> Result<(), Error> {
+    let thumbprint = read_key(&wish.key)?.kid().to_owned();
+    let has = engine.store().read(move |view| view.claimed("key", &thumbprint)).await?;
+    match has {
+        Some(owner) if owner != wish.id().to_string() => Err(key_taken()),
+        _ => Ok(()),
+    }
 }
 
 /// Registers an agent: requested, approved by this decision, active.
@@ -312,6 +343,20 @@ fn check_owner(directory: &Directory, owner: &IdentityId) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Owner(owner.clone()))
+    }
+}
+
+/// A right that is over before it is given gives nothing, and nobody should be asked about it.
+pub(crate) fn check_ends(authority: &Authority, now: Timestamp) -> Result<(), Error> {
+    let over = authority.clauses.iter().position(|clause| clause.expires <= now);
+    match over {
+        None => Ok(()),
+        Some(at) => Err(Error::Invalid(format!(
+            "clause {} (`{}`) is over already: its end, `until`, lies in the past; write a later one, or leave the \
+             clause out",
+            at + 1,
+            authority.clauses[at].resources
+        ))),
     }
 }
 

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
 use decide::{Act, Allowed, ApprovalAnswer, ApprovalRecord, Directory, Engine, Standing};
-use model::{ApprovalId, EntryId, IdentityId, Name, Verb, ijson::Json};
+use model::{ApprovalId, EntryId, IdentityId, Name, Person, Timestamp, Verb, ijson::Json};
 use store::{Expect, Row};
 use token::approval::{self, Verdict};
 
 use crate::{Error, agents::json};
 
+/// The longest reason of an answer, in bytes.
+const MAX_REASON: usize = 500;
 /// The longest life of a signed answer, in seconds.
 const ANSWER_SECONDS_MAX: u32 = 10 * 60;
 
@@ -56,8 +58,8 @@ pub async fn answer(
     let entry = engine.directory().person(&person).ok_or_else(|| not_found("person", &person))?;
     let record =
         engine.directory().approval(wish.id).ok_or_else(|| not_found("approval", &wish.id))?;
-    may_answer(&record, &person, &entry.person.teams)?;
     let now = engine.context().now();
+    may_answer(&record, &entry.person, now)?;
     let uri = engine.context().realm.uri(&person);
     let expect = approval::Expect {
         issuer: &engine.issuer().url,
@@ -71,9 +73,13 @@ pub async fn answer(
         entry.keys.iter().find(|key| signer == uri && kid == Some(key.kid())).cloned()
     })
     .map_err(|why| Error::NotYours(format!("the signed answer does not count: {why}")))?;
+    if statement.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        return Err(Error::Invalid(format!("a reason has at most {MAX_REASON} bytes")));
+    }
     let said = ApprovalAnswer {
         by: person,
         approve: statement.verdict == Verdict::Approve,
+        reason: statement.reason,
         proof: wish.proof.clone(),
         teams: entry.person.teams.clone(),
         at: now,
@@ -85,15 +91,7 @@ pub async fn answer(
             let row: Option<Row<ApprovalRecord>> = changes.get(&key)?;
             let row = row.ok_or_else(|| not_found("approval", &key))?;
             let mut record = row.value;
-            match record.standing(changes.at()) {
-                Standing::Waiting => {}
-                other => {
-                    return Err(Error::Conflict(format!("the request is {} already", name(other))));
-                }
-            }
-            if record.answers.iter().any(|answer| answer.by == said.by) {
-                return Err(Error::Conflict("you have answered this request already".to_owned()));
-            }
+            still_open(&record, &said.by, changes.at())?;
             record.answers.push(said.clone());
             changes.put(&record, Expect::Version(row.version), said.approve)?;
             Ok(record)
@@ -101,22 +99,37 @@ pub async fn answer(
         .await
 }
 
+/// Whether a person can answer a request now, as far as the request itself tells; policies have the last word.
+///
 /// Requester and approver differ (POL4): the invoker, the owners of the chain's agents and their delegations are one
 /// party.
-fn may_answer(record: &ApprovalRecord, person: &IdentityId, teams: &[Name]) -> Result<(), Error> {
-    if record.party.contains(person) {
+///
+/// # Errors
+/// The person is one party with who asked or in no team that is asked, has answered before, or the request is over.
+pub fn may_answer(record: &ApprovalRecord, person: &Person, now: Timestamp) -> Result<(), Error> {
+    if record.party.contains(&person.id) {
         return Err(Error::NotYours(
             "you are one party with who asked; somebody else has to answer".to_owned(),
         ));
     }
     let asked: Vec<&str> = record.demands.iter().map(|demand| demand.group.as_str()).collect();
-    if teams.iter().any(|team| asked.contains(&team.as_str())) {
-        Ok(())
-    } else {
-        Err(Error::NotYours(format!(
+    if !person.teams.iter().any(|team| asked.contains(&team.as_str())) {
+        return Err(Error::NotYours(format!(
             "this request is for {}; you are in none of these teams",
             asked.join(", ")
-        )))
+        )));
+    }
+    still_open(record, &person.id, now)
+}
+
+/// Whether one more answer counts.
+fn still_open(record: &ApprovalRecord, by: &IdentityId, now: Timestamp) -> Result<(), Error> {
+    if record.answers.iter().any(|answer| answer.by == *by) {
+        return Err(Error::Conflict("you have answered this request already".to_owned()));
+    }
+    match record.standing(now) {
+        Standing::Waiting => Ok(()),
+        other => Err(Error::Conflict(format!("the request is {} already", name(other)))),
     }
 }
 

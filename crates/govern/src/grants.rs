@@ -4,7 +4,10 @@ use decide::{Act, Allowed, Engine, GrantRecord};
 use model::{Authority, IdentityId, Name, Verb, ijson::Json};
 use store::{Expect, Row};
 
-use crate::{Error, agents::json};
+use crate::{
+    Error,
+    agents::{check_ends, json},
+};
 
 /// Gives a person a right.
 #[derive(Debug, Clone)]
@@ -35,15 +38,51 @@ impl Act for GiveGrant {
     }
 }
 
+/// Whether a grant could be given like this, so that nobody is asked to approve what cannot be done.
+///
+/// # Errors
+/// As [`give_grant`].
+pub async fn check_grant(engine: &Engine, wish: &GiveGrant) -> Result<(), Error> {
+    match engine.directory().person(&wish.holder) {
+        None => return Err(Error::NotFound { kind: "person", name: wish.holder.to_string() }),
+        Some(entry) if !entry.person.active => {
+            let holder = &entry.person.handle;
+            return Err(Error::Invalid(format!("`{holder}` is not active, and so holds no right")));
+        }
+        Some(_) => {}
+    }
+    check_ends(&wish.authority, engine.context().now())?;
+    let name = wish.name.clone();
+    let before: Option<Row<GrantRecord>> =
+        engine.store().read(move |view| view.get(name.as_str())).await?;
+    match before {
+        None => Ok(()),
+        Some(row) => Err(Error::Conflict(taken(&row.value))),
+    }
+}
+
+/// Why a name cannot be given once more, and what to do instead.
+fn taken(before: &GrantRecord) -> String {
+    let name = &before.name;
+    if before.revoked {
+        format!(
+            "a grant `{name}` was revoked, and a name is never given again; choose another name"
+        )
+    } else {
+        format!(
+            "there is a grant `{name}`, and a grant is never changed; give the new right under another name, then \
+             revoke `{name}` (whose name is not given again)"
+        )
+    }
+}
+
 /// Gives a grant.
 ///
 /// # Errors
-/// The name was given before, or nobody active is to hold it.
+/// The name was given before, nobody active is to hold it, or some of its authority has ended already.
 pub async fn give_grant(engine: &Arc<Engine>, allowed: Allowed<GiveGrant>) -> Result<(), Error> {
+    check_grant(engine, allowed.act()).await?;
     let wish = allowed.act();
-    if engine.directory().person(&wish.holder).is_none() {
-        return Err(Error::NotFound { kind: "person", name: wish.holder.to_string() });
-    }
     let record = GrantRecord {
         name: wish.name.clone(),
         holder: wish.holder.clone(),

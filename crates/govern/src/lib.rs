@@ -15,14 +15,14 @@ mod policies;
 mod servers;
 
 pub use agents::{
-    AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state,
-    check_registration, register, version_of,
+    AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state, check_blueprint,
+    check_key, check_registration, register, version_of,
 };
-pub use approvals::{AnswerApproval, answer};
+pub use approvals::{AnswerApproval, answer, may_answer};
 pub use error::Error;
 pub use evidence::ReadPayloads;
-pub use grants::{GiveGrant, RevokeGrant, give_grant, revoke_grant};
-pub use people::{AddPerson, add_person, enrol_first};
+pub use grants::{GiveGrant, RevokeGrant, check_grant, give_grant, revoke_grant};
+pub use people::{AddPerson, add_person, check_person, enrol_first};
 pub use policies::{ApplyPolicies, apply_policies, check_policies};
 pub use servers::{
     AcceptTools, Acceptance, AddServer, FoundTool, RefreshTools, accept_tools, add_server,

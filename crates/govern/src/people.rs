@@ -55,19 +55,41 @@ impl Act for AddPerson {
     }
 }
 
+/// Whether a person could be enrolled like this, so that nobody is asked to approve what cannot be done, and no key
+/// that should be private is kept with a request.
+///
+/// # Errors
+/// As [`add_person`].
+pub async fn check_person(engine: &Engine, wish: &AddPerson) -> Result<(), Error> {
+    record_of(wish)?;
+    let manager = wish.manager.as_ref();
+    if let Some(manager) = manager.filter(|manager| engine.directory().person(manager).is_none()) {
+        return Err(Error::NotFound { kind: "person", name: manager.to_string() });
+    }
+    let (handle, thumbprint) = (wish.handle.clone(), read_key(&wish.key)?.kid().to_owned());
+    let claimed = engine.store().read(move |view| {
+        Ok::<_, store::Error>((
+            view.claimed("handle", handle.as_str())?,
+            view.claimed("key", &thumbprint)?,
+        ))
+    });
+    match claimed.await? {
+        (Some(_), _) => Err(handle_taken(&wish.handle)),
+        (None, Some(_)) => Err(key_taken()),
+        (None, None) => Ok(()),
+    }
+}
+
 /// Enrols a person.
 ///
 /// # Errors
-/// The handle or the key belongs to somebody else, or the record is not sound.
+/// The handle or the key belongs to somebody else, the manager is unknown, or the record is not sound.
 pub async fn add_person(
     engine: &Arc<Engine>,
     allowed: Allowed<AddPerson>,
 ) -> Result<IdentityId, Error> {
+    check_person(engine, allowed.act()).await?;
     let record = record_of(allowed.act())?;
-    let manager = record.person.manager.clone();
-    if let Some(manager) = manager.filter(|manager| engine.directory().person(manager).is_none()) {
-        return Err(Error::NotFound { kind: "person", name: manager.to_string() });
-    }
     engine.change(&allowed, move |changes| enrol(changes, &record)).await
 }
 
@@ -102,9 +124,20 @@ fn enrol(changes: &mut Changes<'_, '_>, record: &PersonRecord) -> Result<Identit
 }
 
 fn claim_handle(changes: &mut Changes<'_, '_>, handle: &Name, owner: &str) -> Result<(), Error> {
-    changes
-        .claim("handle", handle.as_str(), owner)
-        .map_err(|_| Error::Conflict(format!("the handle `{handle}` is taken")))
+    changes.claim("handle", handle.as_str(), owner).map_err(|_| handle_taken(handle))
+}
+
+fn handle_taken(handle: &Name) -> Error {
+    Error::Conflict(format!(
+        "the handle `{handle}` is taken, and a handle is never given again; choose another one"
+    ))
+}
+
+pub(crate) fn key_taken() -> Error {
+    Error::Conflict(
+        "this key belongs to another identity; every identity has its own, so make a new one"
+            .to_owned(),
+    )
 }
 
 /// Claims keys for one identity: no credential is shared by two (REG2).
@@ -115,11 +148,7 @@ pub(crate) fn claim_keys(
 ) -> Result<(), Error> {
     for key in keys {
         let thumbprint = read_key(key)?.kid().to_owned();
-        changes.claim("key", &thumbprint, owner).map_err(|_| {
-            Error::Conflict(
-                "this key belongs to another identity; every identity has its own".to_owned(),
-            )
-        })?;
+        changes.claim("key", &thumbprint, owner).map_err(|_| key_taken())?;
     }
     Ok(())
 }

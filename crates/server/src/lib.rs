@@ -35,12 +35,17 @@ pub use route::{Access, ROUTES, Route};
 pub type Discover =
     Arc<dyn Fn(ServerRecord) -> BoxFuture<'static, Result<Vec<FoundTool>, String>> + Send + Sync>;
 
+/// Whether this node could ever dial a server as it is described; the error says what to change. It dials nobody.
+pub type Dialable = Arc<dyn Fn(&ServerRecord) -> Result<(), String> + Send + Sync>;
+
 /// What the handlers stand on.
 pub struct Server {
     /// The one road.
     pub engine: Arc<Engine>,
     /// Asks upstream servers for their tools.
     pub discover: Discover,
+    /// Refuses descriptions of upstream servers that can never be dialled.
+    pub dialable: Dialable,
     /// The origin under which clients reach this server, without a slash at its end: what proofs of possession name.
     pub public_url: String,
     /// The folder of the ledger, whose published files are served as they are.

@@ -98,7 +98,7 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
     );
     text.gauge(
         "bailiwick_stop_epoch",
-        "Version of this node's set of stops; rises with each stop or resume that it hears of, also again.",
+        "Version of this node's set of stops; rises with each stop or resume that it hears of, also again; counted anew at each start.",
         engine.stops().epoch(),
     );
     text.gauge("bailiwick_stops_in_force", "Stops in force.", engine.stops().orders().len());

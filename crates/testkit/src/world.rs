@@ -86,6 +86,7 @@ impl World {
         let router = server::router(Server {
             engine: engine.clone(),
             discover: options.discover,
+            dialable: Arc::new(|_| Ok(())),
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
         });

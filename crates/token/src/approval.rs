@@ -15,7 +15,7 @@ use crate::{
 
 /// The type of a signed approval.
 pub const TYPE: &str = "bailiwick-approval+jwt";
-/// Eight short claims need some 600 bytes.
+/// Eight short claims need some 600 bytes, a reason at most 2,000 more.
 const MAX_LENGTH: usize = 4096;
 /// How far the clocks of two machines may differ.
 const LEEWAY_SECONDS: u32 = 30;
@@ -46,6 +46,9 @@ pub struct Approval {
     pub nonce: String,
     /// Yes or no.
     pub verdict: Verdict,
+    /// Why, in the person's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was signed.
     #[serde(with = "numeric_date")]
     pub iat: Timestamp,

@@ -112,6 +112,7 @@ fn sign(client: &Client, id: ApprovalId, document: &Value, verdict: Verdict) -> 
         digest,
         nonce: nonce.to_owned(),
         verdict,
+        reason: None,
         iat: now,
         exp: now.plus_seconds(ANSWER_SECONDS),
     };

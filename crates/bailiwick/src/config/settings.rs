@@ -8,8 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{KEYS, Key, failure};
 use crate::{
     failure::{Exit, Failure, Result},
-    files,
-    toml_input,
+    files, toml_input,
 };
 
 /// What a variable of the environment must begin with to be a setting.

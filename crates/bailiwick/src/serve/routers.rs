@@ -6,7 +6,7 @@ use axum::Router;
 use decide::{Engine, ServerRecord};
 use gateway::{
     Gateway, OwnSecrets, Upstreams,
-    outbound::{Limits, Outbound},
+    outbound::{Limits, Outbound, TargetError},
     upstream::ToolDefinition,
 };
 use govern::FoundTool;
@@ -31,6 +31,7 @@ pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Rou
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
+        dialable: Arc::new(dialable),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
     };
@@ -68,6 +69,22 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
             listing.tools.iter().map(found).collect()
         })
     })
+}
+
+/// Whether a server's URL may be dialled, in the words of whoever adds it.
+fn dialable(record: &ServerRecord) -> Result<(), String> {
+    let inside = "say `--internal` (`\"internal\": true` in the API) if it is meant to be reached";
+    match Outbound::new(Limits::default()).target(&record.url, record.internal) {
+        Ok(_) => Ok(()),
+        Err(TargetError::Clear) => Err(format!(
+            "`{}` would be spoken to in the clear; use `https`, or {inside}",
+            record.name
+        )),
+        Err(TargetError::Inside { address, kind }) => {
+            Err(format!("`{}` is at {address}, a {kind} address; {inside}", record.name))
+        }
+        Err(other) => Err(format!("the URL of `{}` cannot be used: {other}", record.name)),
+    }
 }
 
 fn found(tool: &ToolDefinition) -> Result<FoundTool, String> {

@@ -42,7 +42,7 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
 
     let credential = format!("file:{}", place.path("secret").display());
     let add = ["server", "add", "support-desk", "--url", &desk.url, "--credential", &credential];
-    olivia.run(&add).ends(1).says("internal");
+    olivia.run(&add).ends(1).says("--internal");
     olivia.run(&[&add[..], &["--internal", "--class", "pii"]].concat()).ends(0).says("get_order");
     olivia.run(&["server", "list"]).ends(0).says("support-desk").says("pii");
     olivia.run(&["catalog", "show", "support-desk"]).ends(0).says("get_order");

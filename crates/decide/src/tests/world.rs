@@ -318,6 +318,7 @@ impl World {
     pub(super) async fn answer(&self, id: ApprovalId, by: &str, team: &str, approve: bool) {
         let mut record = (*self.engine.directory.approval(id).unwrap()).clone();
         record.answers.push(ApprovalAnswer {
+            reason: None,
             by: person_id(by),
             approve,
             proof: String::new(),

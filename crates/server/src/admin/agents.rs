@@ -159,6 +159,10 @@ async fn register(
         key: wish.key,
     };
     govern::check_registration(engine.directory(), &act)?;
+    // Whose key it is shows only to those who may look at agents; to others when they are allowed to claim it.
+    if engine.sees(&caller, "Registration", "agents") {
+        govern::check_key(engine, &act).await?;
+    }
     let id = govern::register(engine, engine.allow(&caller, act).await?).await?;
     Ok(Created(find(engine, &id).await?))
 }

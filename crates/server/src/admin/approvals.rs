@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{ApprovalRecord, Engine, Standing};
 use govern::AnswerApproval;
@@ -69,6 +71,11 @@ struct Approval {
     asked: Timestamp,
     expires: Timestamp,
     answers: Vec<Answer>,
+    /// The handles of the people who occur in this, by identity: what a person can recognize.
+    people: BTreeMap<String, Name>,
+    /// Why the caller cannot answer; absent where they can, as far as the request tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    barred: Option<Barred>,
     /// For the signed answer: its audience, what it binds, and the nonce.
     issuer: String,
     binding: Digest,
@@ -86,9 +93,18 @@ struct Demand {
 struct Answer {
     by: IdentityId,
     approve: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     teams: Vec<Name>,
     at: Timestamp,
     entry: EntryId,
+}
+
+#[derive(Serialize)]
+struct Barred {
+    /// `conflict` or `not_yours`, as an answer would be refused.
+    code: &'static str,
+    why: String,
 }
 
 impl From<Standing> for Stage {
@@ -102,7 +118,7 @@ impl From<Standing> for Stage {
     }
 }
 
-fn show(engine: &Engine, record: &ApprovalRecord) -> Approval {
+fn show(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Approval {
     let demand = |it: &decide::DemandRecord| Demand {
         policy: it.policy.clone(),
         group: it.group.clone(),
@@ -111,6 +127,7 @@ fn show(engine: &Engine, record: &ApprovalRecord) -> Approval {
     let answer = |it: &decide::ApprovalAnswer| Answer {
         by: it.by.clone(),
         approve: it.approve,
+        reason: it.reason.clone(),
         teams: it.teams.clone(),
         at: it.at,
         entry: it.entry,
@@ -129,10 +146,43 @@ fn show(engine: &Engine, record: &ApprovalRecord) -> Approval {
         asked: record.asked,
         expires: record.expires,
         answers: record.answers.iter().map(answer).collect(),
+        people: people(engine, record),
+        barred: barred(engine, record, caller),
         issuer: engine.issuer().url.clone(),
         binding: record.binding,
         nonce: record.nonce.clone(),
     }
+}
+
+fn people(engine: &Engine, record: &ApprovalRecord) -> BTreeMap<String, Name> {
+    let mut named = BTreeSet::new();
+    named.extend(record.chain.iter().chain(&record.party).map(IdentityId::to_string));
+    named.extend(record.answers.iter().map(|answer| answer.by.to_string()));
+    texts(&record.shown, &mut |text| {
+        named.insert(text.to_owned());
+    });
+    let handle = |text: String| {
+        let person = engine.directory().person(&text.parse().ok()?)?;
+        Some((text, person.person.handle.clone()))
+    };
+    named.into_iter().filter_map(handle).collect()
+}
+
+/// Every text within a value that could be a person's identity. Its depth is bounded: it was parsed with a limit.
+fn texts(value: &ijson::Json, see: &mut impl FnMut(&str)) {
+    match value {
+        ijson::Json::String(text) if text.starts_with("person/") => see(text),
+        ijson::Json::Array(items) => items.iter().for_each(|item| texts(item, see)),
+        ijson::Json::Object(members) => members.iter().for_each(|(_, value)| texts(value, see)),
+        _ => {}
+    }
+}
+
+fn barred(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Option<Barred> {
+    let entry = engine.directory().person(&caller.person)?;
+    let why = govern::may_answer(record, &entry.person, engine.context().now()).err()?;
+    let code = if matches!(why, govern::Error::NotYours(_)) { "not_yours" } else { "conflict" };
+    Some(Barred { code, why: why.to_string() })
 }
 
 /// What the caller may look at, the newest first; what others are asked stays out.
@@ -152,7 +202,7 @@ async fn list(
         wanted(record) && engine.sees(&caller, "Approval", &record.id.to_string())
     });
     Ok(Json(Approvals {
-        items: seen.take(MAX_LISTED).map(|record| show(engine, record)).collect(),
+        items: seen.take(MAX_LISTED).map(|record| show(engine, record, &caller)).collect(),
     }))
 }
 
@@ -166,7 +216,7 @@ async fn get(
     engine.look(&caller, "Approval", &id.to_string())?;
     let record =
         engine.directory().approval(id).ok_or_else(|| Problem::not_found("approval", id))?;
-    Ok(Json(show(engine, &record)))
+    Ok(Json(show(engine, &record, &caller)))
 }
 
 async fn answer(
@@ -178,5 +228,5 @@ async fn answer(
     let engine = &server.engine;
     let act = AnswerApproval { id: names::id(&id)?, proof: wish.proof };
     let record = govern::answer(engine, engine.allow(&caller, act).await?).await?;
-    Ok(Json(show(engine, &record)))
+    Ok(Json(show(engine, &record, &caller)))
 }

@@ -1,4 +1,10 @@
-use axum::{Json, extract::State, http::Method, routing::on};
+use axum::{
+    Json,
+    extract::State,
+    http::Method,
+    response::{IntoResponse as _, Response},
+    routing::on,
+};
 use decide::BlueprintRecord;
 use govern::AddBlueprint;
 use model::{Authority, Blueprint as Template, IdentityId, Name, Seconds};
@@ -43,6 +49,14 @@ struct Blueprint {
     children: Vec<Name>,
 }
 
+#[derive(Serialize)]
+struct Added {
+    #[serde(flatten)]
+    blueprint: Blueprint,
+    /// `false` where it was like this before.
+    changed: bool,
+}
+
 fn show(BlueprintRecord(template): BlueprintRecord) -> Blueprint {
     Blueprint {
         name: template.name,
@@ -64,11 +78,13 @@ async fn list(
     Ok(Json(page::page(&server.engine, paging, show).await?))
 }
 
+/// Checked before it is decided, so that nobody is asked to approve what cannot be done, or what is so already. Who may
+/// not look at what it is checked against is refused by the decision, and told nothing else.
 async fn add(
     State(server): State<Shared>,
     Caller(caller): Caller,
     Body(wish): Body<NewBlueprint>,
-) -> Result<Created<Blueprint>, Problem> {
+) -> Result<Response, Problem> {
     let engine = &server.engine;
     let blueprint = Template {
         name: wish.name,
@@ -80,6 +96,14 @@ async fn add(
         children: wish.children,
     };
     let made = show(BlueprintRecord(blueprint.clone()));
-    govern::add_blueprint(engine, engine.allow(&caller, AddBlueprint { blueprint }).await?).await?;
-    Ok(Created(made))
+    let act = AddBlueprint { blueprint };
+    if engine.sees(&caller, "Registration", "blueprints") {
+        let there = engine.directory().blueprint(&act.blueprint.name);
+        if there.is_some_and(|there| *there == act.blueprint) {
+            return Ok(Json(Added { blueprint: made, changed: false }).into_response());
+        }
+        govern::check_blueprint(engine, &act)?;
+    }
+    govern::add_blueprint(engine, engine.allow(&caller, act).await?).await?;
+    Ok(Created(Added { blueprint: made, changed: true }).into_response())
 }

@@ -58,6 +58,8 @@ async fn list(
     Ok(Json(page::page(&server.engine, paging, show).await?))
 }
 
+/// Checked before it is decided, so that nobody is asked to approve what cannot be done. Who may not look at what it is
+/// checked against is refused by the decision, and told nothing else.
 async fn give(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -67,6 +69,9 @@ async fn give(
     let name = wish.name.clone();
     let holder = names::person(engine, &wish.holder).await?;
     let act = GiveGrant { name: wish.name, holder, authority: wish.authority };
+    if engine.sees(&caller, "Grant", "grants") {
+        govern::check_grant(engine, &act).await?;
+    }
     govern::give_grant(engine, engine.allow(&caller, act).await?).await?;
     let grant = page::one(engine, name.to_string(), show).await?;
     Ok(Created(grant.ok_or_else(|| Problem::not_found("grant", name))?))

@@ -84,6 +84,8 @@ async fn list(
     Ok(Json(page::page(engine, paging, |record| show(engine, record)).await?))
 }
 
+/// Checked before it is decided, so that nobody is asked to approve what cannot be done. Who may not look at what it is
+/// checked against is refused by the decision, and told nothing else.
 async fn add(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -98,6 +100,9 @@ async fn add(
         teams: wish.teams,
         key: wish.key,
     };
+    if engine.sees(&caller, "Registration", "persons") {
+        govern::check_person(engine, &act).await?;
+    }
     let id = govern::add_person(engine, engine.allow(&caller, act).await?).await?;
     Ok(Created(find(engine, &id).await?))
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Engine, Pair};
+use decide::{Code, Engine, Pair};
 use model::{Currency, IdentityId, Money, Name, Resource, Verb};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,12 @@ async fn ask(
         engine.look(&caller, "Registration", &person.to_string())?;
     }
     let answer = engine.can(&person, agent.as_ref(), &pair);
+    // Nobody of that name is no answer about anybody.
+    if let (Some(agent), Some(Code::IdentityUnknown)) =
+        (&agent, answer.refusal.as_ref().map(|refusal| refusal.code))
+    {
+        return Err(Problem::not_found("agent", agent.name()));
+    }
     let (code, reason, next) = match answer.refusal {
         None => (None, None, None),
         Some(refusal) => (Some(refusal.code.text()), Some(refusal.reason), Some(refusal.next)),

@@ -78,7 +78,7 @@ async fn list(
     Ok(Json(page::page(&server.engine, paging, show).await?))
 }
 
-/// Decides first: dialling sends the server's secret, so nobody makes this node dial who may not add the server.
+/// What can never be dialled is refused before anybody is asked. Else decides first: dialling sends the server's secret, so nobody makes this node dial who may not add the server.
 async fn add(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -93,6 +93,9 @@ async fn add(
         default_classes: wish.default_classes,
     };
     let name = record.name.clone();
+    if engine.sees(&caller, "Server", "servers") {
+        (server.dialable)(&record).map_err(|why| Problem::new(Fault::Invalid, why))?;
+    }
     let allowed = engine.allow(&caller, AddServer { server: record.clone() }).await?;
     let tools = discover(&server, record).await?;
     govern::add_server(engine, allowed, tools).await?;

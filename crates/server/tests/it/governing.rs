@@ -57,11 +57,17 @@ async fn a_handle_a_key_or_a_name_is_given_once() {
     let taken = office.olivia.post("/v1/agents", agent("support-bot", key(&fresh()))).await;
     assert_eq!((taken.status, taken.code().as_str()), (409, "conflict"), "nobody is asked first");
     let second = agent("second-bot", key(shared));
-    let held = office.olivia.post("/v1/agents", second.clone()).await;
-    assert_eq!(held.code(), "held", "whose key it is shows when it is claimed: {}", held.text());
-    office.omar.answer(held.json()["approval"].as_str().unwrap(), true).await.ok();
-    let shared = office.olivia.post("/v1/agents", second).await;
+    let shared = office.olivia.post("/v1/agents", second.clone()).await;
     assert_eq!((shared.status, shared.code().as_str()), (409, "conflict"), "{}", shared.text());
+    let una = office.person("una", &[]).await;
+    let asked = una.post("/v1/agents", second).await;
+    assert_eq!(asked.status, 403, "who may not look learns nothing of keys: {}", asked.text());
+    let person =
+        |handle: &str, key: Value| json!({ "handle": handle, "display_name": "N", "key": key });
+    for body in [person("omar", key(&fresh())), person("nina", key(office.omar.prover.key()))] {
+        assert_eq!(office.olivia.post("/v1/persons", body.clone()).await.code(), "conflict");
+        assert_eq!(una.post("/v1/persons", body).await.status, 403, "and nothing of handles");
+    }
     let unowned = json!({ "owner": "nobody" });
     let mut body = agent("third-bot", key(&fresh()));
     body["owner"] = unowned["owner"].clone();
@@ -80,10 +86,11 @@ async fn a_grant_that_was_taken_back_is_never_given_again() {
     let revoked = office.olivia.call("DELETE", "/v1/grants/olivia-desk", &Value::Null).await.ok();
     assert_eq!(revoked["revoked"], true);
     let grant = json!({ "name": "olivia-desk", "holder": "omar", "authority": all_of_desk(office.world.now()) });
-    let held = office.olivia.post("/v1/grants", grant.clone()).await;
-    assert_eq!(held.code(), "held");
-    office.omar.answer(held.json()["approval"].as_str().unwrap(), true).await.ok();
-    assert_eq!(office.olivia.post("/v1/grants", grant).await.code(), "conflict");
+    let refused = office.olivia.post("/v1/grants", grant.clone()).await;
+    assert_eq!(refused.code(), "conflict", "nobody is asked first");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("choose another name"));
+    let una = office.person("una", &[]).await;
+    assert_eq!(una.post("/v1/grants", grant).await.status, 403, "who may not look learns nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,6 +135,7 @@ impl Person {
         let text = |name: &str| request[name].as_str().expect("the request has it");
         let now = self.world.now();
         let statement = Approval {
+            reason: None,
             iss: self.uri(),
             aud: text("issuer").to_owned(),
             approval: text("id").parse().expect("an id"),

@@ -6,6 +6,7 @@ use crate::{
 
 fn approval() -> Approval {
     Approval {
+        reason: None,
         iss: OLIVIA.to_owned(),
         aud: ISSUER.to_owned(),
         approval: ApprovalId::compose(now(), 1, 5),
