@@ -22,7 +22,6 @@ mod task;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use token::approval::Verdict;
 
 use crate::{
     client::Context,
@@ -44,7 +43,7 @@ Examples:
 Exit statuses: 0 done or yes, 1 failed, 2 usage, 3 a clean no, 4 sign in first, 5 not permitted,
 6 not found, 7 conflict, 8 waits for an approval, 9 the server cannot be reached.")]
 pub(crate) struct Cli {
-    /// How data is printed.
+    /// How data is printed; `json` prints errors, too, as one document.
     #[arg(
         short,
         long,
@@ -116,9 +115,9 @@ enum Command {
     /// Requests that wait for somebody.
     Approval(Online<approval::Command>),
     /// Look at a request and say yes, signed with your key.
-    Approve(Asking<approval::Answer>),
+    Approve(Asking<approval::Approve>),
     /// Look at a request and say no, signed with your key.
-    Deny(Asking<approval::Answer>),
+    Deny(Asking<approval::Deny>),
     /// Stop a scope at once. Does not ask.
     Stop(Asking<stop::Stop>),
     /// End the stop of a scope. Needs a second person.
@@ -132,6 +131,8 @@ enum Command {
     Verify(ledger::Verify),
     /// See it all in one go: an agent at work, governed from end to end.
     Demo(crate::demo::Demo),
+    /// Run the sample MCP server, Support desk, to try a gateway with.
+    Desk(crate::desk::Command),
 }
 
 /// The configuration that is read when nobody names one.
@@ -149,6 +150,14 @@ pub(crate) struct ConfigArgs {
 }
 
 impl Cli {
+    /// How everything is printed, errors too.
+    pub(crate) fn form(&self) -> Form {
+        match &self.command {
+            Command::Demo(demo) if demo.in_lines(self.output) => Form::Lines,
+            _ => self.output,
+        }
+    }
+
     /// Does what was asked.
     pub(crate) async fn run(self) -> Result<Answer> {
         match self.command {
@@ -168,14 +177,15 @@ impl Cli {
             Command::Task(noun) => noun.verb.run(&noun.context).await,
             Command::CanI(it) => it.arguments.run(&it.context).await,
             Command::Approval(noun) => noun.verb.run(&noun.context).await,
-            Command::Approve(it) => it.arguments.run(&it.context, Verdict::Approve).await,
-            Command::Deny(it) => it.arguments.run(&it.context, Verdict::Deny).await,
+            Command::Approve(it) => it.arguments.run(&it.context).await,
+            Command::Deny(it) => it.arguments.run(&it.context).await,
             Command::Stop(it) => it.arguments.run(&it.context).await,
             Command::Resume(it) => it.arguments.run(&it.context).await,
             Command::Stops(context) => stop::list(&context).await,
             Command::Ledger(command) => command.run().await,
             Command::Verify(command) => command.run(),
-            Command::Demo(command) => command.run().await,
+            Command::Demo(command) => command.run(self.output).await,
+            Command::Desk(command) => command.run().await,
         }
     }
 }
@@ -187,7 +197,9 @@ fn confirm(yes: bool, question: &str) -> Result<()> {
     }
     match output::ask(&format!("{question} [y/N]")).as_deref() {
         Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(Failure::new("not_confirmed", "nothing was done")),
+        Some(_) => Err(Failure::new("not_confirmed", "nothing was done")
+            .why("the answer was not `y`")
+            .next("run it again if it was meant")),
         None => Err(Failure::new("not_confirmed", "nothing was done")
             .why("nobody sits at a terminal to be asked")
             .next("say `--yes`")),

@@ -16,7 +16,7 @@ pub(crate) use http::Method;
 pub(crate) use profile::Profile;
 
 use crate::{
-    failure::{Exit, Failure, Result},
+    failure::{Exit, Failure, Result, TELL_US},
     files, random,
 };
 use wire::{Reply, Wire};
@@ -88,7 +88,9 @@ impl Client {
         let key = read_key(&profile.key)?;
         let prover = SigningKey::generate(Algorithm::EdDSA).map(Prover::new);
         let prover = prover.map_err(|error| {
-            Failure::new("key_not_made", "no key could be made").because(&error)
+            Failure::new("key_not_made", "no key could be made")
+                .because(&error)
+                .next("try again; if it stays so, look at the system's `getrandom`")
         })?;
         let mut wire = Wire::new(&profile.server, prover)?;
         let metadata =
@@ -172,7 +174,10 @@ impl Client {
         let reply = if first.wants_nonce() { self.ask_for_session().await? } else { first };
         let answer = reply.accepted("a session")?;
         answer["access_token"].as_str().map(str::to_owned).ok_or_else(|| {
-            Failure::new("no_session", "the server gave no session").exit(Exit::SignIn)
+            Failure::new("no_session", "the server gave no session")
+                .why("its answer has no `access_token`")
+                .next("check that `--server` is a Bailiwick, of this version")
+                .exit(Exit::SignIn)
         })
     }
 
@@ -187,7 +192,7 @@ impl Client {
             version: None,
         };
         let assertion = assertion::create(&self.key, &draft).map_err(|error| {
-            Failure::new("not_signed", "nothing could be signed").because(&error)
+            Failure::new("not_signed", "nothing could be signed").because(&error).next(TELL_US)
         })?;
         let grant = JWT_BEARER.replace(':', "%3A");
         // A signed assertion is base64url and dots: it needs no escape in a form.
@@ -215,7 +220,11 @@ pub(crate) fn read_key(path: &std::path::Path) -> Result<SigningKey> {
     let pem = files::read_secret(path).map_err(|failure| match failure.exit {
         Exit::NotFound => {
             Failure::new("key_missing", format!("there is no key `{}`", path.display()))
-                .next(format!("make one with `bailiwick key new {}`", path.display()))
+                .why("you sign in with your own private key, and it is not where it was said to be")
+                .next(format!(
+                    "name yours with `--key FILE`, or make one: `bailiwick key new {}`",
+                    path.display()
+                ))
                 .exit(Exit::SignIn)
         }
         _ => failure,
@@ -223,5 +232,6 @@ pub(crate) fn read_key(path: &std::path::Path) -> Result<SigningKey> {
     SigningKey::from_pem(pem.expose_text().unwrap_or_default()).map_err(|error| {
         Failure::new("key_invalid", format!("`{}` is no private key", path.display()))
             .because(&error)
+            .next("name the private key that `bailiwick key new FILE` wrote: PKCS#8 in PEM")
     })
 }

@@ -12,7 +12,7 @@ use store::Target;
 pub(crate) use settings::{Settings, known};
 pub(crate) use value::{Listen, SecretRef};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Named, Result};
 
 /// Everything that a node needs to know before it starts.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// What it is when nobody says; `None` where somebody has to, or where it follows from others.
     pub(crate) default: Option<&'static str>,
+    /// What it follows from when nobody says and there is no default; empty where somebody has to say.
+    pub(crate) follows: &'static str,
     pub(crate) about: &'static str,
 }
 
@@ -43,7 +45,16 @@ const fn key(
     default: Option<&'static str>,
     about: &'static str,
 ) -> Key {
-    Key { section, name, default, about }
+    Key { section, name, default, follows: "", about }
+}
+
+const fn following(
+    section: &'static str,
+    name: &'static str,
+    follows: &'static str,
+    about: &'static str,
+) -> Key {
+    Key { section, name, default: None, follows, about }
 }
 
 /// Every setting.
@@ -52,10 +63,10 @@ pub(crate) static KEYS: &[Key] = &[
     key("realm", "environment", None, "the environment, for example `prod`"),
     key("realm", "node", Some("1"), "this node's number, unique within the deployment"),
     key("data", "dir", Some("data"), "the folder of ledger, stop journal, keys and database"),
-    key(
+    following(
         "data",
         "database",
-        None,
+        "`sqlite:bailiwick.sqlite` in the data folder",
         "`sqlite:PATH` (in the data folder unless absolute) or `postgres://USER@HOST/NAME`",
     ),
     key(
@@ -70,12 +81,27 @@ pub(crate) static KEYS: &[Key] = &[
         Some("127.0.0.1:8180"),
         "address of the token endpoint and the admin API",
     ),
-    key("server", "public_url", None, "how clients reach it; also the issuer of tokens"),
+    following(
+        "server",
+        "public_url",
+        "`http://` and `server.listen`",
+        "how clients reach it; also the issuer of tokens",
+    ),
     key("gateway", "listen", Some("127.0.0.1:8181"), "address of the gateway"),
-    key("gateway", "public_url", None, "how agents reach it; also the audience of their tokens"),
+    following(
+        "gateway",
+        "public_url",
+        "`http://` and `gateway.listen`",
+        "how agents reach it; also the audience of their tokens",
+    ),
     key("ops", "listen", Some("127.0.0.1:8182"), "address of health and metrics"),
     key("ledger", "segment_mib", Some("16"), "length of a segment of the write-ahead log, in MiB"),
-    key("ledger", "head", None, "folder that remembers the last signed head, best on another disk"),
+    following(
+        "ledger",
+        "head",
+        "`ledger-head` in the data folder",
+        "folder that remembers the last signed head, best on another disk",
+    ),
 ];
 
 impl Config {
@@ -150,8 +176,8 @@ pub(crate) fn load(file: &Path, flags: &[String]) -> Result<Config> {
     Config::of(&Settings::read(file, std::env::vars_os(), flags)?, &base)
 }
 
-/// A failure of the configuration, with the words that all of them share.
-pub(crate) fn failure(what: impl Into<String>) -> Failure {
+/// A failure of the configuration, with the code that all of them share.
+pub(crate) fn failure(what: impl Into<String>) -> Named {
     Failure::new("config_invalid", what)
 }
 

@@ -34,7 +34,7 @@ use tokio::{
 
 use crate::{
     failure::{Failure, Result},
-    output::{self, Answer},
+    output::{self, Answer, Form},
 };
 use place::Place;
 use tell::Teller;
@@ -46,7 +46,7 @@ use world::World;
 #[command(after_help = "\
 Nothing outside its own folder is read or changed. Without --keep the folder is removed at the end.")]
 pub(crate) struct Demo {
-    /// Print one JSON object a line: each step, and a summary last.
+    /// Print one JSON object a line: each step, and a summary last. `-o json` does the same.
     #[arg(long)]
     json: bool,
     /// Keep serving after the story, until Ctrl-C.
@@ -73,8 +73,18 @@ enum Part {
     Leash(leash::Leash),
 }
 
+/// What an odd answer of a part means.
+const ODD: &str = "the story has no place for that";
+/// What to do when the demo itself fails.
+const RERUN: &str = "run it again with `--keep DIR`, and look into `DIR/logs`";
+
 impl Demo {
-    pub(crate) async fn run(self) -> Result<Answer> {
+    /// Whether it tells in lines of JSON: by its own flag, or because all output is to be JSON.
+    pub(crate) fn in_lines(&self, form: Form) -> bool {
+        self.part.is_none() && (self.json || form != Form::Table)
+    }
+
+    pub(crate) async fn run(self, form: Form) -> Result<Answer> {
         match &self.part {
             Some(Part::Agent) => return agent::run().await,
             Some(Part::Leash(leash)) => return Err(leash.run()),
@@ -85,13 +95,19 @@ impl Demo {
             Some(dir) => Place::kept(dir)?,
             None => Place::temporary()?,
         };
-        let mut teller = Teller::new(self.json);
+        let mut teller = Teller::new(self.in_lines(form));
         // Dropping the world ends its processes, and after them the folder goes.
         let world = tokio::select! {
-            world = self.play(&place, &mut teller) => world?,
+            world = self.play(&place, &mut teller) => world,
             () = signalled.wait() => {
-                return Err(Failure::new("interrupted", "the demo was interrupted"));
+                return Err(Failure::new("interrupted", "the demo was interrupted")
+                    .why("it got a signal to end")
+                    .next("run it again; it leaves nothing behind unless `--keep` says so"));
             }
+        };
+        let world = match world {
+            Ok(world) => world,
+            Err(failure) => return Ok(told(&failure)),
         };
         if self.stay {
             output::talk(&world.running());
@@ -103,7 +119,9 @@ impl Demo {
             teller.note(NEXT);
         }
         world.end().await;
-        teller.verdict().map(|()| Answer::new(Value::Null, ""))
+        Ok(teller
+            .verdict()
+            .map_or_else(|failure| told(&failure), |()| Answer::new(Value::Null, "")))
     }
 
     /// Plays the story and sums it up. An error means that it broke off.
@@ -123,6 +141,12 @@ impl Demo {
         teller.summarize(&summary, began.elapsed().as_secs_f64());
         played
     }
+}
+
+/// A story that did not come out. Its summary, the last line of data, has told so; only people need more words.
+fn told(failure: &Failure) -> Answer {
+    output::talk(&failure.text());
+    Answer::new(Value::Null, "").exit(failure.exit)
 }
 
 const NEXT: &str = "
@@ -166,7 +190,7 @@ impl Signalled {
     fn listen() -> Result<Self> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
-                Failure::new("no_signals", "signals cannot be received").because(&error)
+                Failure::new("no_signals", "signals cannot be received").because(&error).next(RERUN)
             })
         };
         Ok(Self {

@@ -26,7 +26,7 @@ use rmcp::transport::streamable_http_server::{
 };
 use token::Secret;
 
-pub(crate) use command::run_if_asked;
+pub(crate) use command::Command;
 
 use calls::Desk;
 use tables::Tables;

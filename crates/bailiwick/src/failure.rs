@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// It failed.
     Failed = 1,
+    /// The command line cannot be read.
+    Usage = 2,
     /// A clean no: denied, or proven wrong.
     No = 3,
     /// Nobody is signed in, or the server does not believe who is.
@@ -28,48 +30,56 @@ pub(crate) enum Exit {
     Unreachable = 9,
 }
 
-/// A command that did not do what was asked.
+/// A command that did not do what was asked. It is made in three steps, so that none is told without all three lines:
+/// `Failure::new(code, what).why(…).next(…)`.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) code: String,
     pub(crate) what: String,
-    why: Option<String>,
-    next: Option<String>,
+    why: String,
+    next: String,
+}
+
+/// What failed; why comes next.
+pub(crate) struct Named {
+    code: String,
+    what: String,
+}
+
+/// What failed and why; what to do about it comes next.
+pub(crate) struct Reasoned {
+    named: Named,
+    why: String,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
+/// What to do about something that no user can do anything about.
+pub(crate) const TELL_US: &str =
+    "this is a fault of the program: report it with the whole command line";
+
 impl Failure {
-    pub(crate) fn new(code: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, code: code.into(), what: what.into(), why: None, next: None }
+    /// A stable code, and what failed in one line.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "it is whole only with its reason and its next step"
+    )]
+    pub(crate) fn new(code: impl Into<String>, what: impl Into<String>) -> Named {
+        Named { code: code.into(), what: what.into() }
     }
 
     pub(crate) fn exit(self, exit: Exit) -> Self {
         Self { exit, ..self }
     }
 
-    pub(crate) fn why(self, why: impl Into<String>) -> Self {
-        Self { why: Some(why.into()), ..self }
-    }
-
-    /// The reason is an error; its whole chain is told.
-    pub(crate) fn because(self, error: &dyn Error) -> Self {
-        self.why(chain(error))
-    }
-
-    pub(crate) fn next(self, next: impl Into<String>) -> Self {
-        Self { next: Some(next.into()), ..self }
-    }
-
-    /// For people: one line what, one why, one what to do next.
+    /// For people: one line what, one why, one what to do next. Further lines of one are set in below it.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {} [{}]", self.what, self.code);
-        for (word, line) in [("why", &self.why), ("next", &self.next)] {
-            if let Some(line) = line {
-                // Writing into a string does not fail.
-                let _ = write!(text, "\n  {word}: {line}");
-            }
+        for (word, lines) in [("why", &self.why), ("next", &self.next)] {
+            let lines = lines.replace('\n', "\n       ");
+            // Writing into a string does not fail.
+            let _ = write!(text, "\n  {word}: {lines}");
         }
         text
     }
@@ -83,6 +93,24 @@ impl Failure {
             "what": self.what,
             "why": self.why,
         }})
+    }
+}
+
+impl Named {
+    pub(crate) fn why(self, why: impl Into<String>) -> Reasoned {
+        Reasoned { named: self, why: why.into() }
+    }
+
+    /// The reason is an error; its whole chain is told.
+    pub(crate) fn because(self, error: &dyn Error) -> Reasoned {
+        self.why(chain(error))
+    }
+}
+
+impl Reasoned {
+    pub(crate) fn next(self, next: impl Into<String>) -> Failure {
+        let Self { named: Named { code, what }, why } = self;
+        Failure { exit: Exit::Failed, code, what, why, next: next.into() }
     }
 }
 

@@ -16,8 +16,11 @@ const MAX_FILE: u64 = 8 * 1024 * 1024;
 
 /// Reads a text file.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?)
-        .map_err(|_| Failure::new("file_not_text", format!("`{}` is not UTF-8", path.display())))
+    String::from_utf8(read(path)?).map_err(|error| {
+        Failure::new("file_not_text", format!("`{}` is no text", path.display()))
+            .because(&error.utf8_error())
+            .next("name another file, or save this one as UTF-8")
+    })
 }
 
 /// Reads a file.
@@ -28,7 +31,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
         .map_err(|error| unreadable(path, &error))?;
     if length as u64 > MAX_FILE {
         let what = format!("`{}` is longer than {} MiB", path.display(), MAX_FILE >> 20);
-        return Err(Failure::new("file_too_long", what));
+        return Err(Failure::new("file_too_long", what)
+            .why("no file of ours is longer, so it is most likely another file")
+            .next("name another file"));
     }
     Ok(bytes)
 }
@@ -80,10 +85,17 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write().map_err(|error| unwritable(path, &error))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
+/// A file or folder that cannot be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let failure = Failure::new("file_unreadable", format!("`{}` cannot be read", path.display()));
-    let missing = error.kind() == io::ErrorKind::NotFound;
-    failure.because(error).exit(if missing { Exit::NotFound } else { Exit::Failed })
+    let failure = failure.because(error);
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            failure.next("check the path, and the folder that you are in").exit(Exit::NotFound)
+        }
+        io::ErrorKind::PermissionDenied => failure.next("run this as the user whose file it is"),
+        _ => failure.next("name a file that can be read"),
+    }
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
@@ -95,4 +107,5 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     }
     Failure::new("file_unwritable", format!("`{}` cannot be written", path.display()))
         .because(error)
+        .next("see that its folder is there and yours to write to, and that the disk has room")
 }

@@ -78,7 +78,9 @@ fn text(wish: &Wish, dir: &Path, master_key: &Path) -> Result<String> {
     let place = master_key.strip_prefix(dir).unwrap_or(master_key);
     let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let place = place.to_str().ok_or_else(|| {
-        Failure::new("path_not_text", "the configuration can only name paths that are UTF-8")
+        Failure::new("path_not_text", "the master key's place cannot be written down")
+            .why("the configuration can only name paths that are UTF-8")
+            .next("choose another place with `--master-key FILE`")
     })?;
     let database = wish
         .database

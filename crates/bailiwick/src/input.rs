@@ -42,6 +42,7 @@ pub(crate) fn authority(allow: &[Allow], depth: u8) -> Result<Value> {
 fn clause(allow: &Allow) -> Result<Value> {
     let expires = moment::parse(&allow.until).ok_or_else(|| {
         Failure::new("input_invalid", format!("`{}` is no moment", allow.until))
+            .why("a right ends at a moment, given as a day or to the second")
             .next("write `until` as `2027-01-31` or `2027-01-31T12:00:00Z` (UTC)")
     })?;
     let mut clause =
@@ -70,6 +71,7 @@ impl Part {
             Some(path) => Ok(decide::sha256(&[&files::read(&beside(named_in, Path::new(path)))?])),
             None => self.0.parse().map_err(|_| {
                 Failure::new("input_invalid", format!("`{}` is no digest", self.0))
+                    .why("a part of a version is named by the SHA-256 of its bytes")
                     .next("write 64 hexadecimal digits of a SHA-256, or `file:PATH` to have a file hashed")
             }),
         }
@@ -83,12 +85,12 @@ pub(crate) fn beside(file: &Path, path: &Path) -> PathBuf {
 
 /// A public key from a file with a JWK.
 pub(crate) fn public_key(path: &Path) -> Result<Value> {
-    let refused = || {
-        Failure::new("key_invalid", format!("`{}` is no public key", path.display()))
-            .next("`bailiwick key new FILE` writes one as a JWK into FILE.pub")
-    };
     let bytes = files::read(path)?;
-    let jwk = token::Jwk::parse(&bytes).map_err(|error| refused().because(&error))?;
+    let jwk = token::Jwk::parse(&bytes).map_err(|error| {
+        Failure::new("key_invalid", format!("`{}` is no public key", path.display()))
+            .because(&error)
+            .next("name the FILE.pub that `bailiwick key new FILE` writes: a JWK")
+    })?;
     Ok(jwk.key().to_jwk().to_value())
 }
 

@@ -6,8 +6,8 @@ use ledger::{CheckpointKey, PayloadKey};
 use token::{Algorithm, MasterKey, Secret, SigningKey};
 
 use crate::{
-    config::SecretRef,
-    failure::{Exit, Failure, Result},
+    config::{Config, SecretRef},
+    failure::{Exit, Failure, Result, TELL_US},
     files, random,
 };
 
@@ -15,6 +15,10 @@ use crate::{
 pub(crate) const VERIFIER_FILE: &str = "checkpoint.pub";
 /// Names the first payload key in what it seals.
 const PAYLOAD_KEY_NAME: &str = "payload-1";
+
+/// What to do about a key that is lost or damaged.
+const FROM_BACKUP: &str =
+    "bring it back from a backup; for a new installation, run `bailiwick init`";
 
 const TOKEN: &str = "token";
 const CHECKPOINT: &str = "checkpoint";
@@ -40,8 +44,11 @@ pub(crate) struct Keys {
 pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<String> {
     files::make_private_dir(dir)?;
     let token = SigningKey::generate(Algorithm::EdDSA).and_then(|key| key.to_pem());
-    let token = token
-        .map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+    let token = token.map_err(|error| {
+        Failure::new("key_not_made", "no key could be made")
+            .because(&error)
+            .next("try again; if it stays so, look at the system's `getrandom`")
+    })?;
     let seed = Secret::new(random::bytes::<32>()?);
     put(master, dir, TOKEN, &token)?;
     put(master, dir, CHECKPOINT, &seed)?;
@@ -51,7 +58,9 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
     put(master, dir, NONCE, &new_master()?.to_base64())?;
     let line = CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &seed)?).verifier(origin);
     let line = line.map_err(|error| {
-        Failure::new("key_not_made", "the ledger cannot have this name").because(&error)
+        Failure::new("key_not_made", format!("a ledger cannot be named `{origin}`"))
+            .because(&error)
+            .next("choose another organization or environment")
     })?;
     files::write_new(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())?;
     Ok(line.to_string())
@@ -60,7 +69,9 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
 /// A fresh master key.
 pub(crate) fn new_master() -> Result<MasterKey> {
     MasterKey::generate().map_err(|error| {
-        Failure::new("no_randomness", "no master key could be drawn").because(&error)
+        Failure::new("no_randomness", "no master key could be drawn")
+            .because(&error)
+            .next("try again; if it stays so, look at the system's `getrandom`")
     })
 }
 
@@ -69,14 +80,40 @@ pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
     let secret = place.read()?;
     let unreadable = Failure::new("master_key_invalid", format!("`{place}` holds no master key"));
     let text = secret.expose_text().unwrap_or_default();
-    MasterKey::from_base64(text).map_err(|error| unreadable.because(&error))
+    MasterKey::from_base64(text).map_err(|error| {
+        unreadable
+            .because(&error)
+            .next("bring the key back from where you keep it, or correct `data.master_key`")
+    })
+}
+
+/// Says of everything that is missing at once; then opens every key, so that no start fails on one.
+pub(crate) fn check(config: &Config) -> Result<()> {
+    let dir = config.keys_dir();
+    let wrapped = [TOKEN, CHECKPOINT, PAYLOAD, INDEX, NONCE].map(|name| file(&dir, name));
+    let master = match &config.master_key {
+        SecretRef::File(path) => Some(path.clone()),
+        SecretRef::Environment(_) => None,
+    };
+    let files = master.into_iter().chain(wrapped).chain([dir.join(VERIFIER_FILE)]);
+    let missing: Vec<_> = files.filter(|file| file.symlink_metadata().is_err()).collect();
+    if missing.len() > 1 {
+        let missing: Vec<_> = missing.iter().map(|file| format!("`{}`", file.display())).collect();
+        return Err(Failure::new("key_missing", format!("{} keys are missing", missing.len()))
+            .why(format!("these files are not there: {}", missing.join(", ")))
+            .next(FROM_BACKUP));
+    }
+    load(&self::master(&config.master_key)?, &dir)?;
+    files::read(&dir.join(VERIFIER_FILE)).map(|_| ())
 }
 
 /// Opens every key.
 pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
     let open = |name| get(master, dir, name);
     let wrong = |name: &str, error: &dyn std::error::Error| {
-        Failure::new("key_invalid", format!("the {name} key cannot be used")).because(error)
+        Failure::new("key_invalid", format!("the {name} key cannot be used"))
+            .because(error)
+            .next(FROM_BACKUP)
     };
     let token = open(TOKEN)?;
     let token = SigningKey::from_pem(token.expose_text().unwrap_or_default());
@@ -95,7 +132,9 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
 fn put(master: &MasterKey, dir: &Path, name: &str, secret: &Secret) -> Result<()> {
     let wrapped = master.wrap(&purpose(name), secret.expose());
     let wrapped = wrapped.map_err(|error| {
-        Failure::new("key_not_wrapped", format!("the {name} key")).because(&error)
+        Failure::new("key_not_wrapped", format!("the {name} key could not be wrapped"))
+            .because(&error)
+            .next(TELL_US)
     })?;
     files::write_new_secret(&file(dir, name), &wrapped)
 }
@@ -106,7 +145,7 @@ fn get(master: &MasterKey, dir: &Path, name: &str) -> Result<Secret> {
         Exit::NotFound => {
             Failure::new("key_missing", format!("the {name} key `{}` is missing", path.display()))
                 .why("what it signed or sealed cannot be checked or opened without it")
-                .next("bring it back from a backup; for a new installation, run `bailiwick init`")
+                .next(FROM_BACKUP)
         }
         _ => failure,
     })?;
@@ -122,7 +161,7 @@ fn exactly_32(name: &str, secret: &Secret) -> Result<[u8; 32]> {
     secret
         .expose()
         .try_into()
-        .map_err(|_| Failure::new("key_invalid", what).why("it has not 32 bytes"))
+        .map_err(|_| Failure::new("key_invalid", what).why("it has not 32 bytes").next(FROM_BACKUP))
 }
 
 fn purpose(name: &str) -> String {

@@ -19,6 +19,7 @@ mod random;
 mod serve;
 mod toml_input;
 mod trace;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,12 +30,12 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    if let Some(ended) = desk::run_if_asked() {
-        return ended;
-    }
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage::end(&error) as u8),
+    };
     trace::start(cli.log);
-    let form = cli.output;
+    let form = cli.form();
     let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let ended = runtime.block_on(cli.run());
@@ -42,9 +43,9 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             ended
         }
-        Err(error) => {
-            Err(failure::Failure::new("no_runtime", "no threads can be started").because(&error))
-        }
+        Err(error) => Err(failure::Failure::new("no_runtime", "no threads can be started")
+            .because(&error)
+            .next("raise the limit on processes of this user (`ulimit -u`)")),
     };
     ExitCode::from(output::finish(ended, form) as u8)
 }

@@ -14,6 +14,9 @@ pub(crate) enum Form {
     Table,
     /// One JSON document.
     Json,
+    /// One JSON document a line, for a command that tells as it goes.
+    #[value(skip)]
+    Lines,
 }
 
 /// What a command has to say: the same for programs and for people.
@@ -39,14 +42,17 @@ pub(crate) fn finish(ended: Result<Answer, Failure>, form: Form) -> Exit {
         Ok(answer) => {
             data(&match form {
                 Form::Table => answer.text,
-                Form::Json if answer.document.is_null() => String::new(),
+                Form::Json | Form::Lines if answer.document.is_null() => String::new(),
                 Form::Json => pretty(&answer.document),
+                Form::Lines => answer.document.to_string(),
             });
             answer.exit
         }
         Err(failure) => {
-            if form == Form::Json {
-                data(&pretty(&failure.document()));
+            match form {
+                Form::Table => {}
+                Form::Json => data(&pretty(&failure.document())),
+                Form::Lines => data(&failure.document().to_string()),
             }
             talk(&failure.text());
             failure.exit

@@ -7,8 +7,11 @@ use crate::failure::{Failure, Result};
 /// So many unpredictable bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes)
-        .map_err(|_| Failure::new("no_randomness", "the system gives no random bytes"))?;
+    rand::fill(&mut bytes).map_err(|_| {
+        Failure::new("no_randomness", "no random bytes could be drawn")
+            .why("the generator of the cryptographic library failed")
+            .next("try again; if it stays so, look at the system's `getrandom`")
+    })?;
     Ok(bytes)
 }
 

@@ -26,7 +26,9 @@ pub(crate) fn refused(path: &Path, text: &str, error: &toml::de::Error) -> Failu
     let mut quoted = error.message().split('`').skip(1).step_by(2);
     match quoted.next().filter(|_| error.message().starts_with("unknown field")) {
         Some(unknown) => unknown_key(unknown, quoted, &place, ""),
-        None => Failure::new("input_invalid", format!("{place}: {}", error.message())),
+        None => Failure::new("input_invalid", format!("`{}` cannot be read", path.display()))
+            .why(format!("{place}: {}", error.message()))
+            .next("correct that line; `--help` of the command names what the file holds"),
     }
 }
 

@@ -5,7 +5,7 @@ use model::Name;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{Client, Context},
     failure::Result,
@@ -74,13 +74,13 @@ impl Command {
             Self::Register { file } => {
                 let body = registration(&file)?;
                 let document = Client::sign_in(context).await?.post("/v1/agents", body).await?;
-                let text = format!("registered\n{}", show::members(&document));
+                let text = format!("registered\n{}", show::readable(&document, &People::none()));
                 Ok(Answer::new(document, text))
             }
             Self::Show { name } => {
                 let document =
                     Client::sign_in(context).await?.get(&format!("/v1/agents/{name}")).await?;
-                let text = show::members(&document);
+                let text = show::readable(&document, &People::none());
                 Ok(Answer::new(document, text))
             }
             Self::List => {

@@ -3,15 +3,17 @@ use model::{ApprovalId, Digest, Foreign};
 use serde_json::{Value, json};
 use token::approval::{self, Verdict};
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{self, Client, Context},
-    failure::{Exit, Failure, Result},
+    failure::{Exit, Failure, Result, TELL_US},
     output::{self, Answer as Printed, Table, fields},
 };
 
 /// How long a signed answer may be used, in seconds.
 const ANSWER_SECONDS: u32 = 120;
+/// The longest reason of an answer, in bytes: what the server takes.
+const MAX_REASON: usize = 500;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -25,14 +27,27 @@ pub(crate) enum Command {
     Show { id: ApprovalId },
 }
 
-/// Answer a request.
+/// Say yes to a request.
 #[derive(Args)]
-pub(crate) struct Answer {
+pub(crate) struct Approve {
     /// Which request.
     id: ApprovalId,
     /// Sign without asking.
     #[arg(long)]
     yes: bool,
+}
+
+/// Say no to a request.
+#[derive(Args)]
+pub(crate) struct Deny {
+    /// Which request.
+    id: ApprovalId,
+    /// Sign without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Why; whoever asked reads it, and the record keeps it.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
 }
 
 impl Command {
@@ -48,7 +63,7 @@ impl Command {
                         show::cell(request, "id"),
                         show::cell(request, "state"),
                         headline(request),
-                        show::cell(request, "chain"),
+                        People::of(request).names(&request["chain"]).join(" → "),
                         demands(request),
                         show::cell(request, "expires"),
                     ]);
@@ -66,43 +81,94 @@ impl Command {
     }
 }
 
-impl Answer {
-    pub(super) async fn run(self, context: &Context, verdict: Verdict) -> Result<Printed> {
-        let mut client = Client::sign_in(context).await?;
-        let document = client.get(&path(self.id)).await?;
-        output::talk(&request(&document));
-        let word = match verdict {
-            Verdict::Approve => "approve",
-            Verdict::Deny => "deny",
-        };
-        super::confirm(self.yes, &format!("{word} this?"))?;
-        let proof = sign(&client, self.id, &document, verdict)?;
-        let answered =
-            client.post(&format!("{}/answer", path(self.id)), json!({ "proof": proof })).await?;
-        let text = match (verdict, show::cell(&answered, "state").as_str()) {
-            (Verdict::Approve, "approved") => {
-                "APPROVED; the same call can be made again now".to_owned()
-            }
-            (Verdict::Approve, state) => format!("you have approved; the request is {state}"),
-            (Verdict::Deny, _) => "DENIED".to_owned(),
-        };
-        Ok(Printed::new(answered, text))
+impl Approve {
+    pub(super) async fn run(self, context: &Context) -> Result<Printed> {
+        answer(context, self.id, self.yes, Verdict::Approve, None).await
+    }
+}
+
+impl Deny {
+    pub(super) async fn run(self, context: &Context) -> Result<Printed> {
+        answer(context, self.id, self.yes, Verdict::Deny, self.reason).await
+    }
+}
+
+/// Shows the request, asks, and signs. Whoever cannot answer is told so before anything is asked.
+async fn answer(
+    context: &Context,
+    id: ApprovalId,
+    yes: bool,
+    verdict: Verdict,
+    reason: Option<String>,
+) -> Result<Printed> {
+    let mut client = Client::sign_in(context).await?;
+    let document = client.get(&path(id)).await?;
+    if let Some(barred) = barred(&document) {
+        return Err(barred);
+    }
+    output::talk(&request(&document));
+    let word = match verdict {
+        Verdict::Approve => "approve",
+        Verdict::Deny => "deny",
+    };
+    super::confirm(yes, &format!("{word} this?"))?;
+    let proof = sign(&client, id, &document, verdict, reason)?;
+    let answered = client.post(&format!("{}/answer", path(id)), json!({ "proof": proof })).await?;
+    let text = match (verdict, show::cell(&answered, "state").as_str()) {
+        (Verdict::Approve, "approved") => {
+            "APPROVED; the same call can be made again now".to_owned()
+        }
+        (Verdict::Approve, state) => format!("you have approved; the request is {state}"),
+        (Verdict::Deny, _) => "DENIED".to_owned(),
+    };
+    Ok(Printed::new(answered, text))
+}
+
+/// Why this person cannot answer, as the server would refuse the answer.
+fn barred(document: &Value) -> Option<Failure> {
+    let barred = document["barred"].as_object()?;
+    let text = |member: &str| barred.get(member).map(show::text).unwrap_or_default();
+    let (code, why) = (text("code"), Foreign::new(text("why")).to_string());
+    let failure = Failure::new(code.clone(), "you cannot answer this request").why(why);
+    Some(match code.as_str() {
+        "not_yours" => failure
+            .next("ask somebody else of the team that is asked; `bailiwick approval show` names it")
+            .exit(Exit::NotPermitted),
+        _ => failure
+            .next("look at it with `bailiwick approval show`; who still needs it asks again")
+            .exit(Exit::Conflict),
+    })
+}
+
+fn reason(text: &str) -> std::result::Result<String, String> {
+    match text.trim() {
+        "" => Err("a reason says something".to_owned()),
+        text if text.len() > MAX_REASON => Err(format!("a reason has at most {MAX_REASON} bytes")),
+        text => Ok(text.to_owned()),
     }
 }
 
 /// Signs exactly what was shown.
-fn sign(client: &Client, id: ApprovalId, document: &Value, verdict: Verdict) -> Result<String> {
-    let unsound = || {
-        Failure::new("answer_unsound", "the server's request cannot be signed").exit(Exit::Failed)
+fn sign(
+    client: &Client,
+    id: ApprovalId,
+    document: &Value,
+    verdict: Verdict,
+    reason: Option<String>,
+) -> Result<String> {
+    let unsound = |why: &str| {
+        Failure::new("answer_unsound", "the server's request cannot be signed")
+            .why(why)
+            .next("check that `--server` is a Bailiwick, of this version")
     };
     if document["id"].as_str() != Some(&id.to_string())
         || document["issuer"].as_str() != Some(client.issuer())
     {
-        return Err(unsound().why("it is not the request that was asked for"));
+        return Err(unsound("it is not the request that was asked for"));
     }
     let digest: Option<Digest> = document["binding"].as_str().and_then(|text| text.parse().ok());
     let (Some(digest), Some(nonce)) = (digest, document["nonce"].as_str()) else {
-        return Err(unsound().why("it has no binding or no nonce"));
+        return Err(unsound("it has no binding or no nonce"));
     };
     let now = client::now();
     let statement = approval::Approval {
@@ -112,12 +178,13 @@ fn sign(client: &Client, id: ApprovalId, document: &Value, verdict: Verdict) -> 
         digest,
         nonce: nonce.to_owned(),
         verdict,
-        reason: None,
+        reason,
         iat: now,
         exp: now.plus_seconds(ANSWER_SECONDS),
     };
-    approval::create(client.key(), &statement)
-        .map_err(|error| Failure::new("not_signed", "nothing could be signed").because(&error))
+    approval::create(client.key(), &statement).map_err(|error| {
+        Failure::new("not_signed", "nothing could be signed").because(&error).next(TELL_US)
+    })
 }
 
 fn path(id: ApprovalId) -> String {
@@ -143,27 +210,31 @@ fn demands(request: &Value) -> String {
 
 /// Everything that an approver has to see: what will run and for whom first, what others wrote last.
 fn request(document: &Value) -> String {
+    let people = People::of(document);
     let answers = document["answers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let answer = |answer: &Value| {
         let word = if answer["approve"] == true { "yes" } else { "no" };
-        format!("{word} by {} ({})", show::cell(answer, "by"), show::cell(answer, "at"))
+        let why = answer["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        let by = people.name(&show::cell(answer, "by"));
+        format!("{word} by {by} ({}){why}", show::cell(answer, "at"))
     };
     let policies = document["demands"].as_array().map(Vec::as_slice).unwrap_or_default();
     let policies: Vec<String> =
         policies.iter().map(|demand| show::cell(demand, "policy")).collect();
+    let binding = show::cell(document, "binding");
     let known = [
         ("what", headline(document)),
         ("amount", show::cell(document, "amount")),
-        ("asked by", show::cell(document, "chain").replace(' ', " → ")),
+        ("asked by", people.names(&document["chain"]).join(" → ")),
         ("task", show::cell(document, "task")),
         ("needs", demands(document)),
         ("because of", policies.join(", ")),
-        ("cannot answer", show::cell(document, "party")),
+        ("cannot answer", people.names(&document["party"]).join(", ")),
         ("said so far", answers.iter().map(answer).collect::<Vec<_>>().join(", ")),
         ("state", show::cell(document, "state")),
         ("asked", show::cell(document, "asked")),
         ("no answer by", show::cell(document, "expires")),
-        ("binding", show::cell(document, "binding")),
+        ("you would sign", format!("SHA-256 {binding}")),
     ];
     let known = fields(known.into_iter().filter(|(_, text)| !text.is_empty()));
     let id = show::cell(document, "id");
@@ -175,20 +246,23 @@ fn request(document: &Value) -> String {
         ("act", "exactly this"),
         ("purpose", "in the words of who asked"),
     ] {
-        match &document["shown"][member] {
-            Value::Null => {}
-            value => text += &format!("\n\n{title}:\n{}", block(value)),
-        }
+        let shown = match (member, &document["shown"][member]) {
+            (_, Value::Null) => continue,
+            // Arguments mean what the tool takes them to mean: they are shown as they are sent.
+            ("arguments", value) => lines(&format!("{value:#}")),
+            (_, value) => show::readable(value, &people),
+        };
+        text += &format!("\n\n{title}:\n{}", set_in(&shown));
     }
     text
 }
 
-/// A value over several lines, each escaped.
-fn block(value: &Value) -> String {
-    let lines = match value {
-        Value::String(text) => text.lines().map(str::to_owned).collect(),
-        other => format!("{other:#}").lines().map(str::to_owned).collect::<Vec<_>>(),
-    };
-    let line = |line: &String| format!("  | {}", Foreign::new(line.as_str()));
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+/// Lines, each escaped.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| format!("  {}", Foreign::new(line))).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines that are escaped already, each behind a mark, so that none is mistaken for ours.
+fn set_in(lines: &str) -> String {
+    lines.lines().map(|line| format!("  |{line}")).collect::<Vec<_>>().join("\n")
 }

@@ -65,7 +65,13 @@ impl Command {
                     body["deputy"] = json!(deputy);
                 }
                 let document = Client::sign_in(context).await?.post("/v1/blueprints", body).await?;
-                Ok(Answer::new(document, format!("blueprint `{}` is in force", template.name)))
+                let text = match document["changed"].as_bool() {
+                    Some(false) => {
+                        format!("blueprint `{}` is in force like this already", template.name)
+                    }
+                    _ => format!("blueprint `{}` is in force", template.name),
+                };
+                Ok(Answer::new(document, text))
             }
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/blueprints").await?;

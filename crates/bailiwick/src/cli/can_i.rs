@@ -1,5 +1,5 @@
 use clap::Args;
-use model::{Name, Verb};
+use model::{Name, Resource, Verb};
 use serde_json::json;
 
 use super::show;
@@ -19,6 +19,7 @@ pub(crate) struct CanI {
     /// What is done.
     verb: Verb,
     /// To what: `SYSTEM/KIND/ID`.
+    #[arg(value_parser = resource)]
     resource: String,
     /// For whom, by handle; yourself when nobody is named.
     #[arg(long)]
@@ -29,6 +30,19 @@ pub(crate) struct CanI {
     /// For how much, as `50.00 EUR`.
     #[arg(long)]
     amount: Option<Amount>,
+}
+
+/// A resource as people write it; the server reads it once more.
+fn resource(text: &str) -> std::result::Result<String, String> {
+    let mut parts = text.splitn(3, '/');
+    let (Some(system), Some(kind), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(
+            "write it as `SYSTEM/KIND/ID`, for example `support-desk/Refund/4711`".to_owned()
+        );
+    };
+    let system: Name = system.parse().map_err(|why| format!("the system: {why}"))?;
+    Resource::new(system, kind, id).map_err(|why| why.to_string())?;
+    Ok(text.to_owned())
 }
 
 impl CanI {

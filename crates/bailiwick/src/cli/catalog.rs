@@ -5,7 +5,7 @@ use model::{Digest, Name, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{Client, Context},
     failure::{Exit, Failure, Result},
@@ -74,7 +74,7 @@ impl Command {
             Self::Show { server, tool: Some(name) } => {
                 let document = Client::sign_in(context).await?.get(&path(&server)).await?;
                 let tool = find(&document, &server, &name)?.clone();
-                let text = show::members(&tool);
+                let text = show::readable(&tool, &People::none());
                 Ok(Answer::new(tool, text))
             }
             Self::Accept { file } => {
@@ -109,7 +109,8 @@ fn accepted(tool: &Tool, server: &Name, catalog: &Value) -> Result<Value> {
 
 fn find<'a>(catalog: &'a Value, server: &Name, name: &str) -> Result<&'a Value> {
     show::rows(catalog).iter().find(|tool| tool["name"] == name).ok_or_else(|| {
-        Failure::new("not_found", format!("`{server}` has no tool `{name}`"))
+        Failure::new("not_found", format!("`{server}` has no tool `{}`", model::Foreign::new(name)))
+            .why("it has not shown one of that name")
             .next(format!("look at its tools again: bailiwick server refresh {server}"))
             .exit(Exit::NotFound)
     })

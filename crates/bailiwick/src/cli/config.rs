@@ -5,12 +5,13 @@ use super::ConfigArgs;
 use crate::{
     config::{self, KEYS, Settings},
     failure::Result,
+    keys,
     output::{Answer, Table},
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Check that the configuration can be used.
+    /// Check that the configuration can be used, and that the keys are where it says.
     Check {
         #[command(flatten)]
         config: ConfigArgs,
@@ -28,7 +29,8 @@ impl Command {
     pub(super) fn run(self) -> Result<Answer> {
         match self {
             Self::Check { config } => {
-                config::load(&config.config, &config.set)?;
+                let loaded = config::load(&config.config, &config.set)?;
+                keys::check(&loaded)?;
                 let file = config.config.display();
                 Ok(Answer::new(json!({ "ok": true }), format!("`{file}` is fine")))
             }
@@ -50,15 +52,21 @@ fn explain(wanted: Option<&str>, config: &ConfigArgs) -> Result<Answer> {
     let mut document = Map::new();
     for key in KEYS.iter().filter(|key| wanted.is_none_or(|wanted| std::ptr::eq(wanted, *key))) {
         let path = format!("{}.{}", key.section, key.name);
-        let (value, origin) = settings.explain(key).unwrap_or(("", "nobody"));
-        // A database's address may carry a password.
-        let value = match value.split_once('@') {
-            Some((_, host)) if key.name == "database" => format!("postgres://…@{host}"),
-            _ => value.to_owned(),
+        let (value, origin) = match settings.explain(key) {
+            // A database's address may carry a password.
+            Some((value, origin)) => match value.split_once('@') {
+                Some((_, host)) if key.name == "database" => {
+                    (Some(format!("postgres://…@{host}")), origin.to_owned())
+                }
+                _ => (Some(value.to_owned()), origin.to_owned()),
+            },
+            None if key.follows.is_empty() => (None, "nobody; it has to be set".to_owned()),
+            None => (None, format!("nobody; it is {}", key.follows)),
         };
         document
             .insert(path.clone(), json!({ "value": value, "from": origin, "about": key.about }));
-        table.row([path, value, origin.to_owned(), key.about.to_owned()]);
+        let value = value.unwrap_or_else(|| "(not set)".to_owned());
+        table.row([path, value, origin, key.about.to_owned()]);
     }
     Ok(Answer::new(Value::Object(document), table.text()))
 }

@@ -38,7 +38,9 @@ impl Command {
             Alg::Es256 => Algorithm::ES256,
         };
         let failed = |error: token::KeyError| {
-            Failure::new("key_not_made", "no key could be made").because(&error)
+            Failure::new("key_not_made", "no key could be made")
+                .because(&error)
+                .next("try again; if it stays so, look at the system's `getrandom`")
         };
         let key = SigningKey::generate(algorithm).map_err(failed)?;
         let jwk = key.public().to_jwk();

@@ -1,11 +1,12 @@
 use std::{
     fmt::Write as _,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
 use ledger::verify::{Class, Report};
-use model::{ActionId, TaskId};
+use model::{ActionId, Foreign, TaskId};
 use serde_json::{Value, json};
 
 use super::{ConfigArgs, DEFAULT_CONFIG, show};
@@ -96,8 +97,16 @@ impl Command {
                 let path = format!("/v1/ledger/entries?{}", query.join("&"));
                 let document =
                     Client::sign_in(&context).await?.get(path.trim_end_matches('?')).await?;
-                let text = entries(&document);
-                Ok(Answer::new(document, text))
+                let wanted = (action.map(|id| ("action", id.to_string())))
+                    .or(task.map(|id| ("task", id.to_string())));
+                let none = show::rows(&document).is_empty() && document["next"].is_null();
+                match wanted {
+                    Some((kind, id)) if none => Err(nothing_of(kind, &id)),
+                    _ => {
+                        let text = if none { "no entries".to_owned() } else { entries(&document) };
+                        Ok(Answer::new(document, text))
+                    }
+                }
             }
             Self::Verify(verify) => verify.run(),
             Self::Export { out, place } => place.export(&out),
@@ -127,6 +136,7 @@ impl Place {
             return Ok(folder);
         }
         Err(Failure::new("ledger_missing", format!("`{}` holds no ledger", folder.display()))
+            .why("there is no signed head, `checkpoint`, in it")
             .next("name the data folder with `--data DIR`; a new installation has one once `serve` has run")
             .exit(Exit::NotFound))
     }
@@ -150,7 +160,19 @@ impl Place {
 
     fn export(&self, out: &Path) -> Result<Answer> {
         let head = ledger::export(&self.ledger()?, out).map_err(|error| {
-            Failure::new("not_exported", "the ledger was not exported").because(&error)
+            let failure =
+                Failure::new("not_exported", "the ledger was not exported").because(&error);
+            match error {
+                ledger::ExportError::NotEmpty(_) => {
+                    failure.next("name a new or an empty folder").exit(Exit::Conflict)
+                }
+                ledger::ExportError::Checkpoint(_) | ledger::ExportError::Damaged(_) => {
+                    failure.next(format!("look with `bailiwick verify{}`", self.said()))
+                }
+                ledger::ExportError::Io { .. } => {
+                    failure.next("see that both folders can be used, and that there is room")
+                }
+            }
         })?;
         let (out, size) = (out.display().to_string(), head.size);
         let text = format!(
@@ -167,19 +189,17 @@ impl Place {
 impl Verify {
     pub(super) fn run(self) -> Result<Answer> {
         let folder = match &self.pack {
-            Some(pack) => pack.clone(),
+            Some(pack) => found(pack)?,
             None => self.place.ledger()?,
         };
         let key = match (&self.key, &self.pack) {
-            (Some(key), _) if Path::new(key).is_file() => {
-                files::read_text(Path::new(key))?.trim().to_owned()
-            }
-            (Some(key), _) => key.clone(),
+            (Some(key), _) => given_key(key)?,
             (None, None) => self.place.key()?,
             (None, Some(_)) => {
                 return Err(Failure::new("key_not_given", "a pack is checked with a key that you already hold")
                     .why("a key from inside the pack would fit whatever is in it")
-                    .next("say `--key LINE`; whoever runs the ledger prints it with `bailiwick ledger key`"));
+                    .next("say `--key LINE`; whoever runs the ledger prints it with `bailiwick ledger key`")
+                    .exit(Exit::Usage));
             }
         };
         let older = self.older.iter().map(|file| files::read(file)).collect::<Result<Vec<_>>>()?;
@@ -201,6 +221,46 @@ impl Verify {
     }
 }
 
+/// The folder of a pack. What is no pack gets no verdict: nothing was read that could be right or wrong.
+fn found(pack: &Path) -> Result<PathBuf> {
+    let missing = |why: &str| {
+        Failure::new("pack_missing", format!("there is no pack in `{}`", pack.display()))
+            .why(why)
+            .next("name the folder that `bailiwick ledger export` made")
+            .exit(Exit::NotFound)
+    };
+    if !pack.is_dir() {
+        return Err(missing("there is no such folder"));
+    }
+    match pack.join("checkpoint").metadata() {
+        Ok(_) => Ok(pack.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(
+            "it has no signed head, `checkpoint`, without which nothing can be checked",
+        )),
+        Err(error) => Err(files::unreadable(&pack.join("checkpoint"), &error)),
+    }
+}
+
+/// A verifier key that was given as a line or as a file with one.
+fn given_key(given: &str) -> Result<String> {
+    let file = Path::new(given).is_file();
+    let line =
+        if file { files::read_text(Path::new(given))?.trim().to_owned() } else { given.to_owned() };
+    let parsed = line.parse::<ledger::VerifierKey>();
+    parsed.map(|_| line).map_err(|error| {
+        let what = if file { "the file holds no verifier key" } else { "this is no verifier key, and no file with one" };
+        Failure::new("key_invalid", format!("{what}: `{}`", Foreign::new(shortened(given))))
+            .because(&error)
+            .next("say `--key LINE` or `--key FILE`; whoever runs the ledger prints the line with `bailiwick ledger key`")
+            .exit(Exit::Usage)
+    })
+}
+
+/// As much of a text as fits into a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 /// A word of a command line, quoted where a shell would take it apart.
 fn word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(&byte);
@@ -212,7 +272,11 @@ fn word(text: &str) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let word = |class| if report.holds(class) { "holds" } else { "FAILS" };
+    let word = |class| match said(report, class) {
+        Some(true) => "holds",
+        Some(false) => "FAILS",
+        None => "not checked: without a signed head there is nothing to check against",
+    };
     let head = report.checkpoint.as_ref();
     let head = head.map_or("not accepted".to_owned(), |head| {
         format!("{} entries, root {}", head.size, head.root)
@@ -241,12 +305,18 @@ fn text(report: &Report) -> String {
         );
     }
     for finding in &report.findings {
-        let _ = write!(text, "\n  {}", model::Foreign::new(finding.to_string()));
+        let _ = write!(text, "\n  {}", Foreign::new(finding.to_string()));
     }
     if report.further > 0 {
         let _ = write!(text, "\n  and {} more", report.further);
     }
     text
+}
+
+/// Whether a question is answered with yes; `None` where it was never asked, because no head could be accepted.
+fn said(report: &Report, class: Class) -> Option<bool> {
+    let asked = report.checkpoint.is_some() || !report.holds(class);
+    asked.then(|| report.holds(class))
 }
 
 fn document(report: &Report) -> Value {
@@ -265,13 +335,22 @@ fn document(report: &Report) -> Value {
         "tiles": report.tiles,
         "payloads": report.payloads,
         "commitments": report.commitments,
-        "integrity": report.holds(Class::Integrity),
-        "completeness": report.holds(Class::Completeness),
-        "correctness": report.holds(Class::Correctness),
+        "integrity": said(report, Class::Integrity),
+        "completeness": said(report, Class::Completeness),
+        "correctness": said(report, Class::Correctness),
         "open": report.open.iter().map(|open| json!({ "action": open.action, "index": open.index })).collect::<Vec<_>>(),
         "findings": findings.collect::<Vec<_>>(),
         "further": report.further,
     })
+}
+
+fn nothing_of(kind: &str, id: &str) -> Failure {
+    Failure::new("not_found", format!("the ledger has no entry of {kind} `{id}`"))
+        .why(format!("this ledger never recorded anything of such a {kind}, at these positions"))
+        .next(format!(
+            "look for the {kind}'s id with `bailiwick ledger show`, and leave out `--from`"
+        ))
+        .exit(Exit::NotFound)
 }
 
 fn entries(document: &Value) -> String {
@@ -305,5 +384,6 @@ fn entries(document: &Value) -> String {
         .as_u64()
         .map(|next| format!("\n\nmore: --from {next}"))
         .unwrap_or_default();
-    format!("{}{more}", table.text())
+    let table = if rows.is_empty() { "nothing so far".to_owned() } else { table.text() };
+    format!("{table}{more}")
 }

@@ -58,6 +58,7 @@ impl Command {
             Self::Enroll { socket, handle, name, code } => {
                 let Some(key) = &context.key else {
                     return Err(Failure::new("key_not_named", "nobody said which key is yours")
+                        .why("the first administrator is enrolled with a key of their own")
                         .next("make one with `bailiwick key new admin.pem`, then say `--key admin.pem`")
                         .exit(Exit::SignIn));
                 };
@@ -66,6 +67,7 @@ impl Command {
                     Failure::new("code_missing", "there is no code")
                         .why("nobody sits at a terminal to be asked for it")
                         .next("say `--code CODE`; `bailiwick serve` shows it")
+                        .exit(Exit::Usage)
                 })?;
                 let wish = enroll::Wish {
                     code,

@@ -40,7 +40,11 @@ impl Command {
                 let body = json!({ "files": read(&paths)? });
                 let mut client = Client::sign_in(context).await?;
                 // Before they are asked for, which may end in waiting: who asks should know first.
-                warn(&client.post("/v1/policies/check", body.clone()).await?);
+                let checked = client.post("/v1/policies/check", body.clone()).await?;
+                warn(&checked);
+                if let Some(problem) = checked["problem"].as_str() {
+                    return Err(unsound(problem));
+                }
                 let document = client.call(Method::PUT, "/v1/policies", Some(body)).await?;
                 let text = format!("in force: {}", names(&document));
                 Ok(Answer::new(document, text))
@@ -80,6 +84,14 @@ impl Command {
     }
 }
 
+/// The same status as of `check`: nothing failed, the answer is no.
+fn unsound(problem: &str) -> Failure {
+    Failure::new("policies_unsound", "these policies do not load, and those in force stay")
+        .why(lines(problem))
+        .next("correct them; `bailiwick policy check` says whether they would load")
+        .exit(Exit::No)
+}
+
 /// Says on stderr what is allowed and still looks like a mistake.
 fn warn(document: &Value) {
     for warning in document["warnings"].as_array().into_iter().flatten() {
@@ -109,8 +121,10 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
         }
     }
     if all.is_empty() {
-        return Err(Failure::new("no_policies", "there is no `*.cedar` file there")
-            .next("name a file, or a folder with some"));
+        return Err(Failure::new("no_policies", "no policies are named")
+            .why("there is no `*.cedar` file in any of these folders")
+            .next("name a file, or a folder with some")
+            .exit(Exit::NotFound));
     }
     let file = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -120,10 +134,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
 }
 
 fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| {
-        Failure::new("file_unreadable", format!("`{}` cannot be read", folder.display()))
-            .because(&error)
-    };
+    let unreadable = |error: std::io::Error| files::unreadable(folder, &error);
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut found = Vec::new();
     for entry in entries {

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::ConfigArgs;
 use crate::{
     config,
-    failure::{Failure, Result},
+    failure::{Failure, Result, TELL_US},
     files,
     output::{self, Answer, fields},
     serve::{Addresses, Node},
@@ -76,7 +76,7 @@ impl Serve {
 fn signalled() -> Result<impl Future<Output = ()>> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
-            Failure::new("no_signals", "signals cannot be received").because(&error)
+            Failure::new("no_signals", "signals cannot be received").because(&error).next(TELL_US)
         })
     };
     let (mut terminate, mut interrupt) =

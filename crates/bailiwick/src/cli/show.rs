@@ -1,7 +1,9 @@
 //! Answers of the server as people read them: every foreign text passes the escape.
 
-use model::{Money, Timestamp};
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use model::{Digest, Foreign, Money, Timestamp};
+use serde_json::{Map, Value};
 
 use crate::{
     moment,
@@ -52,6 +54,134 @@ pub(super) fn cell(row: &Value, way: &str) -> String {
     let value = way.split('.').try_fold(row, |value, member| value.get(member));
     let last = way.rsplit('.').next().unwrap_or(way);
     value.map(|value| named(last, value)).unwrap_or_default()
+}
+
+/// The handles of people, for those whom a person should recognize.
+pub(super) struct People(BTreeMap<String, String>);
+
+impl People {
+    /// Nobody is known by name.
+    pub(super) fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Those whom an answer names in its member `people`.
+    pub(super) fn of(document: &Value) -> Self {
+        let members = document["people"].as_object().into_iter().flatten();
+        let handle =
+            |(id, handle): (&String, &Value)| Some((id.clone(), handle.as_str()?.to_owned()));
+        Self(members.filter_map(handle).collect())
+    }
+
+    /// An identity, with its handle before it where it is known: `lena (person/p68…)`.
+    pub(super) fn name(&self, id: &str) -> String {
+        self.0.get(id).map_or_else(|| id.to_owned(), |handle| format!("{handle} ({id})"))
+    }
+
+    /// All identities in a list.
+    pub(super) fn names(&self, list: &Value) -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|id| self.name(&text(id))).collect()
+    }
+}
+
+/// A whole value over as many lines as it takes, for somebody who has to understand it: moments, money, people and digests
+/// as such, texts of several lines as they were written. Every line is escaped and set in.
+pub(super) fn readable(value: &Value, people: &People) -> String {
+    let mut lines = Vec::new();
+    match value {
+        Value::Object(members) => write_members(members, people, 1, &mut lines),
+        other => write("", other, people, 1, &mut lines),
+    }
+    lines.join("\n")
+}
+
+fn write_members(
+    members: &Map<String, Value>,
+    people: &People,
+    depth: usize,
+    lines: &mut Vec<String>,
+) {
+    let simple =
+        |name: &str, value: &Value| line_of(name, value, people).map(|_| name.chars().count());
+    let width = members.iter().filter_map(|(name, value)| simple(name, value)).max().unwrap_or(0);
+    // What fits into a line comes first, so that it is not lost behind what takes many.
+    for (name, value) in members {
+        if let Some(line) = line_of(name, value, people).filter(|line| !line.is_empty()) {
+            push(lines, depth, &format!("{name:width$}  {line}"));
+        }
+    }
+    for (name, value) in members {
+        if line_of(name, value, people).is_none() {
+            write(name, value, people, depth, lines);
+        }
+    }
+}
+
+/// What takes more than one line, under its name.
+fn write(name: &str, value: &Value, people: &People, depth: usize, lines: &mut Vec<String>) {
+    let below = if name.is_empty() { depth } else { depth + 1 };
+    if !name.is_empty() {
+        push(lines, depth, name);
+    }
+    match value {
+        // A program within a value (a tool's definition) is read as what it is; whatever else has lines keeps them.
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(inner @ (Value::Object(_) | Value::Array(_))) => {
+                for line in format!("{inner:#}").lines() {
+                    push(lines, below, line);
+                }
+            }
+            _ => text.lines().for_each(|line| push(lines, below, line)),
+        },
+        Value::Object(members) => write_members(members, people, below, lines),
+        Value::Array(items) => {
+            for item in items {
+                let mut inner = Vec::new();
+                match item {
+                    Value::Object(members) => write_members(members, people, 0, &mut inner),
+                    other => inner.push(
+                        Foreign::new(
+                            line_of("", other, people).unwrap_or_else(|| other.to_string()),
+                        )
+                        .to_string(),
+                    ),
+                }
+                for (at, line) in inner.iter().enumerate() {
+                    let mark = if at == 0 { "- " } else { "  " };
+                    lines.push(format!("{}{mark}{line}", "  ".repeat(below)));
+                }
+            }
+        }
+        other => push(lines, below, &text(other)),
+    }
+}
+
+fn push(lines: &mut Vec<String>, depth: usize, line: &str) {
+    lines.push(format!("{}{}", "  ".repeat(depth), Foreign::new(line)).trim_end().to_owned());
+}
+
+/// A value that fits into one line; `None` for one that takes more.
+fn line_of(name: &str, value: &Value, people: &People) -> Option<String> {
+    match value {
+        Value::String(text) if text.contains('\n') || is_program(text) => None,
+        Value::String(text) if text.parse::<Digest>().is_ok() => Some(format!("SHA-256 {text}")),
+        Value::String(text) => Some(people.name(text)),
+        Value::Object(members) if members.is_empty() => Some(String::new()),
+        Value::Object(_) => {
+            let line = named(name, value);
+            (!line.starts_with('{')).then_some(line)
+        }
+        Value::Array(items) => {
+            let each = items.iter().map(|item| line_of("", item, people));
+            let plain = items.iter().all(|item| !item.is_object() && !item.is_array());
+            if plain { Some(each.collect::<Option<Vec<_>>>()?.join(", ")) } else { None }
+        }
+        other => Some(named(name, other)),
+    }
+}
+
+fn is_program(text: &str) -> bool {
+    text.starts_with('{') && serde_json::from_str::<Map<String, Value>>(text).is_ok()
 }
 
 /// A value as text; moments are told by the name of their member, money by its own members.
@@ -108,6 +238,29 @@ mod tests {
             table(&json!({ "items": [sound, tampered] }), COLUMNS),
             "NAME  STATE   TAMPERED\na     active\nb     active  grants nothing"
         );
+    }
+
+    #[test]
+    fn what_somebody_has_to_understand_is_written_in_lines_and_words() {
+        let people = People::of(&json!({ "people": { "person/p1": "lena" } }));
+        let act = json!({
+            "digest": "ab".repeat(32),
+            "files": [{ "name": "desk.cedar", "text": "permit (\n  principal\n);\u{1b}[2J" }],
+            "holder": "person/p1",
+            "clauses": [{ "amount_at_most": { "amount": 4000, "currency": "EUR" }, "expires": 1_790_000_000_000_i64 }],
+            "verbs": ["read", "pay"],
+        });
+        let shown = readable(&act, &people);
+        let digest = "ab".repeat(32);
+        for part in [
+            "  clauses\n    - amount_at_most  40.00 EUR\n      expires         2026-09-21T14:13:20.000Z",
+            &format!("  digest  SHA-256 {digest}"),
+            "  files\n    - name  desk.cedar\n      text\n        permit (\n          principal\n        );\\u{1b}[2J",
+            "  holder  lena (person/p1)",
+            "  verbs   read, pay",
+        ] {
+            assert!(shown.contains(part), "{part}\n\n{shown}");
+        }
     }
 
     #[test]

@@ -9,14 +9,10 @@ use crate::failure::{Exit, Failure};
 /// A refusal of the token endpoint (RFC 6749 §5.2).
 pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str) -> Failure {
     let code = text(document, "bailiwick_code").or_else(|| text(document, "error"));
-    let failure = Failure::new(
-        code.unwrap_or_else(|| status.as_str().to_owned()),
-        format!("the server refused {what}"),
-    );
-    let failure = match text(document, "error_description") {
-        Some(why) => failure.why(why),
-        None => failure.why(format!("it answered {status}")),
-    };
+    let code = code.unwrap_or_else(|| status.as_str().to_owned());
+    let why = text(document, "error_description");
+    let failure = Failure::new(code, format!("the server refused {what}"))
+        .why(why.unwrap_or_else(|| format!("it answered {status}")));
     match status {
         StatusCode::SERVICE_UNAVAILABLE => {
             failure.next("try again in a moment").exit(Exit::Unreachable)
@@ -43,23 +39,17 @@ pub(super) fn of_api(status: StatusCode, document: &Value) -> Failure {
         (StatusCode::SERVICE_UNAVAILABLE, _) => Exit::Unreachable,
         _ => Exit::Failed,
     };
-    let mut failure = Failure::new(code, title.clone()).exit(exit);
-    if let Some(detail) = text(document, "detail").filter(|detail| *detail != title) {
-        failure = failure.why(detail);
-    }
-    match text(document, "next") {
-        Some(next) => failure.next(next),
-        None => failure,
-    }
+    let why = lines(document, "detail").unwrap_or_else(|| format!("it answered {status}"));
+    let next = text(document, "next");
+    let next =
+        next.unwrap_or_else(|| "look into the log of the node, or ask its operator".to_owned());
+    Failure::new(code, title).why(why).next(next).exit(exit)
 }
 
 fn held(document: &Value, approval: &str) -> Failure {
-    let failure = Failure::new("held", format!("waiting for approval {approval}"));
-    let failure = match text(document, "detail") {
-        Some(why) => failure.why(why),
-        None => failure,
-    };
-    failure
+    let why = lines(document, "detail");
+    Failure::new("held", format!("waiting for approval {approval}"))
+        .why(why.unwrap_or_else(|| "somebody has to approve it first".to_owned()))
         .next(format!("ask for `bailiwick approve {approval}`; then run the same command again"))
         .exit(Exit::Waiting)
 }
@@ -68,4 +58,10 @@ fn held(document: &Value, approval: &str) -> Failure {
 fn text(document: &Value, member: &str) -> Option<String> {
     let text = document.get(member)?.as_str().filter(|text| !text.is_empty())?;
     Some(Foreign::new(text).to_string())
+}
+
+/// The same for a text of several lines, each escaped.
+fn lines(document: &Value, member: &str) -> Option<String> {
+    let text = document.get(member)?.as_str().filter(|text| !text.is_empty())?;
+    Some(text.lines().map(|line| Foreign::new(line).to_string()).collect::<Vec<_>>().join("\n"))
 }

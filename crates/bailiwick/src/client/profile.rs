@@ -34,8 +34,16 @@ impl Profile {
             Some(path) if path.exists() => Some(toml_input::read::<Self>(&path)?),
             _ => None,
         };
+        let place = match (&remembered, Self::path(context)) {
+            (Some(_), Some(path)) => format!("neither flags nor `{}` say it", path.display()),
+            (None, Some(path)) => {
+                format!("no flag says it, and there is no profile `{}`", path.display())
+            }
+            (_, None) => "no flag says it, and there is no home folder with a profile".to_owned(),
+        };
         let missing = |what: &str, flag: &str| {
             Failure::new("not_signed_in", format!("nobody said {what}"))
+                .why(place.clone())
                 .next(format!("say `{flag}`, or once for all: `bailiwick profile set --server URL --key FILE --identity URI`"))
                 .exit(Exit::SignIn)
         };
@@ -62,7 +70,8 @@ impl Profile {
     /// Writes the file, in place of the one before.
     pub(crate) fn remember(&self, context: &Context) -> Result<PathBuf> {
         let path = Self::path(context).ok_or_else(|| {
-            Failure::new("no_home", "there is no home folder to remember the profile in")
+            Failure::new("no_home", "there is no place to remember the profile in")
+                .why("neither `XDG_CONFIG_HOME` nor `HOME` names a folder")
                 .next("name a file with `--profile FILE`")
         })?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -71,7 +80,9 @@ impl Profile {
         let absolute = std::path::absolute(&self.key).unwrap_or_else(|_| self.key.clone());
         let text = toml::to_string(&Self { key: absolute, ..self.clone() });
         let text = text.map_err(|error| {
-            Failure::new("profile_not_written", "the profile cannot be written").because(&error)
+            Failure::new("profile_not_written", "the profile cannot be written")
+                .because(&error)
+                .next("keep the key in a place whose name is UTF-8")
         })?;
         files::replace(&path, text.as_bytes())?;
         Ok(path)

@@ -11,7 +11,7 @@ use token::dpop::{self, Prover};
 
 use super::{now, problem};
 use crate::{
-    failure::{Exit, Failure, Result},
+    failure::{Exit, Failure, Result, TELL_US},
     random,
 };
 
@@ -41,7 +41,11 @@ impl Wire {
         let outbound = Outbound::new(Limits { head: PATIENCE, ..Limits::default() });
         let refused = || Failure::new("server_refused", format!("`{base}` cannot be the server"));
         // The person configured this place: it may be anywhere. But only this machine is spoken to in the clear.
-        let target = outbound.target(&base, true).map_err(|error| refused().because(&error))?;
+        let target = outbound.target(&base, true).map_err(|error| {
+            refused()
+                .because(&error)
+                .next("correct the URL (`--server`, `BAILIWICK_SERVER` or the profile)")
+        })?;
         if target.origin().scheme() == Scheme::Http && !target.origin().is_loopback() {
             return Err(refused()
                 .why("it would be spoken to in the clear, and what you approve could be changed on its way")
@@ -64,9 +68,12 @@ impl Wire {
     ) -> Result<Reply> {
         let url = format!("{}{path}", self.base);
         let prefix = self.target.path().path().trim_end_matches('/');
-        let place: PathAndQuery = format!("{prefix}{path}")
-            .parse()
-            .map_err(|_| Failure::new("path_invalid", format!("`{path}` cannot be asked for")))?;
+        let place: PathAndQuery =
+            format!("{prefix}{path}").parse().map_err(|error: http::uri::InvalidUri| {
+                Failure::new("path_invalid", format!("`{path}` cannot be asked for"))
+                    .because(&error)
+                    .next("name things without blanks and special characters")
+            })?;
         let mut headers = HeaderMap::new();
         headers.insert(
             header::ACCEPT,
@@ -100,6 +107,7 @@ impl Wire {
         let bytes = response.collect(MAX_ANSWER).await.map_err(|error| {
             Failure::new("server_unreachable", format!("`{}` broke off its answer", self.base))
                 .because(&error)
+                .next("look at whether it was done before you try again")
                 .exit(Exit::Unreachable)
         })?;
         let document = match bytes.is_empty() {
@@ -112,7 +120,9 @@ impl Wire {
     fn prove(&self, method: &str, url: &str, token: Option<&str>) -> Result<String> {
         let request = dpop::Request { method, url, access_token: token };
         let proof = self.prover.prove(&request, self.nonce.as_deref(), now(), &random::name()?);
-        proof.map_err(|error| Failure::new("not_signed", "nothing could be signed").because(&error))
+        proof.map_err(|error| {
+            Failure::new("not_signed", "nothing could be signed").because(&error).next(TELL_US)
+        })
     }
 
     fn unreachable(&self, error: &SendError) -> Failure {
@@ -148,7 +158,9 @@ impl Reply {
 }
 
 fn text_header(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| {
+    HeaderValue::from_str(text).map_err(|error| {
         Failure::new("header_invalid", "the server gave a text that cannot be sent back")
+            .because(&error)
+            .next("check that `--server` is a Bailiwick, of this version")
     })
 }

@@ -57,6 +57,7 @@ impl Settings {
                 flag.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
             let ((section, key), value) = split.ok_or_else(|| {
                 failure(format!("`--set {flag}` cannot be read"))
+                    .why("a setting has a section, a key and a value")
                     .next("write it as `--set SECTION.KEY=VALUE`")
             })?;
             let place = format!("the flag `--set {section}.{key}`");
@@ -114,7 +115,9 @@ impl Settings {
                 "config_missing",
                 format!("there is no configuration `{}`", file.display()),
             )
-            .next("make one with `bailiwick init --dir DIR`, or name yours with `--config FILE`"),
+            .why("nothing is known of an installation without its configuration")
+            .next("make one with `bailiwick init --dir DIR`, or name yours with `--config FILE`")
+            .exit(Exit::NotFound),
             _ => failure,
         })?;
         let table =
@@ -125,7 +128,7 @@ impl Settings {
             check_section(section, &place)?;
             let DeValue::Table(keys) = value.get_ref() else {
                 return Err(failure(format!("`{section}` is a section"))
-                    .why(place)
+                    .why(format!("it is something else in {place}"))
                     .next(format!("write [{section}]")));
             };
             for (key, value) in keys {
@@ -136,7 +139,9 @@ impl Settings {
                     DeValue::Integer(number) => number.as_str().to_owned(),
                     _ => {
                         let what = format!("`{section}.{}` is a text or a number", known.name);
-                        return Err(failure(what).why(format!("it is something else in {place}")));
+                        return Err(failure(what)
+                            .why(format!("it is something else in {place}"))
+                            .next(format!("write `{} = \"…\"`: {}", known.name, known.about)));
                     }
                 };
                 self.set(known, value, place);
@@ -153,7 +158,9 @@ fn drop_ins(file: &Path) -> Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let unreadable = |error: std::io::Error| {
-            failure(format!("`{}` cannot be read", folder.display())).because(&error)
+            failure(format!("`{}` cannot be read", folder.display()))
+                .because(&error)
+                .next("run this as the user whose folder it is")
         };
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {

@@ -17,6 +17,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::order::{Answer, Order, Told};
 use crate::{
+    demo::{ODD, RERUN},
     failure::{Failure, Result},
     output,
 };
@@ -44,21 +45,24 @@ struct Agent {
 
 /// Does what standard input says until that ends.
 pub(super) async fn run() -> Result<output::Answer> {
-    let key = SigningKey::generate(Algorithm::EdDSA)
-        .map_err(|error| Failure::new("key_not_made", "no key could be made").because(&error))?;
+    let key = SigningKey::generate(Algorithm::EdDSA).map_err(|error| {
+        Failure::new("key_not_made", "no key could be made").because(&error).next(RERUN)
+    })?;
     output::data(&key.public().to_jwk().to_value().to_string());
     let mut prover = Some(Prover::new(key));
     let mut agent: Option<Arc<Agent>> = None;
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
         let Told { id, order } = serde_json::from_str(&line).map_err(|error| {
-            Failure::new("order_unknown", "this order is not understood").because(&error)
+            Failure::new("order_unknown", "this order is not understood")
+                .because(&error)
+                .next(RERUN)
         })?;
         match (order, &agent) {
             (order @ Order::Be { .. }, None) => {
-                let prover = prover
-                    .take()
-                    .ok_or_else(|| Failure::new("order_unknown", "it is somebody already"))?;
+                let prover = prover.take().ok_or_else(|| {
+                    Failure::new("order_unknown", "it is somebody already").why(ODD).next(RERUN)
+                })?;
                 agent = Some(Arc::new(Agent::new(order, prover).await?));
                 say(&Answer { id, verdict: "permit".to_owned(), ..Answer::default() });
             }
@@ -67,7 +71,9 @@ pub(super) async fn run() -> Result<output::Answer> {
                 // A call may take long; what comes after it does not wait.
                 tokio::spawn(async move { say(&agent.act(id, order).await) });
             }
-            (_, None) => return Err(Failure::new("order_unknown", "it is nobody yet")),
+            (_, None) => {
+                return Err(Failure::new("order_unknown", "it is nobody yet").why(ODD).next(RERUN));
+            }
         }
     }
     Ok(output::Answer::new(Value::Null, ""))
@@ -76,10 +82,10 @@ pub(super) async fn run() -> Result<output::Answer> {
 impl Agent {
     async fn new(order: Order, prover: Prover) -> Result<Self> {
         let Order::Be { uri, version, issuer, resource, endpoint } = order else {
-            return Err(Failure::new("order_unknown", "it is nobody yet"));
+            return Err(Failure::new("order_unknown", "it is nobody yet").why(ODD).next(RERUN));
         };
         let version = version.parse().map_err(|error| {
-            Failure::new("version_invalid", "the version is no digest").because(&error)
+            Failure::new("version_invalid", "the version is no digest").because(&error).next(RERUN)
         })?;
         let token_endpoint = Place::new(&wire::token_endpoint(&issuer).await?)?;
         let endpoint = Place::new(&endpoint)?;
@@ -107,7 +113,9 @@ impl Agent {
                 self.hand_over(subject, to, verbs, resources).await
             }
             Order::Call { tool, arguments } => self.call(tool, arguments).await,
-            Order::Be { .. } => Err(Failure::new("order_unknown", "it is somebody already")),
+            Order::Be { .. } => {
+                Err(Failure::new("order_unknown", "it is somebody already").why(ODD).next(RERUN))
+            }
         };
         done.unwrap_or_else(|failure| Answer {
             verdict: "error".to_owned(),

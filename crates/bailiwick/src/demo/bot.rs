@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    ODD, RERUN,
     order::{Answer, Order, Told},
     program::{PATIENCE, Program, lines, next_line, slow},
 };
@@ -43,12 +44,13 @@ impl Bot {
     pub(super) async fn start(program: &Program<'_>, name: &'static str) -> Result<Self> {
         let mut child = program.leashed(name, &[], ["demo", "agent"])?;
         let stdin = child.stdin.take();
-        let stdin =
-            stdin.ok_or_else(|| Failure::new("demo_failed", "an agent has no standard input"))?;
+        let stdin = stdin.ok_or_else(|| {
+            Failure::new("demo_failed", "an agent has no standard input").why(ODD).next(RERUN)
+        })?;
         let mut lines = lines(&mut child)?;
         let public_key = next_line(&mut lines, name).await?;
         let public_key = serde_json::from_str(&public_key).map_err(|error| {
-            Failure::new("demo_failed", format!("`{name}` told no key")).because(&error)
+            Failure::new("demo_failed", format!("`{name}` told no key")).because(&error).next(RERUN)
         })?;
         let waiting = Arc::<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>::default();
         let hears = waiting.clone();
@@ -77,7 +79,7 @@ impl Bot {
         line.push(b'\n');
         let name = self.name;
         let gone = |error: std::io::Error| {
-            Failure::new("demo_failed", format!("`{name}` is gone")).because(&error)
+            Failure::new("demo_failed", format!("`{name}` is gone")).because(&error).next(RERUN)
         };
         self.stdin.write_all(&line).await.map_err(gone)?;
         self.stdin.flush().await.map_err(gone)?;
@@ -102,7 +104,9 @@ impl Pending {
         match timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(_)) => {
-                Err(Failure::new("demo_failed", format!("`{}` ended without an answer", self.name)))
+                Err(Failure::new("demo_failed", format!("`{}` ended without an answer", self.name))
+                    .why(ODD)
+                    .next(RERUN))
             }
             Err(_) => Ok(None),
         }

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    RERUN,
     node::LOOK,
     program::{PATIENCE, Program, lines, next_line},
 };
@@ -110,5 +111,5 @@ impl Desk {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unreadable(error: rusqlite::Error) -> Failure {
-    Failure::new("demo_failed", "the desk's books cannot be read").because(&error)
+    Failure::new("demo_failed", "the desk's books cannot be read").because(&error).next(RERUN)
 }

@@ -9,7 +9,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::program::{PATIENCE, Program, lines, next_line, slow};
+use super::{
+    ODD, RERUN,
+    program::{PATIENCE, Program, lines, next_line, slow},
+};
 use crate::failure::{Failure, Result};
 
 /// How often something is looked at until it is there.
@@ -34,7 +37,11 @@ impl Node {
         let addresses: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
         let text = |member: &str| {
             let text = addresses[member].as_str().map(str::to_owned);
-            text.ok_or_else(|| Failure::new("demo_failed", format!("the node named no `{member}`")))
+            text.ok_or_else(|| {
+                Failure::new("demo_failed", format!("the node named no `{member}`"))
+                    .why(ODD)
+                    .next(RERUN)
+            })
         };
         Ok(Self {
             child,

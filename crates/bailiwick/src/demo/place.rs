@@ -31,6 +31,7 @@ impl Place {
         let unreadable = |error: std::io::Error| {
             Failure::new("file_unreadable", format!("`{}` cannot be read", dir.display()))
                 .because(&error)
+                .next("name another folder, one that you may read and write")
         };
         let dir = dir.canonicalize().map_err(unreadable)?;
         if fs::read_dir(&dir).map_err(unreadable)?.next().is_some() {
@@ -48,6 +49,11 @@ impl Place {
     /// A path inside.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Whether it outlives the demo.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.temporary
     }
 
     /// The folder.

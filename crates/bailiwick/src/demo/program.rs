@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::place::Place;
+use super::{ODD, RERUN, place::Place};
 use crate::failure::{Failure, Result};
 
 /// How long a process may take to say its next line, or a command to end: much longer than on the slowest machine.
@@ -23,7 +23,9 @@ const PASSING: [&str; 3] = ["ledger_slow", "stale", "store_unavailable"];
 /// Where this program is.
 pub(super) fn path() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| {
-        Failure::new("program_not_found", "this program cannot be found").because(&error)
+        Failure::new("program_not_found", "this program cannot be found")
+            .because(&error)
+            .next(RERUN)
     })
 }
 
@@ -41,7 +43,9 @@ impl Person {
     pub(super) fn new(handle: &'static str, uri: &Value) -> Result<Self> {
         let uri = uri.as_str().unwrap_or_default();
         let id = uri.rfind("/person/").and_then(|at| uri.get(at + 1..));
-        let id = id.ok_or_else(|| Failure::new("demo_failed", format!("`{handle}` got no URI")))?;
+        let id = id.ok_or_else(|| {
+            Failure::new("demo_failed", format!("`{handle}` got no URI")).why(ODD).next(RERUN)
+        })?;
         Ok(Self { handle, uri: uri.to_owned(), id: id.to_owned() })
     }
 
@@ -152,12 +156,9 @@ impl Done {
     pub(super) fn failure(&self, what: &str) -> Failure {
         let error = &self.document["error"];
         let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();
-        Failure::new("demo_failed", format!("{what} failed: {}", text("what"))).why(format!(
-            "exit status {}, code `{}`: {}",
-            self.exit,
-            text("code"),
-            text("why")
-        ))
+        Failure::new("demo_failed", format!("{what} failed: {}", text("what")))
+            .why(format!("exit status {}, code `{}`: {}", self.exit, text("code"), text("why")))
+            .next(RERUN)
     }
 
     /// The request for approval that a held command waits for.
@@ -170,8 +171,9 @@ impl Done {
 /// The lines that a process says.
 pub(super) fn lines(child: &mut Child) -> Result<Lines<BufReader<ChildStdout>>> {
     let stdout = child.stdout.take();
-    let stdout =
-        stdout.ok_or_else(|| Failure::new("demo_failed", "a process has no standard output"))?;
+    let stdout = stdout.ok_or_else(|| {
+        Failure::new("demo_failed", "a process has no standard output").why(ODD).next(RERUN)
+    })?;
     Ok(BufReader::new(stdout).lines())
 }
 
@@ -182,15 +184,21 @@ pub(super) async fn next_line(
 ) -> Result<String> {
     match timeout(PATIENCE, lines.next_line()).await {
         Ok(Ok(Some(line))) => Ok(line),
-        Ok(_) => Err(Failure::new("demo_failed", format!("{whose} has ended without a word"))),
+        Ok(_) => Err(Failure::new("demo_failed", format!("{whose} has ended without a word"))
+            .why(ODD)
+            .next(RERUN)),
         Err(_) => Err(slow(whose)),
     }
 }
 
 pub(super) fn slow(whose: &str) -> Failure {
     Failure::new("demo_failed", format!("{whose} took longer than {} s", PATIENCE.as_secs()))
+        .why(ODD)
+        .next(RERUN)
 }
 
 fn unstartable(error: &std::io::Error) -> Failure {
-    Failure::new("demo_failed", "a process of the demo could not be started").because(error)
+    Failure::new("demo_failed", "a process of the demo could not be started")
+        .because(error)
+        .next(RERUN)
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::node::LOOK;
+use super::{ODD, RERUN, node::LOOK};
 use crate::{
     client::{Client, Context},
     failure::{Failure, Result},
@@ -83,10 +83,8 @@ impl Record {
             match head {
                 Some(head) if Some(head) == last => return Ok(head),
                 _ if Instant::now() >= until => {
-                    return Err(Failure::new(
-                        "demo_failed",
-                        "the ledger's newest entries are not signed for",
-                    ));
+                    let what = "the ledger's newest entries are not signed for";
+                    return Err(Failure::new("demo_failed", what).why(ODD).next(RERUN));
                 }
                 _ => sleep(LOOK).await,
             }
@@ -99,6 +97,7 @@ impl Record {
         serde_json::from_value(page["entries"].take()).map_err(|error| {
             Failure::new("demo_failed", "the server shows entries in an unknown form")
                 .because(&error)
+                .next(RERUN)
         })
     }
 }

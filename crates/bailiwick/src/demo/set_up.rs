@@ -1,6 +1,8 @@
 //! Everything before the first call: an installation, three people with keys of their own, a server, two agents, policies.
 //! As soon as there is a second administrator, what widens a right waits for that person.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::{
@@ -111,6 +113,9 @@ const APPLY: Step = act(
     "puts the same policies into force",
 );
 
+/// A port that the system chooses.
+const FREE: &str = "127.0.0.1:0";
+
 impl<'p> World<'p> {
     /// Starts all processes and gives everybody their part.
     pub(super) async fn start(
@@ -131,6 +136,9 @@ impl<'p> World<'p> {
             keys(&program),
         )?;
         write_inputs(place, &[&bot, &lookup])?;
+        if place.is_kept() {
+            keep_ports(&config, [&node.server, &node.gateway, &node.ops])?;
+        }
         let enrolled = enrol(&program, &node).await?;
         let olivia = Person::new("olivia", &enrolled.document["identity"])?;
         teller.introduce(&olivia.id, "Olivia");
@@ -268,9 +276,20 @@ impl<'p> World<'p> {
     }
 }
 
+/// Writes the ports that were free into the configuration that stays, so that whoever serves it later is reached where
+/// profiles and servers say.
+fn keep_ports(config: &str, urls: [&str; 3]) -> Result<()> {
+    let mut text = files::read_text(Path::new(config))?;
+    for url in urls {
+        // `server`, `gateway` and `ops` stand there in this order, each with the free port that `init` was given.
+        text = text.replacen(FREE, url.trim_start_matches("http://"), 1);
+    }
+    files::replace(Path::new(config), text.as_bytes())
+}
+
 async fn init(program: &Program<'_>) -> Result<Value> {
     let dir = program.place().path("acme").display().to_string();
-    let free = "127.0.0.1:0";
+    let free = FREE;
     let arguments = [
         "init",
         "--dir",

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Summary,
+    ODD, RERUN, Summary,
     bot::Bot,
     cast::BOT,
     desk::Desk,
@@ -203,11 +203,16 @@ impl World<'_> {
         let place = self.program.place();
         format!(
             "\nKept in {}\n  bailiwick ledger verify --data {} --key {}\n  bailiwick serve --config {}\n  \
-             sqlite3 {} .dump",
+             bailiwick whoami --profile {}   (while it serves)\n  \
+             BAILIWICK_DESK_SECRET=$(cat {}) bailiwick desk --listen {} --database {}\n  sqlite3 {} .dump",
             place.dir().display(),
             self.data,
             place.path("ledger.key").display(),
             self.config,
+            place.path("people/olivia.toml").display(),
+            place.path("desk/secret").display(),
+            self.desk.url.trim_start_matches("http://").trim_end_matches(crate::desk::PATH),
+            place.path("desk/desk.db").display(),
             place.path("desk/desk.db").display(),
         )
     }
@@ -250,5 +255,7 @@ pub(super) fn came(answer: &Answer, index: Option<u64>) -> Came {
 /// A text that has to be in a document.
 pub(super) fn text_of(document: &Value, member: &str) -> Result<String> {
     let text = document[member].as_str().map(str::to_owned);
-    text.ok_or_else(|| Failure::new("demo_failed", format!("an answer has no `{member}`")))
+    text.ok_or_else(|| {
+        Failure::new("demo_failed", format!("an answer has no `{member}`")).why(ODD).next(RERUN)
+    })
 }

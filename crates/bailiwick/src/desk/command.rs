@@ -1,56 +1,69 @@
-//! `bailiwick desk`: the desk by itself, for demonstrations and for trying a gateway by hand. Not listed in the help.
+//! `bailiwick desk`: the desk by itself, for demonstrations and for trying a gateway by hand.
 
 use std::{
-    io::Write as _,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    process::ExitCode,
 };
 
-use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
+use serde_json::Value;
 
 use super::{PATH, seed, serve};
+use crate::{
+    failure::{Exit, Failure, Result},
+    output::{self, Answer},
+};
 
-/// The sample MCP server, Support desk.
-#[derive(Parser)]
-#[command(name = "bailiwick desk")]
-struct Arguments {
+/// Run the sample MCP server, Support desk.
+#[derive(Args)]
+#[command(after_help = "\
+BAILIWICK_DESK_SECRET holds the bearer token that callers must bring. Prints the URL of its MCP endpoint, and serves
+until it is ended:
+
+  BAILIWICK_DESK_SECRET=$(cat desk.secret) bailiwick desk --listen 127.0.0.1:9000 --database desk.db
+  bailiwick server add support-desk --url http://127.0.0.1:9000/mcp --internal --credential file:$PWD/desk.secret")]
+pub(crate) struct Command {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// The desk's SQLite file; made with sample data where there is none.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     database: PathBuf,
 }
 
 /// Where the bearer token stands that callers must bring: other users of a machine can read its command lines.
 const SECRET: &str = "BAILIWICK_DESK_SECRET";
 
-/// Runs the desk where the command line asks for it; `None` where it asks for something else.
-pub(crate) fn run_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os();
-    let program = arguments.next();
-    if arguments.next()? != "desk" {
-        return None;
+impl Command {
+    /// Serves until the process is ended.
+    pub(crate) async fn run(self) -> Result<Answer> {
+        let secret = std::env::var(SECRET).ok().filter(|secret| !secret.is_empty());
+        let secret = secret.ok_or_else(|| {
+            Failure::new("desk_secret_missing", "the desk has no secret")
+                .why(format!("`{SECRET}` is not set; without it anybody could pay refunds"))
+                .next(format!(
+                    "{SECRET}=… bailiwick desk …, the same as in `server add --credential`"
+                ))
+                .exit(Exit::Usage)
+        })?;
+        let database = self.database;
+        seed(&database).map_err(|error| {
+            Failure::new("desk_not_opened", format!("`{}` cannot be used", database.display()))
+                .why(format!("{error:#}"))
+                .next("name another file with `--database FILE`, in a folder that is there")
+        })?;
+        let bound = TcpListener::bind(self.listen).and_then(|it| Ok((it.local_addr()?, it)));
+        let (address, listener) = bound.map_err(|error| {
+            Failure::new("address_not_bound", format!("`{}` cannot be listened on", self.listen))
+                .because(&error)
+                .next("stop whatever listens there, or choose another `--listen`")
+        })?;
+        output::data(&format!("http://{address}{PATH}"));
+        serve(listener, database, secret).await.map_err(|error| {
+            Failure::new("desk_failed", "the desk ended")
+                .why(format!("{error:#}"))
+                .next("start it again")
+        })?;
+        Ok(Answer::new(Value::Null, ""))
     }
-    let asked = Arguments::parse_from(program.into_iter().chain(arguments));
-    Some(match run(asked) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Without a standard error there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "bailiwick desk: {error:#}");
-            ExitCode::FAILURE
-        }
-    })
-}
-
-fn run(asked: Arguments) -> anyhow::Result<()> {
-    let secret = std::env::var(SECRET).with_context(|| format!("`{SECRET}` holds no secret"))?;
-    seed(&asked.database).with_context(|| format!("`{}`", asked.database.display()))?;
-    let listener = TcpListener::bind(asked.listen)
-        .with_context(|| format!("cannot listen on `{}`", asked.listen))?;
-    writeln!(std::io::stdout(), "http://{}{PATH}", listener.local_addr()?)?;
-    let runtime = tokio::runtime::Runtime::new().context("no threads can be started")?;
-    runtime.block_on(serve(listener, asked.database, secret))
 }

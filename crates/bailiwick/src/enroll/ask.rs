@@ -31,6 +31,7 @@ pub(crate) fn enroll(socket: &Path, wish: &Wish) -> Result<Enrolled> {
     let reply = exchange(stream, wish).map_err(|error| {
         Failure::new("enrolment_broken", "the enrolment socket gave no answer")
             .because(&error)
+            .next("look at what `bailiwick serve` says on its terminal, then try again")
             .exit(Exit::Unreachable)
     })?;
     match reply {
@@ -50,6 +51,7 @@ pub(crate) fn enroll(socket: &Path, wish: &Wish) -> Result<Enrolled> {
         Reply::Refused { why } => {
             Err(Failure::new("enrolment_refused", "the first administrator was not enrolled")
                 .why(why)
+                .next("correct what it names; where somebody is enrolled already, they run `bailiwick person add`")
                 .exit(Exit::Conflict))
         }
     }

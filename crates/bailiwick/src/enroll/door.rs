@@ -37,7 +37,9 @@ impl Door {
     /// Opens the socket while nobody was ever enrolled; else `None`.
     pub(crate) async fn open(engine: &Engine, path: &Path, server: &str) -> Result<Option<Self>> {
         let unreadable = |error: store::Error| {
-            Failure::new("store_unreadable", "the directory cannot be read").because(&error)
+            Failure::new("store_unreadable", "the people of this installation cannot be read")
+                .because(&error)
+                .next("see that the database answers, then start the node again")
         };
         // One that a killed process left: nobody else has this data folder, the ledger's lock says so.
         remove(path);

@@ -13,7 +13,7 @@ use super::parts::{self, Urls};
 use crate::{
     config::{Config, Listen},
     enroll::Door,
-    failure::{Exit, Failure, Result},
+    failure::{Failure, Result, TELL_US},
     keys, random,
 };
 
@@ -49,9 +49,9 @@ impl Node {
         random::wake();
         // Keys first: without them nothing listens.
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
-        let server = bind(&config.server.address).await?;
-        let gateway = bind(&config.gateway.address).await?;
-        let ops = bind(&config.ops).await?;
+        let server = bind("server", &config.server.address).await?;
+        let gateway = bind("gateway", &config.gateway.address).await?;
+        let ops = bind("ops", &config.ops).await?;
         let urls = Urls {
             server: url(&config.server, &server)?,
             gateway: url(&config.gateway, &gateway)?,
@@ -89,11 +89,17 @@ impl Node {
         loop {
             match self.listeners.join_next().await {
                 Some(Err(panicked)) => {
-                    return Failure::new("listener_failed", "a listener ended").because(&panicked);
+                    return Failure::new("listener_failed", "a listener ended")
+                        .because(&panicked)
+                        .next(TELL_US);
                 }
                 // The enrolment socket ends in order.
                 Some(Ok(())) => {}
-                None => return Failure::new("listener_failed", "no listener is left"),
+                None => {
+                    return Failure::new("listener_failed", "no listener is left")
+                        .why("each of them has ended, though nobody asked them to")
+                        .next(TELL_US);
+                }
             }
         }
     }
@@ -111,11 +117,15 @@ impl Node {
         }
         let log = self.engine.log().clone();
         let closed = tokio::task::spawn_blocking(move || log.close()).await;
-        let unclosed = Failure::new("ledger_not_closed", "the ledger did not close in order");
+        let unclosed = |error: &dyn std::error::Error| {
+            Failure::new("ledger_not_closed", "the ledger did not close in order")
+                .because(error)
+                .next("look for a full or failing disk, then start the node again: it repairs what it can")
+        };
         match closed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(unclosed.because(&error)),
-            Err(error) => Err(unclosed.because(&error)),
+            Ok(Err(error)) => Err(unclosed(&error)),
+            Err(error) => Err(unclosed(&error)),
         }
     }
 
@@ -125,18 +135,19 @@ impl Node {
     }
 }
 
-async fn bind(address: &SocketAddr) -> Result<TcpListener> {
+/// Binds the listener of one section of the configuration.
+async fn bind(section: &str, address: &SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::new("address_not_bound", format!("`{address}` cannot be listened on"))
-            .because(&error)
-            .next("stop whatever listens there, or configure another `listen`")
-            .exit(Exit::Failed)
+        let what = format!("`{address}` cannot be listened on, the address of `{section}.listen`");
+        Failure::new("address_not_bound", what).because(&error).next(format!(
+            "stop whatever listens there (another node, perhaps), or set another `listen` below [{section}]"
+        ))
     })
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|error| {
-        Failure::new("address_not_bound", "a listener has no address").because(&error)
+        Failure::new("address_not_bound", "a listener has no address").because(&error).next(TELL_US)
     })
 }
 

@@ -10,7 +10,7 @@ use token::{Keyring, dpop::Nonces};
 
 use crate::{
     config::Config,
-    failure::{Failure, Result},
+    failure::{Failure, Result, TELL_US},
     files,
     keys::Keys,
 };
@@ -28,7 +28,9 @@ pub(super) struct Urls {
 pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Result<Arc<Engine>> {
     files::make_private_dir(&config.data)?;
     let stops = Stops::open(&config.data.join("stops")).map_err(|error| {
-        Failure::new("stops_not_opened", "the stop journal cannot be opened").because(&error)
+        Failure::new("stops_not_opened", "the stops in force are not known")
+            .because(&error)
+            .next("see that nobody else writes into the data folder; a damaged journal comes from a backup")
     })?;
     let context = Context::new(config.realm.clone(), Clock::system());
     let issuer = issuer(keys.token, urls);
@@ -39,12 +41,16 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
             "database_not_opened",
             format!("the database `{}` cannot be opened", config.database),
         )
-        .because(&error)
+        .because(match &error {
+            store::OpenError::Database(error) => error, // the headline has said what it would add
+            other => other,
+        })
+        .next("see that the database runs and that this user may use it; `data.database` says which it is")
     })?;
     // Drawing comes last, so that the generator has had time to wake.
     let nonces = Nonces::new(&keys.nonce, config.realm.node, context.random(), NONCE_SECONDS);
     let nonces = nonces.map_err(|error| {
-        Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error)
+        Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error).next(TELL_US)
     })?;
     let parts = Parts { context, issuer, log, store, stops, index_key: keys.index, nonces };
     Engine::start(parts).await.map_err(|error| {
@@ -53,10 +59,12 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
             "the node does not start: it would not know what is in force",
         )
         .because(&error)
+        .next("see that the database answers and is the one that belongs to this ledger; `docs/operations.md` has what can fail")
     })
 }
 
 fn open_log(config: &Config, keys: ledger::Keys) -> Result<Log> {
+    let place = config.ledger_dir().display().to_string();
     let wish = ledger::Config {
         dir: config.ledger_dir(),
         lock: config.ledger_head.clone(),
@@ -65,7 +73,11 @@ fn open_log(config: &Config, keys: ledger::Keys) -> Result<Log> {
         segment_bytes: config.segment_bytes,
     };
     Log::open(wish, keys).map_err(|error| {
-        Failure::new("ledger_not_opened", "the ledger cannot be opened").because(&error)
+        Failure::new("ledger_not_opened", format!("the ledger in `{place}` cannot be opened"))
+            .because(&error)
+            .next(
+                "see that no other node uses this data folder, and that folder, keys and `ledger.head` belong together",
+            )
     })
 }
 

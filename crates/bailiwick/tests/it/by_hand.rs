@@ -70,7 +70,8 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     // Alone, the first administrator waits for nobody.
     olivia.enroll(node.code.as_ref().unwrap()).ends(0);
     olivia.run(&["blueprint", "add", "misspelt.toml"]).ends(1).says("did you mean `purpose`?");
-    olivia.run(&["blueprint", "add", "blueprint.toml"]).ends(0);
+    olivia.run(&["blueprint", "add", "blueprint.toml"]).ends(0).says("is in force");
+    olivia.run(&["blueprint", "add", "blueprint.toml"]).ends(0).says("already");
     olivia.run(&["grant", "give", "grant.toml"]).ends(0);
     olivia.run(&["agent", "register", "agent.toml"]).ends(0);
     olivia.run(&["agent", "register", "agent.toml"]).ends(7);
@@ -88,13 +89,29 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&["approve", &approval, "--yes"]).ends(5);
     bob.run(&["approval", "list"]).ends(0).says(&approval).says("1 of administrator");
     bob.run(&["approve", &approval]).ends(1).says("--yes");
+    let shown = bob.run(&["approval", "show", &approval]).ends(0);
+    let policy = "  |        @id(\"support-reads\")\n  |        permit (principal,";
+    shown.says(policy).says("asked by        olivia (person/p").says("SHA-256");
     bob.run(&["approve", &approval, "--yes"]).ends(0).says("APPROVED").says("support-reads");
+    bob.run(&["approve", &approval]).ends(7).says("answered this request already");
     olivia.run(&apply).ends(0).says("support.cedar");
     held(olivia.run(&["policy", "apply", "policies", "-o", "json"]));
     olivia.run(&["policy", "show"]).ends(0).says("support-reads");
     olivia.run(&["policy", "check", "policies"]).ends(0);
     place.write("policies/broken.cedar", "permit (principal, action, resource");
     olivia.run(&["policy", "check", "policies"]).ends(3).says("broken.cedar");
+    place.write(
+        "broken.cedar",
+        "permit (principal, action, resource);\nforbid (principal, action, resource);",
+    );
+    let apply_broken = olivia.run(&["policy", "apply", "broken.cedar"]).ends(3);
+    apply_broken.says("\n       broken.cedar:2:1:");
+    place.write("early.cedar", "@id(\"early\") permit (principal, action, resource is Order);");
+    for verb in ["check", "apply"] {
+        let early = olivia.run(&["policy", verb, "early.cedar"]).ends(3);
+        assert!(!early.stdout.contains("Grant") && !early.stderr.contains("Grant"), "{early:?}");
+        early.says("unrecognized entity type `Order`").says("no tool is accepted yet");
+    }
     place.write("wide.cedar", "@id(\"wide\") permit (principal, action, resource);");
     let warning = "wide.cedar:1:1: `wide` names no system, and so permits governance too";
     let check = olivia.run(&["policy", "check", "wide.cedar", "-o", "json"]).ends(0);
@@ -104,6 +121,9 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     assert!(apply_wide.stderr.contains(&format!("warning: {warning}")), "{apply_wide:?}");
     olivia.run(&ask).ends(0).says("PERMIT");
     olivia.run(&["can-i", "pay", "support-desk/Refund/7", "--amount", "50.00 EUR"]).ends(3);
+    olivia.run(&["can-i", "read", "support-desk/Task/7", "--agent", "nobody"]).ends(6);
+    olivia.run(&["can-i", "read", "support-desk"]).ends(2).says("SYSTEM/KIND/ID");
+    olivia.run(&["can-i", "read", "support-desk/task/7"]).ends(2);
 
     // A task, and the agent's life.
     let open = ["task", "open", "--agent", "support-bot", "--purpose", "support", "-o", "json"];
@@ -138,9 +158,18 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&resume).ends(0);
     olivia.run(&ask).ends(0);
     let approval = held(olivia.run(&["policy", "apply", "policies/support.cedar", "-o", "json"]));
-    bob.run(&["deny", &approval, "--yes"]).ends(0).says("DENIED");
+    let no = "not before the audit is over";
+    bob.run(&["deny", &approval, "--yes", "--reason", &"x".repeat(501)]).ends(2);
+    bob.run(&["deny", &approval, "--yes", "--reason", no]).ends(0).says("DENIED");
+    bob.run(&["deny", &approval, "--yes"]).ends(7);
+    olivia.run(&["approval", "show", &approval]).ends(0).says(no);
+    olivia.run(&["policy", "apply", "policies/support.cedar"]).ends(5).says(no);
 
     olivia.run(&["ledger", "show", "--limit", "1000"]).ends(0).says("governance");
+    let unknown = "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081";
+    olivia.run(&["ledger", "show", "--action", unknown]).ends(6).says("no entry of action");
+    let agent = olivia.run(&["agent", "show", "support-bot"]).ends(0);
+    agent.says("version\n").says("    prompt       SHA-256 ");
     let opened = olivia.run(&["ledger", "show", "--payload", "-o", "json"]).ends(0).json();
     assert!(
         opened["entries"]
@@ -169,12 +198,30 @@ fn check_offline(place: &Place) {
     place.run(export).ends(0).says(
         r#"bailiwick verify 'a pack' --key "$(bailiwick ledger key --config acme/bailiwick.toml)""#,
     );
-    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(1).says("not empty");
-    place.run(["verify", "pack"]).ends(1).says("--key LINE");
+    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(7).says("not empty");
+    place.run(["verify", "pack"]).ends(2).says("--key LINE");
     place.run(["verify", "pack", "--key", key.trim()]).ends(0).says("VERIFIED");
     place.write("key.txt", &key);
     place.run(["verify", "pack", "--key", "key.txt", "--older", "pack/checkpoint"]).ends(0);
     place.run(["ledger", "key", "--data", "nowhere"]).ends(6);
+
+    // What was not read gets no verdict.
+    std::fs::create_dir(place.path("letters")).unwrap();
+    for (pack, key, status, code) in [
+        ("nowhere", key.trim(), 6, "pack_missing"),
+        ("letters", key.trim(), 6, "pack_missing"),
+        ("pack", "garbage", 2, "key_invalid"),
+        ("pack", "pack/checkpoint", 2, "key_invalid"),
+    ] {
+        let ran = place.run(["verify", pack, "--key", key, "-o", "json"]).ends(status);
+        assert_eq!(ran.json()["error"]["code"], code, "{ran:?}");
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("integrity"), "{ran:?}");
+    }
+    // Another ledger's key is a sound key: the pack was read, and it is not signed with that.
+    place.run(["init", "--dir", "other", "--org", "acme"]).ends(0);
+    let other = place.run(["ledger", "key", "--data", "other/data"]).ends(0).stdout;
+    let foreign = place.run(["verify", "pack", "--key", other.trim()]).ends(3);
+    foreign.says("NOT VERIFIED").says("not checked");
 
     // One byte of one entry.
     let bundles = place.path("pack/tile/entries/000.p");

@@ -37,6 +37,7 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     place.write("accept.toml", ACCEPT);
     place.write("unknown.toml", &ACCEPT.replace("get_order", "get_odor"));
     place.write("unsound.toml", &ACCEPT.replace("args.order_id", "args."));
+    place.write("unnamed.toml", &ACCEPT.replace("args.order_id", "args.order"));
     place.write("grant.toml", GRANT);
     place.write("support.cedar", POLICY);
 
@@ -49,12 +50,15 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     olivia
         .run(&["catalog", "show", "support-desk", "--tool", "get_order"])
         .ends(0)
-        .says("order_id");
+        .says("order_id")
+        .says("definition\n    {\n");
 
     // Until then policies cannot even name what the tool is about.
     olivia.run(&["policy", "check", "support.cedar"]).ends(3).says("Order");
     olivia.run(&["catalog", "accept", "unknown.toml"]).ends(6).says("get_odor");
     olivia.run(&["catalog", "accept", "unsound.toml"]).ends(1).says("get_order");
+    let unnamed = olivia.run(&["catalog", "accept", "unnamed.toml"]).ends(1);
+    unnamed.says("`args.order` is no argument of the tool").says("order_id");
     olivia.run(&["catalog", "accept", "accept.toml"]).ends(0).says("read Order");
     olivia.run(&["policy", "apply", "support.cedar"]).ends(0);
     olivia.run(&["grant", "give", "grant.toml"]).ends(0);

@@ -42,7 +42,8 @@ fn an_unknown_setting_is_named_with_its_place_and_the_nearest_known_one() {
         .ends(1)
         .says("unknown key `listn` in [server]; did you mean `listen`?")
         .says("10.toml:2");
-    place.run(["serve", "--config", "nowhere.toml"]).ends(1).says("bailiwick init");
+    place.run(["serve", "--config", "nowhere.toml"]).ends(6).says("bailiwick init");
+    place.run(["config", "check", "--config", "nowhere.toml"]).ends(6);
 }
 
 #[test]
@@ -54,6 +55,8 @@ fn every_setting_is_explained_with_where_it_comes_from() {
     assert_eq!(explained["ops.listen"]["value"], "127.0.0.1:9");
     assert!(explained["ops.listen"]["from"].as_str().unwrap().contains("flag"));
     assert!(explained["realm.org"]["from"].as_str().unwrap().ends_with("bailiwick.toml:5"));
+    assert_eq!(explained["server.public_url"]["value"], serde_json::Value::Null);
+    assert!(explained["server.public_url"]["from"].as_str().unwrap().contains("server.listen"));
     let one = place.run(["config", "explain", "realm.nod"].into_iter().chain(config)).ends(1);
     one.says("did you mean `node`?");
 }
@@ -62,12 +65,19 @@ fn every_setting_is_explained_with_where_it_comes_from() {
 fn nothing_starts_without_its_keys() {
     let place = Place::initialized();
     let serve = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
-    let token = place.path("acme/data/keys/token.key");
+    let check = ["config", "check", "--config", "acme/bailiwick.toml"];
+    let (token, index) = ("acme/data/keys/token.key", place.path("acme/data/keys/index.key"));
+    let token = place.path(token);
     std::fs::rename(&token, place.path("kept")).unwrap();
+    place.run(check).ends(1).says("the token key").says("key_missing");
+    std::fs::rename(&index, place.path("kept too")).unwrap();
+    place.run(check).ends(1).says("2 keys are missing").says("token.key").says("index.key");
+    std::fs::rename(place.path("kept too"), &index).unwrap();
     let refused = place.run(serve).ends(1).says("the token key").says("key_missing");
     assert_eq!(refused.stdout, "");
     std::fs::rename(place.path("kept"), &token).unwrap();
     std::fs::remove_file(place.path("acme/master.key")).unwrap();
+    place.run(check).ends(1).says("master_key_missing");
     let refused = place.run(serve).ends(1).says("master_key_missing");
     assert_eq!(refused.stdout, "");
     let other = "c29tZSBvdGhlciBrZXkgb2YgMzIgYnl0ZXMgbGVuZ3Q=";

@@ -79,7 +79,9 @@ fn a_folder_with_something_in_it_is_left_alone() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("letter"), "mine").unwrap();
     let Played { status, lines, stderr } = play(folder.path(), &[]);
-    assert_eq!((status, lines.len()), (7, 0), "{stderr}");
+    assert_eq!((status, lines.len()), (7, 1), "{stderr}");
+    let told: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(told["error"]["code"], "folder_not_empty");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -120,6 +122,34 @@ async fn a_person_reads_the_story_and_no_process_of_it_outlives_a_demo_that_is_k
         }
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+}
+
+#[test]
+fn a_folder_that_is_kept_can_be_served_and_its_people_still_find_their_way() {
+    let folder = TempDir::new().unwrap();
+    let output = demo(folder.path(), &["-o", "json"]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    for line in stdout.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "`-o json` tells in lines: {line}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let config = folder.path().join("acme/bailiwick.toml");
+    assert!(!fs::read_to_string(&config).unwrap().contains(":0\""));
+    let program = || Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+    let mut node = program()
+        .args(["serve", "--print-addresses", "--config"])
+        .arg(&config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(node.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let profile = folder.path().join("people/olivia.toml");
+    let whoami = program().args(["whoami", "--profile"]).arg(&profile).output().unwrap();
+    kill_process(Pid::from_child(&node), Signal::TERM).unwrap();
+    node.wait().unwrap();
+    assert_eq!(whoami.status.code(), Some(0), "{ready}: {whoami:?}");
+    assert!(String::from_utf8_lossy(&whoami.stdout).contains("olivia"));
 }
 
 /// The processes whose parent this is.

@@ -9,6 +9,47 @@ fn what_cannot_be_read_is_a_matter_of_usage() {
     place.run(["can-i", "fly", "x/Y/z"]).ends(2).says("is not a verb");
     place.run(["stop", "everything"]).ends(2).says("is not a scope");
     place.run(["--version"]).ends(0).says("bailiwick");
+    place.run([]).ends(2).says("Commands:");
+    let enroll = ["person", "enroll", "--socket", "s", "--handle", "o", "--name", "O"];
+    place.somebody("olivia");
+    place.run(enroll.into_iter().chain(["--key", "olivia.pem"])).ends(2).says("--code CODE");
+    place.run(["desk", "--database", "desk.db"]).ends(2).says("BAILIWICK_DESK_SECRET");
+    place.run(["--help"]).ends(0).says("  desk ");
+    place
+        .run(["desk", "--help"])
+        .ends(0)
+        .says("Usage: bailiwick desk")
+        .says("BAILIWICK_DESK_SECRET");
+}
+
+#[test]
+fn whoever_asks_for_json_gets_it_for_a_command_line_that_cannot_be_read_too() {
+    let place = Place::new();
+    for line in [
+        "nonsense -o json",
+        "--output=json agent show",
+        "can-i fly x/Y/z -o json",
+        "demo --json --nonsense",
+    ] {
+        let ran = place.run(line.split(' ')).ends(2);
+        let error = &ran.json()["error"];
+        assert_eq!((&error["code"], &error["exit"]), (&"usage".into(), &2.into()), "{line}");
+        for member in ["what", "why", "next"] {
+            assert!(error[member].as_str().is_some_and(|text| !text.is_empty()), "{line}: {error}");
+        }
+        assert_eq!(ran.stderr.lines().count(), 3, "{ran:?}");
+    }
+    assert_eq!(place.run(["nonsense"]).ends(2).stdout, "");
+}
+
+#[test]
+fn a_second_node_says_which_listener_is_in_its_way() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let address = node.server().trim_start_matches("http://");
+    let gateway = format!("gateway.listen={address}");
+    let second = place.run(["serve", "--config", "acme/bailiwick.toml", "--set", &gateway]).ends(1);
+    second.says("`gateway.listen`").says("address_not_bound");
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod configuring;
 mod demo;
 mod enrolling;
 mod exits;
+mod refused;
 mod world;

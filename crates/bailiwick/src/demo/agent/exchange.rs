@@ -10,6 +10,7 @@ use token::assertion;
 use super::{Agent, Answer};
 use crate::{
     client,
+    demo::{ODD, RERUN},
     failure::{Failure, Result},
     random,
 };
@@ -84,7 +85,9 @@ impl Agent {
             return Ok(Err(Answer { retryable, ..refused(&document) }));
         }
         let token = document["access_token"].as_str().map(str::to_owned);
-        Ok(Ok(token.ok_or_else(|| Failure::new("no_token", "the server gave no token"))?))
+        Ok(Ok(token.ok_or_else(|| {
+            Failure::new("no_token", "the server gave no token").why(ODD).next(RERUN)
+        })?))
     }
 
     fn assertion(&self) -> Result<String> {
@@ -96,8 +99,9 @@ impl Agent {
             jti: &random::name()?,
             version: Some(self.version),
         };
-        assertion::create(self.prover.key(), &draft)
-            .map_err(|error| Failure::new("not_signed", "nothing could be signed").because(&error))
+        assertion::create(self.prover.key(), &draft).map_err(|error| {
+            Failure::new("not_signed", "nothing could be signed").because(&error).next(RERUN)
+        })
     }
 }
 

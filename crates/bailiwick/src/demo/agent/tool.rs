@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{Agent, Answer, wire};
+use crate::demo::RERUN;
 use crate::failure::{Failure, Result};
 
 const VERSION: &str = "2026-07-28";
@@ -50,7 +51,9 @@ impl Agent {
         };
         if !reply.status.is_success() && response.is_null() {
             let what = format!("the server answered {}", reply.status);
-            return Err(Failure::new("no_answer", what).why(String::from_utf8_lossy(&reply.body)));
+            return Err(Failure::new("no_answer", what)
+                .why(String::from_utf8_lossy(&reply.body))
+                .next(RERUN));
         }
         Ok(Answer { action, ..read(&response) })
     }

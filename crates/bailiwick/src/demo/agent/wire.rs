@@ -11,6 +11,7 @@ use token::dpop::{self, Prover};
 use super::PATIENCE;
 use crate::{
     client,
+    demo::{ODD, RERUN},
     failure::{Failure, Result},
     random,
 };
@@ -37,7 +38,9 @@ impl Place {
     pub(super) fn new(url: &str) -> Result<Self> {
         let outbound = Outbound::new(Limits { head: PATIENCE, ..Limits::default() });
         let target = outbound.target(url, true).map_err(|error| {
-            Failure::new("url_refused", format!("`{url}` cannot be called")).because(&error)
+            Failure::new("url_refused", format!("`{url}` cannot be called"))
+                .because(&error)
+                .next(RERUN)
         })?;
         Ok(Self { outbound, target, url: url.to_owned(), nonce: Mutex::default() })
     }
@@ -68,7 +71,7 @@ impl Place {
         let request = dpop::Request { method: "POST", url: &self.url, access_token: token };
         let proof = prover.prove(&request, nonce.as_deref(), client::now(), &random::name()?);
         let proof = proof.map_err(|error| {
-            Failure::new("not_signed", "nothing could be signed").because(&error)
+            Failure::new("not_signed", "nothing could be signed").because(&error).next(RERUN)
         })?;
         let mut headers = headers.clone();
         headers.insert("dpop", text(&proof)?);
@@ -86,9 +89,12 @@ impl Place {
         let failed = || Failure::new("no_answer", format!("`{}` gave no answer", self.url));
         let request = Request { method, path: None, headers, body, deadline: None };
         let response = self.outbound.send(&self.target, request, None).await;
-        let response = response.map_err(|error| failed().because(&error))?;
+        let response = response.map_err(|error| failed().because(&error).next(RERUN))?;
         let (status, headers) = (response.status, response.headers.clone());
-        let body = response.collect(MAX_ANSWER).await.map_err(|error| failed().because(&error))?;
+        let body = response
+            .collect(MAX_ANSWER)
+            .await
+            .map_err(|error| failed().because(&error).next(RERUN))?;
         Ok(Reply { status, headers, body })
     }
 }
@@ -112,14 +118,19 @@ pub(super) async fn token_endpoint(issuer: &str) -> Result<String> {
     let place = Place::new(&format!("{issuer}/.well-known/oauth-authorization-server"))?;
     let metadata = place.ask(Method::GET, HeaderMap::new(), Bytes::new()).await?.document();
     if metadata["issuer"] != issuer {
-        return Err(Failure::new("issuer_differs", format!("`{issuer}` does not name itself so")));
+        return Err(Failure::new("issuer_differs", format!("`{issuer}` does not name itself so"))
+            .why(ODD)
+            .next(RERUN));
     }
     metadata["token_endpoint"].as_str().map(str::to_owned).ok_or_else(|| {
         Failure::new("no_token_endpoint", format!("`{issuer}` names no token endpoint"))
+            .why(ODD)
+            .next(RERUN)
     })
 }
 
 pub(super) fn text(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text)
-        .map_err(|_| Failure::new("header_invalid", "a text cannot be sent as a header"))
+    HeaderValue::from_str(text).map_err(|_| {
+        Failure::new("header_invalid", "a text cannot be sent as a header").why(ODD).next(RERUN)
+    })
 }
