@@ -11,27 +11,35 @@ import json
 import sys
 import urllib.parse
 
-from agent import FORM, Key, Wire, assertion, compact
-
-server, key, person, method, path, *body = sys.argv[1:]
-wire = Wire(Key(key))
+from agent import FORM, Key, Wire, assertion, compact, refused
 
 
-def form():
-    grant = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-        "assertion": assertion(wire.key, person, server),
-    }
-    return urllib.parse.urlencode(grant).encode()
+def main(server, key, person, method, path, body=None):
+    wire = Wire(Key(key))
+
+    def form():
+        grant = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "assertion": assertion(wire.key, person, server),
+        }
+        return urllib.parse.urlencode(grant).encode()
+
+    status, _, text = wire.send("POST", server + "/oauth/token", form, FORM)
+    if status != 200:
+        sys.exit(f"no session: {refused(text)}")
+    token = json.loads(text)["access_token"]
+    content = compact(json.loads(body)) if body else None
+    headers = {"Content-Type": "application/json"} if body else {}
+    status, _, text = wire.send(method, server + path, lambda: content, headers, token)
+    print(status, text)
+    if status >= 300:
+        sys.exit(8 if '"code":"held"' in text else 1)
 
 
-status, _, text = wire.send("POST", server + "/oauth/token", form, FORM)
-if status != 200:
-    sys.exit(text)
-token = json.loads(text)["access_token"]
-content = compact(json.loads(body[0])) if body else None
-headers = {"Content-Type": "application/json"} if body else {}
-status, _, text = wire.send(method, server + path, lambda: content, headers, token)
-print(status, text)
-if status >= 300:
-    sys.exit(8 if json.loads(text)["code"] == "held" else 1)
+if __name__ == "__main__":
+    if len(sys.argv) not in (6, 7):
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except (OSError, ValueError, KeyError) as error:  # no such file, nobody there, not what was expected
+        sys.exit(f"{type(error).__name__}: {error}")

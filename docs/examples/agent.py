@@ -58,8 +58,11 @@ class Wire:
         self.nonces = {}
 
     def get(self, url):
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            sys.exit(f"{url} answers {error.code}: {error.read().decode(errors='replace')}")
 
     def send(self, method, url, body, headers, token=None):
         """`body` is a function: an assertion is good for one request, so each try makes its own."""
@@ -123,11 +126,19 @@ def exchange(wire, agent, subject_token, endpoint):
         ).encode()
 
     status, _, text = wire.send("POST", token_endpoint, form, FORM)
-    answer = json.loads(text)
     if status != 200:
-        print(f"no token: {answer['error']}: {answer['error_description']}", file=sys.stderr)
+        print(f"no token: {refused(text)}", file=sys.stderr)
         sys.exit(3)
-    return answer["access_token"]
+    return json.loads(text)["access_token"]
+
+
+def refused(text):
+    """What a refusal of the token endpoint says (RFC 6749), or whatever else came."""
+    try:
+        answer = json.loads(text)
+        return f"{answer['error']}: {answer.get('error_description', '')}"
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def call(wire, token, endpoint, tool, arguments):
@@ -190,4 +201,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError, KeyError) as error:  # no such file, nobody there, not what was expected
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -4,6 +4,8 @@
 Formats: C2SP signed-note, tlog-checkpoint and tlog-tiles, RFC 6962. It needs Python 3.9 and the package `cryptography`.
 
     verify_pack.py pack "acme.example/prod/1+e4ef4428+Af7u..."
+
+Exit status: 0 it is what was signed, 1 it is not, or it cannot be checked.
 """
 
 import base64
@@ -11,6 +13,7 @@ import hashlib
 import pathlib
 import sys
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
@@ -22,8 +25,8 @@ def signed_head(note, line):
     """Size and root of a checkpoint that this key signed (C2SP signed-note)."""
     name, key_id, key = line.split("+", 2)
     key = base64.b64decode(key)
-    assert key[0] == 1, "the key is not Ed25519"
-    assert sha256(name.encode() + b"\n" + key)[:4].hex() == key_id, "the key line contradicts itself"
+    if key[0] != 1 or sha256(name.encode() + b"\n" + key)[:4].hex() != key_id:
+        raise ValueError("this is no line of an Ed25519 key")
     text, signatures = note.split("\n\n")
     for signature in signatures.splitlines():
         dash, signer, blob = signature.split(" ")
@@ -31,9 +34,9 @@ def signed_head(note, line):
         if (dash, signer, blob[:4].hex()) == ("\u2014", name, key_id):
             Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], (text + "\n").encode())
             origin, size, root = text.split("\n")[:3]
-            assert origin == name, "it is the head of another log"
+            check(origin == name, "it is the head of another log")
             return int(size), base64.b64decode(root)
-    raise AssertionError("nobody has signed this head with this key")
+    sys.exit("NOT VERIFIED: nobody has signed this head with this key")
 
 
 def entries(pack, size):
@@ -47,7 +50,7 @@ def entries(pack, size):
             length = int.from_bytes(data[:2], "big")
             yield data[2 : 2 + length]
             data = data[2 + length :]
-        assert not data, f"{path} holds more than it should"
+        check(not data, f"{path} holds more than it should")
 
 
 def root_of(leaves):
@@ -64,7 +67,24 @@ def root_of(leaves):
     return root
 
 
-pack, key = pathlib.Path(sys.argv[1]), sys.argv[2].strip()
-size, root = signed_head((pack / "checkpoint").read_text(), key)
-assert root_of(entries(pack, size)) == root, "the entries are not the ones that were signed"
-print(f"{size} entries are the ones that were signed; root {root.hex()}")
+def check(condition, what):
+    """Not `assert`, which `python -O` leaves out."""
+    if not condition:
+        sys.exit(f"NOT VERIFIED: {what}")
+
+
+def main(pack, key):
+    size, root = signed_head((pack / "checkpoint").read_text(), key.strip())
+    check(root_of(entries(pack, size)) == root, "the entries are not the ones that were signed")
+    print(f"{size} entries are the ones that were signed; root {root.hex()}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(pathlib.Path(sys.argv[1]), sys.argv[2])
+    except InvalidSignature:
+        sys.exit("NOT VERIFIED: the head is not signed with this key")
+    except (OSError, ValueError, IndexError) as error:  # no such file, or not of the form
+        sys.exit(f"cannot be checked: {type(error).__name__}: {error}")
