@@ -157,8 +157,8 @@ impl Engine {
                     ("resource", Json::String(pair.resource.to_string())),
                     ("verb", to_json(&pair.verb)),
                 ]);
-                let approval = self.approval(&asked, &outcome, binding, shown, action, told).await;
-                let approval = approval.map_err(|refusal| self.with_reason(refusal))?;
+                let approval =
+                    self.approval(&asked, &outcome, binding, shown, action, told).await?;
                 if self.evaluate(&asked, &lifted(&approval)).verdict != policy::Verdict::Permit {
                     return Err(Refusal::new(
                         action,
@@ -180,18 +180,6 @@ impl Engine {
         let set_aside = SetAside::new(self.clone(), reserved);
         let decision = self.record_act(caller, act, action, body, set_aside).await?;
         Ok((decision, approval))
-    }
-
-    /// A no, with what the person who said it gave as the reason.
-    fn with_reason(&self, mut refusal: Refusal) -> Refusal {
-        let record = refusal.approval.and_then(|id| self.directory.approval(id));
-        let no = record.as_ref().and_then(|it| it.answers.iter().find(|answer| !answer.approve));
-        if let (Code::Forbidden, Some(reason)) =
-            (refusal.code, no.and_then(|no| no.reason.as_ref()))
-        {
-            refusal.reason = format!("{}: {reason}", refusal.reason);
-        }
-        refusal
     }
 
     async fn record_act<A: Act>(

@@ -221,7 +221,10 @@ impl Engine {
             Some((known, ApprovalStanding::Denied)) => {
                 let mut refusal = held(known.id);
                 refusal.code = Code::Forbidden;
-                refusal.reason = "the approver said no to exactly this".to_owned();
+                let said = known.answers.iter().find(|answer| !answer.approve);
+                let said = said.and_then(|no| no.reason.as_ref());
+                let said = said.map_or_else(String::new, |reason| format!(": {reason}"));
+                refusal.reason = format!("the approver said no to exactly this{said}");
                 refusal.next = "Do something else, or talk to the approver.".to_owned();
                 return Err(refusal);
             }

@@ -57,12 +57,12 @@ pub enum TargetError {
     UserInfo,
     /// Plain http to somewhere outside.
     #[error(
-        "plain `http` goes only to targets that are configured `internal = true`; use `https` elsewhere"
+        "plain `http` goes only to targets that were added with `--internal`; use `https` elsewhere"
     )]
     Clear,
     /// The host is a special-use address.
     #[error(
-        "{address} is a {kind} address; it is reached only by targets that are configured `internal = true`"
+        "{address} is a {kind} address; it is reached only by targets that were added with `--internal`"
     )]
     Inside {
         /// The address.
