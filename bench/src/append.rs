@@ -9,15 +9,15 @@ use std::{
     future::Future, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use decide::{Clock, Context};
 use ledger::{CheckpointKey, Config, Files, Health, Keys, Log, Media, PayloadKey};
 use model::Realm;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
-    clock,
+    clock::{self, micros},
     figure::{Figure, Report, median},
 };
 
@@ -30,6 +30,8 @@ const LEVELS: [(usize, usize, Duration); 3] = [
     (8, 5, Duration::from_millis(500)),
     (1, 5, Duration::from_millis(500)),
 ];
+/// How many records each core seals.
+const SEALED: usize = 50_000;
 /// How much longer a sync of a slow disk takes, in milliseconds.
 const SLOWER: [u64; 2] = [1, 5];
 /// How often it is looked whether everything is published.
@@ -37,54 +39,86 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a node's log has by default.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Measures the append at each level.
+/// A log and a plain writer on the same disk, for records of the same size.
+struct Sides {
+    ours: Arc<(Log, Context)>,
+    plain: Plain,
+    record: Arc<[u8]>,
+}
+
+/// Measures the append at each level, and what one record costs before it is handed to the log.
 pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let folder = folder()?;
     let context = Context::new(realm()?, Clock::system());
-    let log = open(&folder, &context)?;
-    let bytes = record_bytes(&log, &context)?;
-    let ours = Arc::new((log.clone(), context));
-    let plain = Plain::open(&folder.path().join("plain"), Duration::ZERO)?;
-    let record: Arc<[u8]> = vec![b'.'; bytes].into();
-    for (callers, rounds, time) in LEVELS {
-        let (mut value, mut ceiling) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            value.push(runtime.block_on(to_ledger(&ours, callers, time))?);
-            ceiling.push(runtime.block_on(to_plain(&plain, &record, callers, time))?);
-        }
-        let name = match callers {
+    let sides = Sides::new(&folder, open(&folder, &context)?, context, Duration::ZERO)?;
+    for level in LEVELS {
+        let (value, ceiling) = sides.rates(&runtime, level)?;
+        let name = match level.0 {
             64 => "ledger-append".to_owned(),
-            _ => format!("ledger-append/{callers}"),
+            callers => format!("ledger-append/{callers}"),
         };
-        report.add(&Figure::rate(name, median(value), "records/s", median(ceiling)));
+        report.add(&Figure::rate(name, value, "records/s", ceiling));
     }
-    report.add(&Figure::alone("ledger-append/record", bytes as f64, "bytes"));
-    log.close().context("the log does not close")
+    report.add(&Figure::alone("ledger-append/record", sides.record.len() as f64, "bytes"));
+    report.add(&Figure::alone("ledger-append/seal", sides.seal()?, "us cpu"));
+    sides.close()
 }
 
 /// Measures the append of as many callers as the bar is for, on disks whose syncs take longer.
 pub(crate) fn run_slow(report: &mut Report) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let (callers, rounds, time) = LEVELS[0];
     for millis in SLOWER {
         let (folder, pause) = (folder()?, Duration::from_millis(millis));
         let context = Context::new(realm()?, Clock::system());
         let log = open_slow(&folder, &context, pause)?;
-        let bytes = record_bytes(&log, &context)?;
-        let ours = Arc::new((log.clone(), context));
-        let plain = Plain::open(&folder.path().join("plain"), pause)?;
-        let record: Arc<[u8]> = vec![b'.'; bytes].into();
-        let (mut value, mut ceiling) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            value.push(runtime.block_on(to_ledger(&ours, callers, time))?);
-            ceiling.push(runtime.block_on(to_plain(&plain, &record, callers, time))?);
-        }
+        let sides = Sides::new(&folder, log, context, pause)?;
+        let (value, ceiling) = sides.rates(&runtime, LEVELS[0])?;
         let name = format!("ledger-append-slow-disk/{millis}ms");
-        report.add(&Figure::rate(name, median(value), "records/s", median(ceiling)));
-        log.close().context("the log does not close")?;
+        report.add(&Figure::rate(name, value, "records/s", ceiling));
+        sides.close()?;
     }
     Ok(())
+}
+
+impl Sides {
+    fn new(folder: &TempDir, log: Log, context: Context, pause: Duration) -> anyhow::Result<Self> {
+        let record = vec![b'.'; record_bytes(&log, &context)?].into();
+        let plain = Plain::open(&folder.path().join("plain"), pause)?;
+        Ok(Self { ours: Arc::new((log, context)), plain, record })
+    }
+
+    /// Records a second of the log and of the plain writer, measured in turns.
+    fn rates(
+        &self,
+        runtime: &Runtime,
+        (callers, rounds, time): (usize, usize, Duration),
+    ) -> anyhow::Result<(f64, f64)> {
+        let (mut value, mut ceiling) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            value.push(runtime.block_on(to_ledger(&self.ours, callers, time))?);
+            ceiling.push(runtime.block_on(to_plain(&self.plain, &self.record, callers, time))?);
+        }
+        Ok((median(value), median(ceiling)))
+    }
+
+    /// Processor time for making one record: its JSON, its hashes and its encryption, on every core at once.
+    fn seal(&self) -> anyhow::Result<f64> {
+        let (log, context) = &*self.ours;
+        let (cores, before) = (available_parallelism()?.get(), clock::cpu());
+        std::thread::scope(|scope| {
+            let seal = || (0..SEALED).try_for_each(|_| log.seal(record::draft(context)).map(drop));
+            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(seal)).collect();
+            threads.into_iter().try_for_each(|thread| {
+                Ok::<_, anyhow::Error>(thread.join().map_err(|_| anyhow!("sealing failed"))??)
+            })
+        })?;
+        Ok(micros(clock::cpu() - before) / (SEALED * cores) as f64)
+    }
+
+    fn close(self) -> anyhow::Result<()> {
+        self.ours.0.close().context("the log does not close")
+    }
 }
 
 /// How many records a second the ledger takes: sealed by their callers, as decisions are. What is left to publish is part of
