@@ -9,7 +9,7 @@ use std::{
 use crate::{
     merkle::TILE,
     note::{Checkpoint, NoteError},
-    tile::{self, CHECKPOINT, Kind},
+    tile::{self, CHECKPOINT, Kind, README},
 };
 
 /// Why a pack was not written.
@@ -36,7 +36,7 @@ pub enum ExportError {
 }
 
 /// What the pack says of itself. The key is deliberately not in it.
-const README: &str = "\
+const ABOUT: &str = "\
 This folder is a copy of a tamper-evident log, in open formats:
 
   checkpoint      the signed head: C2SP tlog-checkpoint, a C2SP signed note with Ed25519
@@ -80,7 +80,7 @@ pub fn export(dir: &Path, out: &Path) -> Result<Checkpoint, ExportError> {
         }
         (level, hashes) = (level + 1, hashes / TILE as u64);
     }
-    pack.write("README", README.as_bytes())?;
+    pack.write(README, ABOUT.as_bytes())?;
     pack.write(CHECKPOINT, &note)?;
     Ok(checkpoint)
 }
@@ -103,17 +103,21 @@ impl Pack<'_> {
         self.write(&name, &bytes.ok_or(ExportError::Damaged(name.clone()))?)
     }
 
-    /// The payload file of a bundle, where it has one, without records that the checkpoint does not cover.
+    /// The payload file of a bundle, where it has one, up to the last payload of an entry that the checkpoint covers.
     fn copy_payloads(&self, index: u64, width: usize) -> Result<(), ExportError> {
         let name = tile::payloads(index);
         let Some(bytes) = self.read(&name)? else { return Ok(()) };
-        let mut rest = bytes.as_slice();
+        let (mut rest, mut end) = (bytes.as_slice(), 0);
         for _ in 0..width {
             let Some((length, record)) = rest.split_first_chunk::<4>() else { break };
-            let Some(next) = record.get(u32::from_be_bytes(*length) as usize..) else { break };
+            let length = u32::from_be_bytes(*length) as usize;
+            let Some(next) = record.get(length..) else { break };
             rest = next;
+            if length > 0 {
+                end = bytes.len() - rest.len();
+            }
         }
-        self.write(&name, &bytes[..bytes.len() - rest.len()])
+        if end == 0 { Ok(()) } else { self.write(&name, &bytes[..end]) }
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ExportError> {

@@ -7,6 +7,9 @@ use crate::merkle::TILE;
 /// The file of the signed tree head.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 
+/// The file in which a pack says what it is.
+pub(crate) const README: &str = "README";
+
 /// What a file under `tile/` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

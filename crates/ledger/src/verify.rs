@@ -5,8 +5,11 @@
 //!
 //! Three questions have three answers. *Integrity*: are these the bytes that were signed? *Completeness*: is something
 //! missing that they speak of? *Correctness*: do they tell of a course of events that may not be?
+//!
+//! In a pack nothing may lie beside what was signed: who reads it would take that for a part of the log.
 
 mod meaning;
+mod payloads;
 mod report;
 mod tree;
 
@@ -16,12 +19,53 @@ use crate::payload::PayloadKey;
 
 pub use report::{Class, Finding, OpenAction, Place, Report};
 
-/// Checks everything: signature, entries, tiles, older checkpoints, leaves, payloads, and what the entries tell.
+/// Checks everything in a pack that [`crate::export`] made: signature, entries, tiles, older checkpoints, leaves, payloads,
+/// what the entries tell, and that nothing is there of which the signed head does not speak, but for the `README`.
 ///
-/// `place` is a log's folder or an exported pack, `verifier_key` the line that [`crate::Log::verifier_key`] gave, `older`
-/// signed checkpoints that the auditor has kept, as files. With the payload key the commitments are checked too; without
-/// it, the sealed bytes.
+/// `verifier_key` is the line that [`crate::Log::verifier_key`] gave, `older` are signed checkpoints that the auditor has
+/// kept, as files. With the payload key the commitments are checked too; without it, the sealed bytes.
+pub fn pack(
+    place: &Path,
+    verifier_key: &str,
+    older: &[&[u8]],
+    payload_key: Option<&PayloadKey>,
+) -> Report {
+    whole(Form::Pack, place, verifier_key, older, payload_key)
+}
+
+/// Checks a node's own folder as [`pack`] checks a copy of it. A node writes ahead of its signed head, so what lies beside
+/// or behind what the head covers is only counted, in [`Report::uncovered`].
 pub fn log(
+    place: &Path,
+    verifier_key: &str,
+    older: &[&[u8]],
+    payload_key: Option<&PayloadKey>,
+) -> Report {
+    whole(Form::Log, place, verifier_key, older, payload_key)
+}
+
+/// Checks signature, entries, tiles and older checkpoints, and nothing that the entries say: what any program that knows
+/// the format can check. What no head covers is counted, as in [`log`].
+pub fn tree(place: &Path, verifier_key: &str, older: &[&[u8]]) -> Report {
+    let mut report = Report::default();
+    if let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) {
+        tree::check(place, Form::Log, &heads, &mut report, |_, _, _, _| ());
+    }
+    report.sort();
+    report
+}
+
+/// What a folder is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A node's own, which may be growing.
+    Log,
+    /// A copy of what one signed head covers.
+    Pack,
+}
+
+fn whole(
+    form: Form,
     place: &Path,
     verifier_key: &str,
     older: &[&[u8]],
@@ -32,22 +76,12 @@ pub fn log(
         return report;
     };
     let org = heads.signed.origin.split('/').next().unwrap_or_default().to_owned();
-    let mut meaning = meaning::Meaning::new(place, org, payload_key);
-    tree::check(place, &heads, &mut report, |index, hash, bytes, report| {
+    let payloads = payloads::Payloads::new(place, form, heads.signed.size);
+    let mut meaning = meaning::Meaning::new(payloads, org, payload_key);
+    tree::check(place, form, &heads, &mut report, |index, hash, bytes, report| {
         meaning.see(index, hash, bytes, report);
     });
     meaning.finish(&mut report);
-    report.sort();
-    report
-}
-
-/// Checks signature, entries, tiles and older checkpoints, and nothing that the entries say: what any program that knows
-/// the format can check.
-pub fn tree(place: &Path, verifier_key: &str, older: &[&[u8]]) -> Report {
-    let mut report = Report::default();
-    if let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) {
-        tree::check(place, &heads, &mut report, |_, _, _, _| ());
-    }
     report.sort();
     report
 }

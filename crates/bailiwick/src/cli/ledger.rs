@@ -205,7 +205,8 @@ impl Verify {
         let older = self.older.iter().map(|file| files::read(file)).collect::<Result<Vec<_>>>()?;
         let older: Vec<&[u8]> = older.iter().map(Vec::as_slice).collect();
         let payloads = self.payload_key()?;
-        let report = ledger::verify::log(&folder, &key, &older, payloads.as_ref());
+        let check = if self.pack.is_some() { ledger::verify::pack } else { ledger::verify::log };
+        let report = check(&folder, &key, &older, payloads.as_ref());
         let exit = if report.is_clean() { Exit::Done } else { Exit::No };
         Ok(Answer::new(document(&report), text(&report)).exit(exit))
     }
@@ -297,6 +298,9 @@ fn text(report: &Report) -> String {
             ("correctness", word(Class::Correctness).to_owned()),
         ])
     );
+    if report.uncovered > 0 {
+        let _ = write!(text, "\n  beside: {} files that no signed head covers", report.uncovered);
+    }
     for open in &report.open {
         let _ = write!(
             text,
@@ -335,6 +339,7 @@ fn document(report: &Report) -> Value {
         "tiles": report.tiles,
         "payloads": report.payloads,
         "commitments": report.commitments,
+        "uncovered": report.uncovered,
         "integrity": said(report, Class::Integrity),
         "completeness": said(report, Class::Completeness),
         "correctness": said(report, Class::Correctness),

@@ -3,29 +3,27 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    io::{self, BufReader, ErrorKind, Read},
-    path::Path,
+    io,
 };
 
 use model::{ActionId, Digest, EntryId};
 
-use super::report::{Class, OpenAction, Place, Report};
+use super::{
+    payloads::Payloads,
+    report::{Class, OpenAction, Place, Report},
+};
 use crate::{
     leaf::{Leaf, PayloadMark},
-    merkle::TILE,
-    payload::{MAX_PAYLOAD, OVERHEAD, PayloadError, PayloadKey, is_sealed_form},
-    tile,
+    payload::{PayloadError, PayloadKey, is_sealed_form},
 };
 
 /// The most open actions that are listed.
 const MAX_OPEN: usize = 1000;
 
 pub(super) struct Meaning<'a> {
-    place: &'a Path,
     org: String,
     key: Option<&'a PayloadKey>,
-    payloads: Option<Payloads>,
+    payloads: Payloads<'a>,
     ids: HashSet<EntryId>,
     leaves: HashSet<Digest>,
     /// Parents that were not known when they were named, with the entry that names them.
@@ -43,12 +41,11 @@ struct Action {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(place: &'a Path, org: String, key: Option<&'a PayloadKey>) -> Self {
+    pub(super) fn new(payloads: Payloads<'a>, org: String, key: Option<&'a PayloadKey>) -> Self {
         Self {
-            place,
             org,
             key,
-            payloads: None,
+            payloads,
             ids: HashSet::new(),
             leaves: HashSet::new(),
             unknown: Vec::new(),
@@ -59,6 +56,8 @@ impl<'a> Meaning<'a> {
     /// Looks at one entry; they come in order.
     pub(super) fn see(&mut self, index: u64, hash: Digest, bytes: &[u8], report: &mut Report) {
         self.leaves.insert(hash);
+        // Also of an entry that cannot be read: the next one's record lies behind it.
+        let record = self.payloads.record(index, report);
         let wrong = |report: &mut Report, what: String| {
             report.find(Class::Correctness, Place::Entry(index), what);
         };
@@ -74,8 +73,13 @@ impl<'a> Meaning<'a> {
         }
         let missing = leaf.parents.iter().filter(|parent| !self.leaves.contains(parent));
         self.unknown.extend(missing.map(|parent| (*parent, index)));
-        if let Some(mark) = &leaf.payload {
-            self.payload(index, leaf.id, mark, report);
+        match (&leaf.payload, record) {
+            (Some(mark), record) => self.payload(index, leaf.id, mark, record, report),
+            (None, Ok(Some(_))) => {
+                let what = format!("it names no payload, but {} has one", Payloads::file(index));
+                report.find(Class::Integrity, Place::Entry(index), what);
+            }
+            (None, _) => {}
         }
         if let Some(action) = leaf.action {
             let seen = self.actions.entry(action).or_default();
@@ -86,7 +90,8 @@ impl<'a> Meaning<'a> {
     }
 
     /// What only the end shows: parents that never came, and actions without an outcome.
-    pub(super) fn finish(self, report: &mut Report) {
+    pub(super) fn finish(mut self, report: &mut Report) {
+        self.payloads.close(report);
         for (parent, index) in self.unknown {
             if !self.leaves.contains(&parent) {
                 let what = format!("its parent {parent} is not in this log");
@@ -106,13 +111,17 @@ impl<'a> Meaning<'a> {
         report.open = open;
     }
 
-    fn payload(&mut self, index: u64, id: EntryId, mark: &PayloadMark, report: &mut Report) {
-        let place = Place::Entry(index);
-        match self.sealed(index) {
-            Ok(None) => {
-                let what = "its payload is gone";
-                report.find(Class::Completeness, place, what);
-            }
+    fn payload(
+        &self,
+        index: u64,
+        id: EntryId,
+        mark: &PayloadMark,
+        record: io::Result<Option<Vec<u8>>>,
+        report: &mut Report,
+    ) {
+        let (place, file) = (Place::Entry(index), Payloads::file(index));
+        match record {
+            Ok(None) => report.find(Class::Completeness, place, "its payload is gone"),
             Ok(Some(sealed)) if is_sealed_form(mark, &sealed) => {
                 report.payloads += 1;
                 match self.key.map(|key| key.open(id, mark, sealed)) {
@@ -124,31 +133,15 @@ impl<'a> Meaning<'a> {
                 }
             }
             Ok(Some(_)) => {
-                let what = format!("its payload in {} is not the one it names", file(index));
+                let what = format!("its payload in {file} is not the one it names");
                 report.find(Class::Integrity, place, what);
             }
             Err(error) => {
-                let what = format!("its payload in {} cannot be read: {error}", file(index));
+                let what = format!("its payload in {file} cannot be read: {error}");
                 report.find(Class::Integrity, place, what);
             }
         }
     }
-
-    fn sealed(&mut self, index: u64) -> io::Result<Option<Vec<u8>>> {
-        let number = index / TILE as u64;
-        let open = match self.payloads.take() {
-            Some(open) if open.number == number => open,
-            _ => match File::open(self.place.join(tile::payloads(number))) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                opened => Payloads { number, next: 0, records: BufReader::new(opened?) },
-            },
-        };
-        self.payloads.insert(open).record(index % TILE as u64)
-    }
-}
-
-fn file(index: u64) -> String {
-    tile::payloads(index / TILE as u64)
 }
 
 impl Action {
@@ -177,35 +170,5 @@ impl Action {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// A payload file, read from front to back.
-struct Payloads {
-    number: u64,
-    next: u64,
-    records: BufReader<File>,
-}
-
-impl Payloads {
-    /// The record of an entry by its place in the bundle; `None` where it is empty or the file ends before it.
-    fn record(&mut self, slot: u64) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let mut length = [0; 4];
-            match self.records.read_exact(&mut length) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-                read => read?,
-            }
-            let length = u32::from_be_bytes(length) as usize;
-            if length > MAX_PAYLOAD + OVERHEAD {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            let mut record = vec![0; length];
-            self.records.read_exact(&mut record)?;
-            self.next += 1;
-            if self.next == slot + 1 {
-                return Ok(Some(record).filter(|record| !record.is_empty()));
-            }
-        }
     }
 }

@@ -22,8 +22,8 @@ pub struct Report {
     pub payloads: u64,
     /// How many payloads were opened and compared with the commitment in their leaf.
     pub commitments: u64,
-    /// How many files lie beside the ones that the signed head covers: a live log writes ahead of its head, and a crash may
-    /// leave some. Nothing is known of them.
+    /// How many files of a node's own log lie beside the ones that the signed head covers, or go on behind what it covers: a
+    /// live log writes ahead of its head, and a crash may leave some. Nothing is known of them. In a pack each is a finding.
     pub uncovered: u64,
     /// Actions that were permitted and of which no outcome is known.
     pub open: Vec<OpenAction>,

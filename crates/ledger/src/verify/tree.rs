@@ -4,7 +4,7 @@
 //! the other side is wrong, at exactly that place. All tiles above are then compared with the side that is right.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::{self, ErrorKind, Read},
     path::Path,
@@ -12,12 +12,15 @@ use std::{
 
 use model::Digest;
 
-use super::report::{Class, Place, Report};
+use super::{
+    Form,
+    report::{Class, Place, Report},
+};
 use crate::{
     leaf::MAX_LEAF,
     merkle::{TILE, leaf_hash, perfect_root, root},
     note::{Checkpoint, VerifierKey},
-    tile::{self, CHECKPOINT, Kind},
+    tile::{self, CHECKPOINT, Kind, README},
 };
 
 /// The longest entry bundle.
@@ -62,12 +65,14 @@ pub(super) fn read_heads(
 /// Checks the tree; `see` gets each entry that could be read, in order.
 pub(super) fn check(
     place: &Path,
+    form: Form,
     heads: &Heads,
     report: &mut Report,
     mut see: impl FnMut(u64, Digest, &[u8], &mut Report),
 ) {
     let mut check = Check {
         place,
+        form,
         size: heads.signed.size,
         report,
         entries: Side::default(),
@@ -143,6 +148,7 @@ struct Difference {
 
 struct Check<'a> {
     place: &'a Path,
+    form: Form,
     size: u64,
     report: &'a mut Report,
     entries: Side,
@@ -235,19 +241,29 @@ impl Check<'_> {
         }
     }
 
-    /// What lies beside the files that the checkpoint covers: narrower versions must be the start of what they grew into,
-    /// anything else is only counted.
+    /// What lies beside the files that the checkpoint covers. In a node's own folder narrower versions must be the start of
+    /// what they grew into, and anything else is only counted; in a pack there is nothing else.
     fn other_files(&mut self) {
         let mut names = Vec::new();
-        if let Err(error) = files_below(self.place, "tile", &mut names) {
-            let what = error.to_string();
-            self.report.find(Class::Completeness, Place::File("tile".to_owned()), what);
+        if let Err(error) = files_below(self.place, "", &mut names) {
+            let what = format!("its files cannot be listed: {error}");
+            self.report.find(Class::Completeness, Place::File(".".to_owned()), what);
         }
         names.sort_unstable();
+        let payloads: HashSet<String> =
+            (0..self.size.div_ceil(TILE_LEN)).map(tile::payloads).collect();
         for name in names {
             let (whole, width) = name.split_once(".p/").unwrap_or((&name, "256"));
             match (self.files.get(whole), width.parse()) {
                 (Some(covered), _) if *covered == name => {}
+                // What is in them was looked at with their entries.
+                _ if name == CHECKPOINT || payloads.contains(&name) => {}
+                _ if self.form == Form::Pack && name == README => {}
+                _ if self.form == Form::Pack => {
+                    let what = "it is no part of what was signed";
+                    self.report.find(Class::Integrity, Place::File(name), what);
+                }
+                _ if is_working_file(&name) => {}
                 (Some(covered), Ok(width)) if width < width_of(covered) => {
                     if !self.is_start(&name, width, covered) {
                         let what = format!("it is not the start of {covered}");
@@ -293,7 +309,8 @@ impl Check<'_> {
         }
     }
 
-    /// A tile or bundle of this width, or the full one where that has replaced it, and whether it is the very one.
+    /// A tile or bundle of this width, or the full one where that has replaced it in a live log, and whether it is the very
+    /// one. A full one holds more than the head covers, and is counted.
     fn read(
         &mut self,
         kind: Kind,
@@ -303,13 +320,18 @@ impl Check<'_> {
     ) -> Option<(String, Vec<u8>, bool)> {
         let (name, full) = (tile::path(kind, index, width), tile::path(kind, index, TILE));
         let read = match read_file(self.place, &name, limit) {
-            Err(error) if error.kind() == ErrorKind::NotFound && width < TILE => {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    && width < TILE
+                    && self.form == Form::Log =>
+            {
                 read_file(self.place, &full, limit).map(|bytes| (full.clone(), bytes, false))
             }
             read => read.map(|bytes| (name.clone(), bytes, true)),
         };
         match read {
             Ok(read) => {
+                self.report.uncovered += u64::from(!read.2);
                 self.files.insert(full, read.0.clone());
                 Some(read)
             }
@@ -328,23 +350,36 @@ fn width_of(name: &str) -> usize {
 
 /// Reads a file that is no longer than it can be.
 pub(super) fn read_file(place: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(place.join(name))?.take(limit + 1).read_to_end(&mut bytes)?;
+    let (path, mut bytes) = (place.join(name), Vec::new());
+    // Opening what is no file may never end.
+    if !path.metadata()?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// The names of all files below a folder, but for those that a writer had not finished.
+/// Files of a node's own folder that are not of the published log: the write-ahead log, the count of refusals that were not
+/// written, and what a writer had not finished.
+fn is_working_file(name: &str) -> bool {
+    name.starts_with("wal/") || name == "gap" || name.ends_with(".new")
+}
+
+/// The names of all files below a folder; of what is no folder, too.
 fn files_below(place: &Path, folder: &str, names: &mut Vec<String>) -> io::Result<()> {
     let entries = match fs::read_dir(place.join(folder)) {
+        // A live log removes narrower tiles with their folder.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
-        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        let own = entry.file_name();
+        let own = own.to_string_lossy();
+        let name = if folder.is_empty() { own.into_owned() } else { format!("{folder}/{own}") };
         if entry.file_type()?.is_dir() {
             files_below(place, &name, names)?;
-        } else if !name.ends_with(".new") {
+        } else {
             names.push(name);
         }
     }
