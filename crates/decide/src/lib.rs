@@ -59,6 +59,8 @@ pub use records::{
     ToolRecord,
 };
 pub use refusal::{Code, Refusal};
-pub use stop::{Acknowledgement, JournalError, NotAScope, Order, StopReport, StopScope, Stops};
+pub use stop::{
+    Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
+};
 pub use stopping::{Resume, ResumeError, Stop};
 pub use tasks::{Task, Tasks};

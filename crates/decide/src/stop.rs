@@ -3,12 +3,11 @@
 //! A stop waits for nothing: it is in memory first, then in its own journal, then in the ledger, then in the store.
 //! Only a resume, which needs a second person, ends it.
 
+mod journal;
+
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
-    fs::{File, OpenOptions, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fmt, io,
     path::Path,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -21,11 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The longest journal that is read at start: more orders than an organization gives in its life.
-const MAX_JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-
-/// For its owner alone: it says who stopped what, and why.
-const JOURNAL_MODE: u32 = 0o600;
+use journal::Journal;
+pub use journal::{JournalError, MAX_REASON_BYTES};
 
 /// What a stop halts. Written `all`, `agent:support-bot`, `task:ID` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,13 +186,19 @@ struct InForce {
 impl InForce {
     fn with(&self, order: &Order) -> Self {
         let mut next = self.clone();
-        next.epoch += 1;
-        let held = next.orders.entry(order.scope.clone()).or_default();
+        next.add(order);
+        next
+    }
+
+    fn add(&mut self, order: &Order) {
+        self.epoch += 1;
+        if self.resumed.contains(&order.id) {
+            return;
+        }
+        let held = self.orders.entry(order.scope.clone()).or_default();
         if !held.iter().any(|known| known.id == order.id) {
             held.push(order.clone());
         }
-        next.sweep();
-        next
     }
 
     fn without(&self, order: EntryId) -> Self {
@@ -220,36 +222,6 @@ pub struct Stops {
     live: DashMap<ActionId, (Touches, CancellationToken)>,
     quieter: Notify,
     journal: Mutex<Journal>,
-}
-
-/// A line of the journal.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
-    Order(Order),
-    Resume { order: EntryId },
-}
-
-/// An append-only file of its own, so that a stop survives when ledger and database do not.
-struct Journal(File);
-
-/// Why the stop set cannot be loaded: without it nothing may start.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file cannot be read or written.
-    #[error("the stop journal cannot be opened; nothing starts without it")]
-    Io(#[from] io::Error),
-    /// Longer than is read: a part of it would be lost silently.
-    #[error("the stop journal is longer than 64 MiB; move its old lines away by hand")]
-    TooLong,
-    /// A whole line is not an order.
-    #[error(
-        "line {line} of the stop journal is damaged; restore the file or resume its orders by hand"
-    )]
-    Damaged {
-        /// Counted from one.
-        line: usize,
-    },
 }
 
 /// A call on its way: while it lives, a stop can cut it.
@@ -279,17 +251,17 @@ impl Drop for LiveCall {
 }
 
 impl Stops {
-    /// Loads the journal.
+    /// Loads the journal, and writes it anew where it holds what is of no use any more.
     ///
     /// # Errors
     /// The file cannot be read, or a whole line of it is damaged. A last line without its end was never acknowledged
     /// and is cut off.
     pub fn open(path: &Path) -> Result<Arc<Self>, JournalError> {
-        let (journal, lines) = Journal::open(path)?;
-        let in_force = lines.iter().fold(InForce::default(), |held, line| match line {
-            Line::Order(order) => held.with(order),
-            Line::Resume { order } => held.without(*order),
-        });
+        let journal = Journal::open(path)?;
+        let mut in_force = InForce { resumed: journal.resumed().collect(), ..InForce::default() };
+        for order in journal.orders() {
+            in_force.add(order);
+        }
         Ok(Arc::new(Self {
             in_force: ArcSwap::from_pointee(in_force),
             live: DashMap::new(),
@@ -354,23 +326,21 @@ impl Stops {
         self.in_force.rcu(|held| held.without(order));
     }
 
-    /// Makes an order durable in the journal. Blocks for one sync.
+    /// Makes an order durable in the journal, with at most [`MAX_REASON_BYTES`] of its reason. Blocks for one sync, and once
+    /// in a long time for as long as it takes to write the journal anew.
     ///
     /// # Errors
-    /// The journal cannot be written; the order is in force all the same.
+    /// The journal cannot be written, or is full of orders in force; the order is in force all the same.
     pub fn journal_order(&self, order: &Order) -> io::Result<()> {
-        self.journal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(&Line::Order(order.clone()))
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).order(order)
     }
 
-    /// Makes a resume durable in the journal. Blocks for one sync.
+    /// Makes a resume durable in the journal. Blocks as [`Self::journal_order`] does; a full journal takes it.
     ///
     /// # Errors
     /// The journal cannot be written.
     pub fn journal_resume(&self, order: EntryId) -> io::Result<()> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).append(&Line::Resume { order })
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).resume(order)
     }
 
     /// Registers a call that is about to leave, so that a stop can cut it.
@@ -397,45 +367,6 @@ impl Stops {
     /// How many calls are on their way.
     pub fn live_calls(&self) -> usize {
         self.live.len()
-    }
-}
-
-impl Journal {
-    fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).append(true).create(true).mode(JOURNAL_MODE).open(path)?;
-        // One that is there already may have been made, or copied back, with another mode.
-        file.set_permissions(Permissions::from_mode(JOURNAL_MODE))?;
-        if file.metadata()?.len() > MAX_JOURNAL_BYTES {
-            return Err(JournalError::TooLong);
-        }
-        let mut text = Vec::new();
-        Read::by_ref(&mut file).take(MAX_JOURNAL_BYTES).read_to_end(&mut text)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64)?;
-        }
-        let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_empty()).map(|(at, line)| {
-            serde_json::from_slice(line).map_err(|_| JournalError::Damaged { line: at + 1 })
-        });
-        let lines = lines.collect::<Result<_, _>>()?;
-        file.sync_all()?;
-        if let Some(parent) = path.parent() {
-            File::open(parent)?.sync_all()?;
-        }
-        Ok((Self(file), lines))
-    }
-
-    fn append(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        let whole = self.0.metadata()?.len();
-        self.0.write_all(&text).and_then(|()| self.0.sync_data()).inspect_err(|_| {
-            // What is left of a line would swallow the next one. Where even this fails, the next start says so.
-            let _ = self.0.set_len(whole);
-        })
     }
 }
 

@@ -135,3 +135,18 @@ async fn a_clock_that_went_back_while_the_node_was_down_denies_until_it_has_caug
     world.refresh().await;
     assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
 }
+
+/// An owner stops their agent again and again, and says much.
+#[tokio::test]
+async fn no_number_of_stops_keeps_a_node_from_starting() {
+    let world = World::new().await;
+    let olivia = world.session("olivia").await;
+    for _ in 0..70 {
+        let stop =
+            Stop { scope: "agent:support-bot".parse().unwrap(), reason: "x".repeat(1_000_000) };
+        let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+        assert!(world.engine.stop(&allowed).await.durable);
+    }
+    let opened = crate::Stops::open(&world.directory.path().join("stops")).unwrap();
+    assert!(!opened.orders().is_empty());
+}

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Engine, Resume, Stop, StopReport, StopScope};
+use decide::{Engine, MAX_REASON_BYTES, Resume, Stop, StopReport, StopScope};
 use model::{EntryId, IdentityId, IdentityKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,8 @@ async fn order(
     let engine = &server.engine;
     let scope = scope(engine, &wish.scope).await?;
     let known = is_known(engine, &scope);
-    let allowed = engine.allow(&caller, Stop { scope, reason: wish.reason }).await?;
+    let stop = Stop { scope, reason: bounded(wish.reason)? };
+    let allowed = engine.allow(&caller, stop).await?;
     Ok(Json(report(engine.stop(&allowed).await, known)))
 }
 
@@ -111,10 +112,20 @@ async fn resume(
 ) -> Result<Json<Resumed>, Problem> {
     let engine = &server.engine;
     let scope = scope(engine, &wish.scope).await?;
-    let allowed =
-        engine.allow(&caller, Resume::of(engine.stops(), scope.clone(), wish.reason)?).await?;
+    let resume = Resume::of(engine.stops(), scope.clone(), bounded(wish.reason)?)?;
+    let allowed = engine.allow(&caller, resume).await?;
     let orders = engine.resume(&allowed).await?;
     Ok(Json(Resumed { scope, orders }))
+}
+
+/// A reason is some sentences: each stop in force keeps its own.
+fn bounded(reason: String) -> Result<String, Problem> {
+    if reason.len() <= MAX_REASON_BYTES {
+        return Ok(reason);
+    }
+    let (length, most) = (reason.len(), MAX_REASON_BYTES);
+    let what = format!("`reason` has {length} bytes; say it in at most {most}");
+    Err(Problem::new(Fault::Invalid, what))
 }
 
 /// A stop must not fail for want of a database: an owner who cannot be looked up is taken as written.

@@ -38,6 +38,21 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reason_has_room_for_some_sentences_and_no_more() {
+    let office = Office::open().await;
+    office.agent().await;
+    let wish = |bytes: usize| json!({ "scope": "agent:support-bot", "reason": "x".repeat(bytes) });
+    office.olivia.post("/v1/stops", wish(1_024)).await.ok();
+    for path in ["/v1/stops", "/v1/stops/resume"] {
+        let refused = office.olivia.post(path, wish(1_025)).await;
+        assert_eq!(refused.status, 422, "{path}");
+        let told = refused.json()["detail"].to_string();
+        assert!(told.contains("`reason` has 1025 bytes; say it in at most 1024"), "{told}");
+    }
+    assert_eq!(office.omar.get("/v1/stops").await.ok()["orders"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approved_resume_ends_no_stop_that_was_ordered_after_it_was_asked_for() {
     let office = Office::open().await;
     office.agent().await;
