@@ -57,6 +57,9 @@ bodies! {
         /// The digest of all policies in force.
         #[serde(skip_serializing_if = "Option::is_none")]
         policy_epoch: Option<Digest>,
+        /// How long arguments and reason are where they are too long to keep; their digest is `call`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_kept: Option<u64>,
         /// What was set aside in the task's budget.
         #[serde(skip_serializing_if = "Option::is_none")]
         reserve: Option<Money>,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ledger::{AppendError, Appending, Draft, Receipt, Sealed};
+use ledger::{AppendError, Appending, Draft, MAX_PAYLOAD, Receipt, Sealed};
 use model::{ActionId, Digest, EntryId, Name, ijson::Json};
 use tokio::runtime::Handle;
 
@@ -102,11 +102,15 @@ impl Engine {
         }
     }
 
-    /// Records what takes away, without waiting.
+    /// Records what takes away, without waiting. What no entry can be made of leaves a gap.
     pub(crate) fn note(&self, draft: Draft) {
+        let at = draft.at;
         match self.log.seal(draft) {
             Ok(sealed) => self.log.note(sealed),
-            Err(why) => tracing::error!(code = "BW-1201", %why, "an entry could not be sealed"),
+            Err(why) => {
+                tracing::error!(code = "BW-1201", %why, "an entry could not be sealed");
+                self.log.note_unsealed(at);
+            }
         }
     }
 
@@ -117,7 +121,7 @@ impl Engine {
         self.note(entries::of_action(draft, action, vec![decision]));
     }
 
-    /// Records a refusal.
+    /// Records a refusal. What it is about may be of any length: what is too long to keep is left out, and its length said.
     pub(crate) fn note_refusal(
         &self,
         caller: &Caller,
@@ -125,10 +129,15 @@ impl Engine {
         body: Decision,
         shown: Option<Vec<u8>>,
     ) {
-        let body = Decision { code: Some(refusal.code.text().to_owned()), ..body };
+        let too_long = shown.as_ref().map(Vec::len).filter(|length| *length > MAX_PAYLOAD);
+        let body = Decision {
+            code: Some(refusal.code.text().to_owned()),
+            not_kept: too_long.map(|length| length as u64),
+            ..body
+        };
         let mut draft = self.decision(caller, refusal.action, &body);
         draft.verdict = Some(refusal.verdict().to_owned());
-        draft.payload = shown;
+        draft.payload = shown.filter(|_| too_long.is_none());
         draft.approval = refusal.approval;
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         self.note(draft);

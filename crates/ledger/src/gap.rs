@@ -37,6 +37,8 @@ pub(crate) enum Cause {
     Failed,
     /// There was no space.
     NoSpace,
+    /// No entry could be made of it.
+    NotSealed,
     /// Too much waited already.
     QueueFull,
 }
@@ -60,6 +62,7 @@ impl Gap {
         let causes = self.causes.iter().map(|cause| match cause {
             Cause::Failed => "failed",
             Cause::NoSpace => "no_space",
+            Cause::NotSealed => "not_sealed",
             Cause::QueueFull => "queue_full",
         });
         let exact = |number: i64| Json::Integer(number.clamp(-(1 << 53), 1 << 53));
@@ -109,11 +112,16 @@ impl Gaps {
 
     /// Counts one record that is lost.
     pub(crate) fn count(&self, at: Timestamp, cause: Cause) {
+        self.put(self.one(at, cause));
+    }
+
+    /// A gap of one record.
+    pub(crate) fn one(&self, at: Timestamp, cause: Cause) -> Gap {
         // Without fresh randomness the id is still unique as long as no other gap of this node ends at this moment.
         let mut random = [0; 8];
         let _ = rand::fill(&mut random);
         let id = EntryId::compose(at, self.node, u64::from_le_bytes(random));
-        self.put(Gap { causes: BTreeSet::from([cause]), from: at, id, n: 1, to: at });
+        Gap { causes: BTreeSet::from([cause]), from: at, id, n: 1, to: at }
     }
 
     /// Adds to the gap that is open, or opens it; an open one keeps its id.

@@ -14,7 +14,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use model::{Digest, EntryId, Realm};
+use model::{Digest, EntryId, Realm, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -202,6 +202,16 @@ impl Log {
         let at = sealed.at;
         if self.shared.queue.put(Waiting { sealed, caller: None }).is_err() {
             self.shared.gaps.count(at, Cause::QueueFull);
+        }
+    }
+
+    /// Records that something happened of which no entry could be made: as a gap, which says when and why. Never blocks, never
+    /// fails.
+    pub fn note_unsealed(&self, at: Timestamp) {
+        let gap = self.shared.gaps.one(at, Cause::NotSealed);
+        match self.seal(gap.draft()) {
+            Ok(sealed) => self.note(sealed),
+            Err(_) => self.shared.gaps.put(gap),
         }
     }
 

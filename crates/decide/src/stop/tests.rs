@@ -337,7 +337,8 @@ fn at_its_bound_a_journal_takes_no_order_but_the_stop_is_in_force_and_a_resume_m
     let mut text = Vec::new();
     let mut number = 0;
     while (text.len() as u64) < MAX_HELD_BYTES - 2_000 {
-        let order = numbered(number, &format!("model:other-{number}"), "x".repeat(MAX_REASON_BYTES));
+        let order =
+            numbered(number, &format!("model:other-{number}"), "x".repeat(MAX_REASON_BYTES));
         serde_json::to_writer(&mut text, &Line::Order(order)).unwrap();
         text.push(b'\n');
         number += 1;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 
-use model::Verb;
+use model::{Verb, ijson};
 use store::Expect;
 use token::{Claims, SeenHeader};
 use tokio::runtime::Handle;
@@ -322,4 +322,49 @@ async fn a_session_is_for_an_active_person_and_an_exchange_for_an_agent() {
         panic!("a task of a person who is not active goes on")
     };
     assert_eq!(refusal.code.text(), "identity_not_active");
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_however_long_what_it_is_about_is() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let decisions = async || {
+        let mut entries = world.entries().await;
+        entries.retain(|entry| entry.leaf.kind == "decision");
+        entries
+    };
+    let before = decisions().await.len();
+    for (tool, length) in [("export", 1_100_000), ("export", 9), ("nothing", 1_100_000)] {
+        let attempt = Attempt {
+            action: world.engine.context.id(),
+            caller: bot.clone(),
+            system: "desk".parse().unwrap(),
+            tool: tool.to_owned(),
+            arguments: ijson::Json::object([("x", ijson::Json::String("y".repeat(length)))]),
+        };
+        assert!(world.engine.attempt(attempt).await.is_err());
+    }
+    let kept: Vec<_> = decisions().await[before..]
+        .iter()
+        .map(|entry| {
+            let body = &entry.leaf.body;
+            assert!(body.member("call").is_some(), "the digest says what it was");
+            let length = body.member("not_kept").and_then(ijson::Json::as_integer);
+            let verdict = entry.leaf.verdict.clone().unwrap();
+            (verdict, entry.leaf.payload.is_some(), length.map(|length| length > 1_100_000))
+        })
+        .collect();
+    let deny = |kept, long| ("deny".to_owned(), kept, long);
+    assert_eq!(kept, [deny(false, Some(true)), deny(true, None), deny(false, Some(true))]);
+}
+
+#[tokio::test]
+async fn what_no_entry_can_be_made_of_leaves_a_gap() {
+    let world = World::new().await;
+    let at = world.engine.context.now();
+    world.engine.note(ledger::Draft::new(world.engine.context.id(), "No Kind", at));
+    let entry = world.entries().await.into_iter().rev().find(|entry| entry.leaf.kind == "gap");
+    let body = String::from_utf8(entry.unwrap().leaf.body.canonical()).unwrap();
+    let at = at.millis();
+    assert_eq!(body, format!(r#"{{"causes":["not_sealed"],"from":{at},"n":1,"to":{at}}}"#));
 }

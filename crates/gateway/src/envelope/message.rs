@@ -15,6 +15,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: u8 = 64;
 /// The longest method, tool name or textual id, in bytes. MCP recommends 128 for a tool's name.
 const MAX_NAME: usize = 256;
+/// How the methods of all notifications start in MCP.
+const NOTIFICATIONS: &str = "notifications/";
 /// How much of a foreign name an error repeats, in characters.
 const MAX_QUOTED: usize = 64;
 
@@ -59,6 +61,9 @@ pub enum EnvelopeError {
     /// The id is null, a fraction, too long, or of another type.
     #[error("`id` must be a text of at most {MAX_NAME} bytes or a whole number")]
     Id,
+    /// A request without an id.
+    #[error("a message without `id` is a notification; its method starts with `{NOTIFICATIONS}`")]
+    NoId,
     /// The method is missing, empty, too long, or of another type.
     #[error("`method` must be a text of 1 to {MAX_NAME} bytes")]
     Method,
@@ -110,6 +115,10 @@ impl Message {
         if method.is_empty() || method.len() > MAX_NAME {
             return Err(EnvelopeError::Method);
         }
+        // Who leaves the id out of a request would never hear what became of it.
+        if id.is_none() && !method.starts_with(NOTIFICATIONS) {
+            return Err(EnvelopeError::NoId);
+        }
         if !matches!(params, None | Some(Json::Object(_))) {
             return Err(EnvelopeError::Params);
         }
@@ -157,6 +166,7 @@ impl EnvelopeError {
             | Self::UnknownMember(_)
             | Self::Version
             | Self::Id
+            | Self::NoId
             | Self::Method => Code::InvalidRequest,
             Self::Params | Self::Meta | Self::Name | Self::Arguments | Self::UnaskedInput(_) => {
                 Code::InvalidParams

@@ -192,11 +192,34 @@ async fn methods_that_nobody_mapped_do_not_pass() {
 }
 
 #[tokio::test]
-async fn a_call_without_an_id_calls_nothing() {
+async fn a_call_without_an_id_calls_nothing_and_is_recorded() {
     let house = House::new().await;
     let bot = house.bot(0).await;
-    let body = call("get_order", r#"{"order":"A-1"}"#).replace(r#""id":"c-1","#, "");
-    assert_eq!(bot.post(body).await.status, StatusCode::ACCEPTED);
+    for method in ["tools/call", "tools/list", "ping", "notification"] {
+        let body = call("get_order", r#"{"order":"A-1"}"#).replace(r#""id":"c-1","#, "");
+        let body = body.replace("tools/call", method);
+        refused(&bot, &body, "400 -32600", "arguments_invalid").await;
+    }
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
+    assert_eq!(bot.post(told).await.status, StatusCode::ACCEPTED);
+    assert_eq!(house.recorded().await.len(), 4);
+}
+
+/// 1e15 has four bytes on the wire and sixteen in canonical form.
+#[tokio::test]
+async fn a_refused_call_is_recorded_whatever_its_arguments_are() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let long = format!(r#"{{"x":[{}]}}"#, vec!["1e15"; 100_000].join(","));
+    let text = format!(r#"{{"order":"{}"}}"#, "x".repeat(1_000_000));
+    for (tool, arguments) in [("export", &long), ("get_order", &long), ("get_order", &text)] {
+        let before = house.recorded().await.len();
+        let reply = bot.call(tool, arguments).await.json().await;
+        assert_eq!(reply["result"]["isError"], true, "{reply:.300}");
+        let after = house.recorded().await;
+        assert_eq!(after.len(), before + 1, "{tool}");
+        assert!(after[before].starts_with("decision deny"), "{after:?}");
+    }
     assert!(house.desk.asked().is_empty());
 }
 
