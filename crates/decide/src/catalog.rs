@@ -83,6 +83,9 @@ pub enum MappingError {
     /// The resource's type name is not one.
     #[error(transparent)]
     Resource(#[from] model::ResourceError),
+    /// The resource's type name is one that policies use for something else.
+    #[error("`{0}` means something else in policies; rename it, for example to `{0}Item`")]
+    Reserved(String),
     /// An amount without a currency, or the reverse.
     #[error("an amount and its currency come together")]
     HalfAnAmount,
@@ -171,6 +174,9 @@ fn compile_effect(effect: &Effect, default_classes: &[Name]) -> Result<Compiled,
     };
     // A throw-away resource checks the type name once, so that no call can fail on it.
     Resource::new("x".parse().expect("`x` is a name"), &effect.resource, "x")?;
+    if policy::is_reserved_kind(&effect.resource) {
+        return Err(MappingError::Reserved(effect.resource.clone()));
+    }
     let classes = effect.classes.as_deref().unwrap_or(default_classes);
     Ok(Compiled {
         verb: effect.verb,
@@ -393,6 +399,10 @@ mod tests {
         "order":{"type":"string"},"amount":{},"meta":{"type":"object"}},"required":["order"]}}"#;
 
     fn tool(id: &str, amount: Option<&str>) -> Result<Tool, MappingError> {
+        tool_on("Refund", id, amount)
+    }
+
+    fn tool_on(kind: &str, id: &str, amount: Option<&str>) -> Result<Tool, MappingError> {
         let record = ToolRecord {
             server: "desk".parse().unwrap(),
             name: "refund".to_owned(),
@@ -403,7 +413,7 @@ mod tests {
         };
         let effect = Effect {
             verb: Verb::Pay,
-            resource: "Refund".to_owned(),
+            resource: kind.to_owned(),
             id: id.to_owned(),
             amount: amount.map(str::to_owned),
             currency: amount.map(|_| "'EUR'".to_owned()),
@@ -507,5 +517,56 @@ mod tests {
             assert!(tool(expression, None).is_err(), "{expression} was accepted");
         }
         assert!(tool(&"a".repeat(2000), None).is_err());
+    }
+
+    /// What is accepted is loaded with the policies from then on; a type that does not load would freeze them.
+    #[test]
+    fn a_mapping_is_refused_exactly_where_no_policies_could_be_loaded_with_its_resource_type() {
+        for (kind, taken) in [
+            ("System", true),
+            ("Team", true),
+            ("Blueprint", true),
+            ("Person", true),
+            ("Agent", true),
+            ("ServiceAccount", true),
+            ("Workload", true),
+            ("Pipeline", true),
+            ("Bot", true),
+            ("OauthApp", true),
+            ("FoundCredential", true),
+            ("Action", true),
+            ("Facts", true),
+            ("Bool", true),
+            ("Long", true),
+            ("String", true),
+            ("Set", true),
+            ("Record", false),
+            ("Entity", false),
+            ("Extension", false),
+            ("Boolean", false),
+            ("Decimal", false),
+            ("Datetime", false),
+            ("Order", false),
+            ("Resource", false),
+            ("Task", false),
+            ("Approval", false),
+            ("Stop", false),
+            ("Ledger", false),
+            ("Cedar", false),
+            ("Set2", false),
+            ("Type", false),
+        ] {
+            let compiled = tool_on(kind, "args.order", None);
+            let reserved = matches!(&compiled, Err(MappingError::Reserved(named)) if named == kind);
+            assert_eq!((reserved, compiled.is_err()), (taken, taken), "{kind}");
+            let text = format!(
+                "@id(\"uses\") permit (principal, action == Action::\"read\", resource is {kind});"
+            );
+            for text in [String::new(), text] {
+                let sources = [policy::Source { name: "a.cedar".to_owned(), text }];
+                let loaded = policy::Policies::load(&sources, &[kind.to_owned()].into());
+                assert_eq!(loaded.is_err(), taken, "{kind}");
+            }
+        }
     }
 }

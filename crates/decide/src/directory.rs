@@ -298,7 +298,7 @@ impl Directory {
 
     /// The policies in force as text, and the resource types that they may name: those of the catalog, and those that
     /// were there when the policies came into force, so that a tool that loses its mapping takes no policy with it.
-    fn policy_input(&self) -> (Vec<Source>, BTreeSet<String>) {
+    pub(crate) fn policy_input(&self) -> (Vec<Source>, BTreeSet<String>) {
         let held = self.sources.load();
         let Some(record) = &**held else { return (Vec::new(), self.kinds()) };
         let source =

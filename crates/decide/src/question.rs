@@ -162,6 +162,21 @@ impl Engine {
         Ok(remarks.iter().map(ToString::to_string).collect())
     }
 
+    /// Whether the policies in force would still load if the catalog named these resource types, too.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_kinds<'k>(&self, more: impl Iterator<Item = &'k str>) -> Result<(), String> {
+        let (sources, mut kinds) = self.directory.policy_input();
+        let known = kinds.len();
+        kinds.extend(more.map(str::to_owned));
+        if kinds.len() == known {
+            return Ok(());
+        }
+        let loaded = Policies::load(&with_guards(&sources), &kinds);
+        loaded.map(|_| ()).map_err(|why| why.to_string())
+    }
+
     /// Whether policies permit nothing that those in force do not. What does not load narrows nothing.
     pub fn policies_narrow(&self, files: &[PolicyFile]) -> bool {
         let next = Policies::load(&guarded(files), &self.directory.kinds());

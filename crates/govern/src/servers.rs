@@ -180,13 +180,14 @@ pub fn check_acceptance(engine: &Engine, wish: &AcceptTools) -> Result<(), Error
         let entry = entry.ok_or_else(|| unknown_tool(&wish.server, &acceptance.tool))?;
         accepted(ToolRecord::clone(&entry.record), &server, acceptance, digest)?;
     }
-    Ok(())
+    check_kinds(engine, wish)
 }
 
 /// Accepts tools. A definition that changed since it was looked at is refused.
 ///
 /// # Errors
-/// An unknown tool, a mapping that does not compile, or a definition that changed meanwhile.
+/// An unknown tool, a mapping that does not compile or with whose resource types the policies in force would not load, or a
+/// definition that changed meanwhile.
 pub async fn accept_tools(
     engine: &Arc<Engine>,
     allowed: Allowed<AcceptTools>,
@@ -194,6 +195,7 @@ pub async fn accept_tools(
     let wish = allowed.act().clone();
     let by = allowed.caller().person.clone();
     let server = known_server(engine, &wish.server)?;
+    check_kinds(engine, &wish)?;
     engine
         .change(&allowed, move |changes| {
             for (acceptance, digest) in wish.tools.iter().zip(&wish.digests) {
@@ -226,6 +228,17 @@ fn accepted(
         .and_then(|_| check_named(&tool.definition, &acceptance.mapping))
         .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
     Ok(ToolRecord { mapping: Some(acceptance.mapping.clone()), ..tool })
+}
+
+/// Policies that do not load any more could neither be changed nor withdrawn, also by whoever governs.
+fn check_kinds(engine: &Engine, wish: &AcceptTools) -> Result<(), Error> {
+    let effects = wish.tools.iter().flat_map(|acceptance| &acceptance.mapping.effects);
+    engine.check_kinds(effects.map(|effect| effect.resource.as_str())).map_err(|why| {
+        let server = &wish.server;
+        Error::Invalid(format!(
+            "with these resource types of `{server}` the policies in force do not load: {why}"
+        ))
+    })
 }
 
 fn known_server(engine: &Engine, name: &Name) -> Result<ServerEntry, Error> {

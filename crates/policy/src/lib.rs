@@ -32,5 +32,5 @@ pub use policies::Policies;
 pub use remark::{LoadErrors, Place, Remark};
 pub use request::{Buckets, Facts, Principal, Request};
 pub use rule::{Effect, Lift, Method, Mode, Obligation, Rule};
-pub use schema::{BUILT_IN_KINDS, GOVERNED_SYSTEM, SCHEMA, schema};
+pub use schema::{BUILT_IN_KINDS, GOVERNED_SYSTEM, SCHEMA, is_reserved_kind, schema};
 pub use source::Source;

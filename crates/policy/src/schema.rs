@@ -104,6 +104,11 @@ pub(crate) fn principal_type(kind: IdentityKind) -> &'static str {
     }
 }
 
+/// Whether a name means something else in policies, so that no resource of a catalog can be of this kind.
+pub fn is_reserved_kind(kind: &str) -> bool {
+    RESERVED.contains(&kind) || PRINCIPALS.contains(&kind)
+}
+
 /// What is wrong with the catalog's kinds.
 pub(crate) fn check_kinds(kinds: &BTreeSet<String>) -> Vec<Remark> {
     let is_type_name = |kind: &str| {
@@ -118,7 +123,7 @@ pub(crate) fn check_kinds(kinds: &BTreeSet<String>) -> Vec<Remark> {
                 Remark::new(what)
                     .hint("name it like `Refund`: one upper-case letter, then letters and digits"),
             )
-        } else if RESERVED.contains(&kind.as_str()) || PRINCIPALS.contains(&kind.as_str()) {
+        } else if is_reserved_kind(kind) {
             let what = format!("the catalog's kind `{shown}` means something else in policies");
             Some(Remark::new(what).hint(format!("rename it, for example to `{shown}Item`")))
         } else {

@@ -215,9 +215,13 @@ fn what_was_resumed_takes_no_room_after_the_next_start() {
     assert!(measured(&directory).0 > 48 * length);
     drop(first);
     let second = stops(&directory);
-    assert_eq!(second.orders(), [lasting.clone()]);
+    assert_eq!(second.orders(), std::slice::from_ref(&lasting));
     assert_eq!(second.order(&numbered(7, "agent:support-bot", String::new())), 0);
-    assert_eq!(second.orders(), [lasting.clone()], "it stays resumed, wherever it is heard of");
+    assert_eq!(
+        second.orders(),
+        std::slice::from_ref(&lasting),
+        "it stays resumed, wherever it is heard of"
+    );
     let (short, file) = measured(&directory);
     assert_eq!(short, length);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
@@ -266,7 +270,7 @@ fn a_machine_that_stops_while_the_journal_is_written_anew_loses_no_order() {
     drop(first);
     // The new file was begun, and has not got its name.
     std::fs::write(directory.path().join("stops.new"), &line("agent:lookup")[..9]).unwrap();
-    assert_eq!(stops(&directory).orders(), [kept.clone()]);
+    assert_eq!(stops(&directory).orders(), [kept]);
     assert_eq!(std::fs::read(&path).unwrap(), line("all"));
     assert!(!directory.path().join("stops.new").exists());
 }

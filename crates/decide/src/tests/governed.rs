@@ -4,7 +4,7 @@ use model::{IdentityId, Verb, ijson::Json};
 use store::{Expect, Target};
 
 use super::{
-    cast::{DESK, POLICIES, agent, agent_id, authority, eur, grant, person},
+    cast::{DESK, POLICIES, agent, agent_id, authority, effect, eur, grant, person, tool},
     world::{Deed, World},
 };
 use crate::{Act, Directory, GrantRecord, Resume, ResumeError, Standing, Stop, StopScope};
@@ -346,5 +346,29 @@ async fn a_right_that_two_grants_give_stays_when_one_is_taken_back() {
             world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await.starts_with(verdict),
             "{name}"
         );
+    }
+}
+
+/// A row with such a mapping, of an earlier build or by another way, is a tool that nobody accepted.
+#[tokio::test]
+async fn no_mapping_takes_the_policies_away() {
+    for kind in ["System", "Team", "Person", "Action", "Long"] {
+        let directory = tempfile::tempdir().unwrap();
+        let target = Target::Sqlite(directory.path().join("db"));
+        let world = World::empty(target.clone()).await;
+        world.found().await;
+        let effects = vec![effect(Verb::Read, kind, "args.order", false, &[])];
+        let taken = tool("taken", effects, r#""order":{"type":"string"}"#);
+        world.put(move |changes| changes.put(&taken, Expect::New, true)).await;
+        let bot = world.bot(None).await;
+        let verdict = world.verdict(&bot, "taken", r#"{"order":"A-1"}"#).await;
+        assert!(verdict.starts_with("deny tool_not_accepted"), "{kind}: {verdict}");
+        world.apply("").await;
+        let verdict = world.verdict(&bot, "get_order", r#"{"order":"A-1"}"#).await;
+        assert!(verdict.starts_with("deny"), "{kind}: {verdict}");
+        drop(bot);
+        let world = world.restart(&target).await;
+        let olivia = world.session("olivia").await;
+        assert!(world.engine.allow(&olivia, Deed(Verb::Update, "Tool")).await.is_ok(), "{kind}");
     }
 }
