@@ -80,8 +80,12 @@ impl Gateway {
         id: &RequestId,
     ) -> Response {
         let FrozenCall { server, tool, arguments, .. } = dispatch.call().clone();
-        let upstream =
-            self.upstreams.get(&server.url, server.internal, server.credential.as_deref());
+        let credential = server.credential.as_deref();
+        let upstream = tokio::select! {
+            biased;
+            () = dispatch.cut() => return self.stopped(dispatch, asked.era, id),
+            upstream = self.upstreams.get(&server.url, server.internal, credential) => upstream,
+        };
         let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(why) => {

@@ -2,14 +2,19 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use model::Digest;
 use token::Secret;
-use tokio::time::Instant;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 use crate::{
     envelope::Mirror,
@@ -21,6 +26,8 @@ use crate::{
 const MAX_SECRET: u64 = 16 * 1024;
 /// How long a secret is used before it is read again: so soon a changed one counts, and no call more reads the disk.
 const SECRET_AGE: Duration = Duration::from_secs(1);
+/// How long a call waits for its server's secret: a file system that hangs must not hold up calls, or stops.
+const SECRET_BOUND: Duration = Duration::from_secs(1);
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
@@ -52,8 +59,10 @@ pub struct OwnSecrets {
 /// The servers that were called so far.
 pub struct Upstreams {
     outbound: Outbound,
-    own: OwnSecrets,
+    own: Arc<OwnSecrets>,
     known: Mutex<HashMap<Address, Known>>,
+    /// One reader for each reference: a file that cannot be read to its end takes one thread, not one a call.
+    readers: Mutex<HashMap<String, Arc<Semaphore>>>,
     mirrors: Mutex<HashMap<Digest, Mirror>>,
 }
 
@@ -82,7 +91,8 @@ pub enum DiscoverError {
 impl Upstreams {
     /// No server yet; all of them are reached through `outbound`, and none gets a secret of our own.
     pub fn new(outbound: Outbound, own: OwnSecrets) -> Self {
-        Self { outbound, own, known: Mutex::default(), mirrors: Mutex::default() }
+        let (known, readers, mirrors) = Default::default();
+        Self { outbound, own: Arc::new(own), known, readers, mirrors }
     }
 
     /// The server at an address. A secret that changed is used from the next second on, in connections and sessions of its
@@ -90,16 +100,16 @@ impl Upstreams {
     ///
     /// # Errors
     /// The address may not be called, or its secret is not there, or not there any more.
-    pub fn get(
+    pub async fn get(
         &self,
         url: &str,
         internal: bool,
         credential: Option<&str>,
     ) -> Result<Upstream, DiscoverError> {
-        self.get_at(url, internal, credential, Instant::now())
+        self.get_at(url, internal, credential, Instant::now()).await
     }
 
-    fn get_at(
+    async fn get_at(
         &self,
         url: &str,
         internal: bool,
@@ -108,17 +118,19 @@ impl Upstreams {
     ) -> Result<Upstream, DiscoverError> {
         let address =
             Address { url: url.to_owned(), internal, credential: credential.map(str::to_owned) };
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(held) = known.get(&address)
-            && (held.secret.is_none() || now < held.read + SECRET_AGE)
-        {
+        let fresh = |held: &&Known| held.secret.is_none() || now < held.read + SECRET_AGE;
+        if let Some(held) = self.known().get(&address).filter(fresh) {
             return Ok(held.upstream.clone());
         }
-        let secret = credential.map(|reference| self.own.resolve(reference)).transpose()?;
+        let secret = match credential {
+            Some(reference) => Some(self.secret(reference).await?),
+            None => None,
+        };
+        let mut known = self.known();
         if let Some(held) = known.get_mut(&address)
             && held.secret == secret
         {
-            held.read = now;
+            held.read = held.read.max(now);
             return Ok(held.upstream.clone());
         }
         let target = self.outbound.target(url, internal)?;
@@ -127,6 +139,40 @@ impl Upstreams {
         let upstream = Upstream::new(self.outbound.clone(), target, credential, Protocol::Probe);
         known.insert(address, Known { upstream: upstream.clone(), secret, read: now });
         Ok(upstream)
+    }
+
+    /// Held for a moment only: nobody reads a disk or waits for a server behind it.
+    fn known(&self) -> MutexGuard<'_, HashMap<Address, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a secret on a thread that may block, and waits for it a bounded time.
+    async fn secret(&self, reference: &str) -> Result<Secret, DiscoverError> {
+        let slow = |_| DiscoverError::Secret {
+            reference: reference.to_owned(),
+            why: format!("it did not come within {} s", SECRET_BOUND.as_secs()),
+        };
+        let reader = self.reader(reference);
+        let read = async {
+            let turn = reader.acquire_owned().await;
+            let (own, reference) = (self.own.clone(), reference.to_owned());
+            let read = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                own.resolve(&reference)
+            });
+            read.await
+        };
+        let read = timeout(SECRET_BOUND, read).await.map_err(slow)?;
+        read.unwrap_or_else(|why| {
+            let (reference, why) = (reference.to_owned(), why.to_string());
+            Err(DiscoverError::Secret { reference, why })
+        })
+    }
+
+    fn reader(&self, reference: &str) -> Arc<Semaphore> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = readers.entry(reference.to_owned());
+        reader.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
     }
 
     /// The tools that a server shows now.
@@ -139,7 +185,7 @@ impl Upstreams {
         internal: bool,
         credential: Option<&str>,
     ) -> Result<Listing, DiscoverError> {
-        Ok(self.get(url, internal, credential)?.list_tools().await?)
+        Ok(self.get(url, internal, credential).await?.list_tools().await?)
     }
 
     /// Which arguments of a tool are repeated as headers. A definition whose marks are invalid repeats none: it was
@@ -188,11 +234,17 @@ impl OwnSecrets {
     }
 }
 
+/// Reads a file of a bounded length. Opening a pipe waits for a writer, and some devices have no end.
 fn read_secret(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > MAX_SECRET {
+    if !path.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SECRET {
         return Err(std::io::Error::other("the file is too long for a secret"));
     }
-    std::fs::read_to_string(path)
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -222,6 +274,57 @@ mod tests {
         }
         assert!(!reads("env:BAILIWICK_MASTER_KEY".to_owned()));
         assert!(!reads("master.key".to_owned()));
+    }
+
+    #[test]
+    fn only_a_regular_file_of_a_bounded_length_is_a_secret() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        std::fs::write(path("longest"), "x".repeat(MAX_SECRET as usize)).unwrap();
+        std::fs::write(path("longer"), "x".repeat(MAX_SECRET as usize + 1)).unwrap();
+        std::fs::write(path("bytes"), b"\xff").unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink(path("pipe"), path("link")).unwrap();
+        let own = OwnSecrets::default();
+        let said = |path: &Path| {
+            own.resolve(&format!("file:{}", path.display()))
+                .map(|_| "read")
+                .map_err(|why| why.to_string())
+        };
+        assert_eq!(said(&path("longest")), Ok("read"));
+        for (name, why) in [
+            ("longer", "too long"),
+            ("bytes", "UTF-8"),
+            ("folder", "not a regular file"),
+            ("pipe", "not a regular file"),
+            ("link", "not a regular file"),
+        ] {
+            let said = said(&path(name)).unwrap_err();
+            assert!(said.contains(why), "{name}: {said}");
+        }
+        assert!(said(Path::new("/dev/zero")).unwrap_err().contains("not a regular file"));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_does_not_come_holds_up_nobody_but_who_needs_it() {
+        let place = tempfile::tempdir().unwrap();
+        let reference = |name: &str| {
+            let path = place.path().join(name);
+            std::fs::write(&path, "secret").unwrap();
+            format!("file:{}", path.display())
+        };
+        let (hung, good) = (reference("hung"), reference("good"));
+        let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
+        let get = |reference| upstreams.get("http://127.0.0.1:9/mcp", true, Some(reference));
+        // As when a file system hangs in the middle of a read.
+        let turn = upstreams.reader(&hung).acquire_owned().await.unwrap();
+        let (waits, comes) = tokio::join!(get(&hung), get(&good));
+        assert!(comes.is_ok());
+        assert!(waits.err().unwrap().to_string().contains("it did not come within 1 s"));
+        drop(turn);
+        assert!(get(&hung).await.is_ok());
     }
 
     #[tokio::test]
@@ -258,21 +361,21 @@ mod tests {
         };
         let start = Instant::now();
         std::fs::write(&path, "first\n").unwrap();
-        assert!(shown(get(start).unwrap()).await.contains("Bearer first"));
+        assert!(shown(get(start).await.unwrap()).await.contains("Bearer first"));
         std::fs::write(&path, "other\n").unwrap();
         assert!(
-            shown(get(start).unwrap()).await.contains("Bearer first"),
+            shown(get(start).await.unwrap()).await.contains("Bearer first"),
             "not read at every call"
         );
-        assert!(shown(get(start + SECRET_AGE).unwrap()).await.contains("Bearer other"));
+        assert!(shown(get(start + SECRET_AGE).await.unwrap()).await.contains("Bearer other"));
         let accepted = server.accepted.load(Ordering::SeqCst);
-        assert!(shown(get(start + SECRET_AGE * 2).unwrap()).await.contains("Bearer other"));
+        assert!(shown(get(start + SECRET_AGE * 2).await.unwrap()).await.contains("Bearer other"));
         assert_eq!(
             server.accepted.load(Ordering::SeqCst),
             accepted,
             "what stays keeps its connections"
         );
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(get(start + SECRET_AGE * 3), Err(DiscoverError::Secret { .. })));
+        assert!(matches!(get(start + SECRET_AGE * 3).await, Err(DiscoverError::Secret { .. })));
     }
 }
