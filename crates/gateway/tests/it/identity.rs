@@ -3,6 +3,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use gateway::envelope::Era;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use token::{
@@ -12,6 +13,7 @@ use token::{
 
 use crate::{
     client::Reply,
+    desk::Desk,
     house::{Bot, House, call},
 };
 
@@ -341,6 +343,11 @@ async fn credentials_that_stand_twice_are_refused() {
 async fn a_token_for_one_system_opens_no_other() {
     let house = House::new().await;
     let bot = house.bot(0).await;
+    let other = Desk::start(Era::Modern).await;
+    let server = json!({ "name": "other", "url": other.url(), "internal": true });
+    let added = house.olivia.post("/v1/servers", server).await.ok();
+    assert_eq!(added["tools"].as_array().unwrap().len(), 6, "it is there and answers");
+    other.forget();
     for system in ["other", "bailiwick", "desk2"] {
         let url = format!("{}/mcp/{system}", house.world.gateway_url());
         let mut headers = bot.headers("POST").await;
@@ -349,7 +356,11 @@ async fn a_token_for_one_system_opens_no_other() {
         let body = call("get_order", r#"{"order":"A-1"}"#);
         let reply = house.client.send(Method::POST, &url, headers, body).await;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{system}");
+        if system == "other" {
+            assert!(reply.header("www-authenticate").unwrap().contains("the token is for"));
+        }
     }
+    assert!(other.asked().is_empty());
     let url = format!("{}/mcp/No%20Name", house.world.gateway_url());
     let reply = house.client.send(Method::POST, &url, HeaderMap::new(), "").await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);

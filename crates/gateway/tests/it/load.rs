@@ -4,15 +4,35 @@ use futures_util::{StreamExt as _, stream};
 use gateway::envelope::Era;
 use http::Method;
 
-use crate::house::{House, call, few_connections};
+use crate::house::{Bot, House, call, few_connections};
 
 /// How many requests are on their way at once.
 const AT_ONCE: usize = 128;
 
-#[tokio::test]
-async fn a_thousand_calls_at_once_get_a_thousand_decisions_and_go_out_once_each() {
+/// Half of a thousand calls have room in the budget, on as many threads as there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_calls_at_once_exactly_as_many_get_through_as_the_budget_has_room_for() {
     let house = House::with(Era::Modern, few_connections()).await;
-    let bot = house.bot(100_000).await;
+    let bot = house.bot(50_000).await;
+    let answers = thousand(&bot).await;
+    let done = answers.iter().filter(|answer| answer.contains(r#""text":"done""#)).count();
+    let over = answers.iter().filter(|answer| answer.contains(r#""budget_exceeded""#)).count();
+    assert_eq!((done, over), (500, 500));
+    assert_eq!(house.desk.calls().len(), 500);
+    assert_eq!(bot.spent(), (50_000, 0));
+    let mut recorded = house.recorded().await;
+    recorded.sort();
+    let expected = [
+        vec!["decision deny budget_exceeded"; 500],
+        vec!["decision permit"; 500],
+        vec!["outcome completed 1.00 EUR"; 500],
+    ];
+    assert_eq!(recorded, expected.concat());
+}
+
+/// A thousand refunds of 1.00, each of another order, many at once.
+async fn thousand(bot: &Bot<'_>) -> Vec<String> {
+    let house = bot.house;
     let url: Arc<str> = house.url().into();
     let mut requests = Vec::new();
     for order in 0..1_000 {
@@ -25,11 +45,18 @@ async fn a_thousand_calls_at_once_get_a_thousand_decisions_and_go_out_once_each(
             async move { client.send(Method::POST, &url, headers, body).await.text().await },
         )
     });
-    let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+    answers.buffer_unordered(AT_ONCE).map(Result::unwrap).collect().await
+}
+
+#[tokio::test]
+async fn a_thousand_calls_at_once_get_a_thousand_decisions_and_go_out_once_each() {
+    let house = House::with(Era::Modern, few_connections()).await;
+    let bot = house.bot(100_000).await;
+    let answers = thousand(&bot).await;
     let done =
         r#"{"jsonrpc":"2.0","id":"c-1","result":{"content":[{"type":"text","text":"done"}]}}"#;
     for answer in answers {
-        assert_eq!(answer.unwrap(), done);
+        assert_eq!(answer, done);
     }
     let mut recorded = house.recorded().await;
     recorded.sort();
