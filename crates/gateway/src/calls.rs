@@ -99,7 +99,7 @@ impl Gateway {
             id,
             tool: &tool.name,
             arguments: &arguments,
-            meta: asked.message.meta(),
+            progress: asked.message.progress_token(),
             mirror: &mirror,
             deadline: self.deadline(&dispatch),
         };
@@ -278,7 +278,12 @@ fn ending(outcome: Outcome) -> Ending {
 }
 
 fn failure(why: &UpstreamError) -> Ending {
-    if why.may_have_arrived() { Ending::Unknown } else { Ending::NotSent }
+    match why {
+        // The server's own word, as with any failure that it reports.
+        UpstreamError::SessionLost => Ending::Failed,
+        _ if why.may_have_arrived() => Ending::Unknown,
+        _ => Ending::NotSent,
+    }
 }
 
 fn refused(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
@@ -298,6 +303,11 @@ fn cut_words(dispatch: &Dispatch, era: Era, id: &RequestId) -> Vec<u8> {
 
 /// What a client is told of an upstream's failure: what it is, never the upstream's address or words.
 fn upstream_fault(why: &UpstreamError) -> Fault {
+    if matches!(why, UpstreamError::SessionLost) {
+        let words =
+            "the upstream server has ended its session and says that it did nothing; call again";
+        return Fault::new(envelope::Code::Unavailable, words);
+    }
     let words = "the upstream server gave no usable answer; whether it acted is not known";
     if why.may_have_arrived() { Fault::new(envelope::Code::Unavailable, words) } else { unsent() }
 }

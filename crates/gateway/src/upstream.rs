@@ -23,7 +23,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use model::{
     Foreign,
-    ijson::{self, Json, Limits},
+    ijson::{self, Limits},
 };
 use tokio::time::Instant;
 
@@ -78,9 +78,9 @@ pub struct Call<'c> {
     pub tool: &'c str,
     /// The canonical bytes of its arguments, an object.
     pub arguments: &'c [u8],
-    /// The client's `_meta`. Its progress token and trace context go on, nothing else: the rest is between the client
-    /// and the gateway, or was not decided on.
-    pub meta: Option<&'c Json>,
+    /// The client's progress token. The server gets one of ours, and progress that it reports under that is passed on
+    /// under the client's. Nothing of the client's `_meta` goes on: it was not decided on, and nobody records it.
+    pub progress: Option<&'c RequestId>,
     /// Which arguments the tool wants repeated as headers.
     pub mirror: &'c Mirror,
     /// When the whole answer must be there.
@@ -147,6 +147,9 @@ pub enum UpstreamError {
     /// A list of tools without end.
     #[error("the server lists more tools than {0}")]
     TooManyTools(usize),
+    /// The server has ended the session, and did not take the call by its own word (MCP 2025-11-25, session management).
+    #[error("the server has ended the session")]
+    SessionLost,
 }
 
 impl Upstream {
@@ -193,17 +196,15 @@ impl Upstream {
     }
 
     /// Calls a tool. Dropping the future or the answer cuts the call: a modern server sees its stream closed, a legacy
-    /// one is also told by `notifications/cancelled`.
+    /// one is also told by `notifications/cancelled`. It is sent once: a call that the server did not take because it has
+    /// forgotten the session is the client's to make again, with a decision of its own.
     ///
     /// # Errors
     /// See [`UpstreamError`]; [`UpstreamError::may_have_arrived`] tells whether the server may have acted.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
         let link = self.0.link(call.deadline).await?;
         match self.0.call(&link, call).await {
-            Err(error) if self.0.forgot_session(&link, &error) => {
-                let link = self.0.link(call.deadline).await?;
-                self.0.call(&link, call).await
-            }
+            Err(error) if self.0.forgot_session(&link, &error) => Err(UpstreamError::SessionLost),
             answered => answered,
         }
     }
@@ -232,6 +233,8 @@ impl UpstreamError {
 struct Sent {
     id: RequestId,
     client_id: RequestId,
+    /// What the client wants progress to be told under; the server tells it under `id`.
+    client_progress: Option<RequestId>,
     headers: HeaderMap,
     body: Vec<u8>,
     link: Arc<Link>,
@@ -261,18 +264,19 @@ impl Server {
         call: Call<'_>,
     ) -> Result<Answer, UpstreamError> {
         let id = self.next_id();
-        let meta = link.meta(call.meta);
+        let client_progress = call.progress.cloned();
+        let meta = link.meta(client_progress.as_ref().map(|_| &id));
         let body = envelope::tool_call_request(&id, call.tool, call.arguments, meta.as_ref());
         let mut headers = link.headers("tools/call", Some(call.tool));
         if link.era() == Era::Modern {
             headers.extend(call.mirrored()?);
         }
-        let sent = Sent { id, client_id: call.id.clone(), headers, body, link: link.clone() };
+        let (client_id, link) = (call.id.clone(), link.clone());
+        let sent = Sent { id, client_id, client_progress, headers, body, link };
         answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)
     }
 
-    /// Whether the server has forgotten the session, so that the same request may be sent in a new one: it was refused
-    /// unseen. What was agreed is let go then, and also when the server seems to speak another revision now.
+    /// Whether the server has forgotten the session: it refused the request unseen, as it says. What was agreed is let go then, and also when the server seems to speak another revision now.
     fn forgot_session(&self, link: &Arc<Link>, error: &UpstreamError) -> bool {
         let UpstreamError::Status(status) = error else { return false };
         let disagrees =

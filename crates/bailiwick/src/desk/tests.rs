@@ -62,13 +62,13 @@ async fn open(
     upstream: &Upstream,
     tool: &str,
     arguments: &str,
-    meta: Option<&Json>,
+    progress: Option<&RequestId>,
 ) -> Result<Answer, UpstreamError> {
     let (id, mirror) = (RequestId::Text("client-1".into()), Mirror::default());
     let arguments = json(arguments).canonical();
     let deadline = Instant::now() + Duration::from_secs(100);
     upstream
-        .call(Call { id: &id, tool, arguments: &arguments, meta, mirror: &mirror, deadline })
+        .call(Call { id: &id, tool, arguments: &arguments, progress, mirror: &mirror, deadline })
         .await
 }
 
@@ -203,10 +203,10 @@ async fn a_tool_that_there_is_not_is_an_error() {
 #[tokio::test]
 async fn long_work_reports_its_progress_and_ends() {
     let desk = Running::start();
-    let meta = json(r#"{"progressToken":"p-1"}"#);
+    let token = RequestId::Text("p-1".into());
     for era in ERAS {
         let client = desk.client(era);
-        let answer = open(&client, "reindex_search", r#"{"seconds":1}"#, Some(&meta)).await;
+        let answer = open(&client, "reindex_search", r#"{"seconds":1}"#, Some(&token)).await;
         let Answer::Stream(mut events) = answer.unwrap() else { panic!("no stream") };
         let mut steps = 0;
         loop {
@@ -231,16 +231,16 @@ async fn long_work_reports_its_progress_and_ends() {
 
 #[tokio::test]
 async fn a_cut_call_is_cut_at_the_desk_too() {
-    let meta = json(r#"{"progressToken":1}"#);
+    let token = RequestId::Number(1);
     for era in ERAS {
         for reports in [true, false] {
             let desk = Running::start();
             let client = desk.client(era);
             client.era().await.unwrap();
-            let meta = meta.clone();
+            let token = token.clone();
             let running = tokio::spawn(async move {
-                let meta = reports.then_some(&meta);
-                let answer = open(&client, "reindex_search", r#"{"seconds":60}"#, meta).await;
+                let token = reports.then_some(&token);
+                let answer = open(&client, "reindex_search", r#"{"seconds":60}"#, token).await;
                 match answer.unwrap() {
                     Answer::Whole(reply) => Ok(reply),
                     Answer::Stream(events) => events.reply().await,

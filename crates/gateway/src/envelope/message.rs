@@ -26,6 +26,7 @@ pub struct Message {
     id: Option<RequestId>,
     method: String,
     params: Option<Json>,
+    progress: Option<RequestId>,
 }
 
 /// What pairs a response with its request. Never null and never a fraction.
@@ -73,6 +74,11 @@ pub enum EnvelopeError {
     /// `_meta` is not an object.
     #[error("`params._meta` must be an object")]
     Meta,
+    /// The progress token is neither a text nor a whole number, or too long.
+    #[error(
+        "`params._meta.progressToken` must be a text of at most {MAX_NAME} bytes or a whole number"
+    )]
+    ProgressToken,
     /// The tool's name is missing, empty, too long, of another type, or hides something.
     #[error(
         "`params.name` must be a tool's name: 1 to {MAX_NAME} bytes without control characters"
@@ -122,11 +128,16 @@ impl Message {
         if !matches!(params, None | Some(Json::Object(_))) {
             return Err(EnvelopeError::Params);
         }
-        let message = Self { id: id.map(RequestId::try_from).transpose()?, method, params };
-        match message.param("_meta") {
-            None | Some(Json::Object(_)) => Ok(message),
-            Some(_) => Err(EnvelopeError::Meta),
+        let id = id.map(RequestId::try_from).transpose()?;
+        let mut message = Self { id, method, params, progress: None };
+        let meta = message.meta();
+        if !matches!(meta, None | Some(Json::Object(_))) {
+            return Err(EnvelopeError::Meta);
         }
+        let token = meta.and_then(|meta| meta.member("progressToken")).cloned();
+        let token = token.map(RequestId::try_from).transpose();
+        message.progress = token.map_err(|_| EnvelopeError::ProgressToken)?;
+        Ok(message)
     }
 
     /// What a response must repeat; `None` for a notification, which gets no response.
@@ -153,6 +164,11 @@ impl Message {
     pub fn meta(&self) -> Option<&Json> {
         self.param("_meta")
     }
+
+    /// What progress of this request is to be told under; of the same form as an id.
+    pub fn progress_token(&self) -> Option<&RequestId> {
+        self.progress.as_ref()
+    }
 }
 
 impl EnvelopeError {
@@ -168,9 +184,12 @@ impl EnvelopeError {
             | Self::Id
             | Self::NoId
             | Self::Method => Code::InvalidRequest,
-            Self::Params | Self::Meta | Self::Name | Self::Arguments | Self::UnaskedInput(_) => {
-                Code::InvalidParams
-            }
+            Self::Params
+            | Self::Meta
+            | Self::ProgressToken
+            | Self::Name
+            | Self::Arguments
+            | Self::UnaskedInput(_) => Code::InvalidParams,
         };
         Fault::malformed(code, self.to_string())
     }

@@ -49,7 +49,7 @@ pub(super) async fn exchange(
     sent: Sent,
     deadline: Instant,
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
-    let Sent { id, client_id, headers, body, link } = sent;
+    let Sent { id, client_id, client_progress, headers, body, link } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
     let mut response = match server.post(headers, body, deadline).await {
         Ok(response) => response,
@@ -65,7 +65,7 @@ pub(super) async fn exchange(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     if response.status.is_success() && is_event_stream(kind) {
-        let events = Events::new(response.body, id, client_id, cut);
+        let events = Events::new(response.body, id, client_id, client_progress, cut);
         return Ok((Answer::Stream(Box::new(events)), headers));
     }
     if !response.status.is_success() {
@@ -98,7 +98,7 @@ async fn whole(
     }
     let bytes = response.collect(MAX_EVENT).await?;
     let read = ServerMessage::read(&bytes, id).and_then(|message| match message {
-        ServerMessage::Request { .. } | ServerMessage::Notification => {
+        ServerMessage::Request { .. } | ServerMessage::Notification { .. } => {
             Err(UpstreamError::Malformed("it is not a response"))
         }
         response => Ok(Reply::of(&response, client_id)),
@@ -117,7 +117,7 @@ impl Reply {
             ServerMessage::Result { raw, is_error: false } => ("result", raw, Outcome::Done),
             ServerMessage::Result { raw, is_error: true } => ("result", raw, Outcome::ToolError),
             ServerMessage::Error { raw, error } => ("error", raw, Outcome::Error(error.code)),
-            ServerMessage::Notification | ServerMessage::Request { .. } => return None,
+            ServerMessage::Notification { .. } | ServerMessage::Request { .. } => return None,
         };
         let mut bytes = Vec::with_capacity(64 + raw.get().len());
         bytes.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");

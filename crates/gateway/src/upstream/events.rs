@@ -6,7 +6,12 @@ use bytes::Bytes;
 use model::Foreign;
 use tokio::time::timeout;
 
-use super::{Reply, UpstreamError, link::Cut, message::ServerMessage, sse::Parser};
+use super::{
+    Reply, UpstreamError,
+    link::Cut,
+    message::{ServerMessage, is},
+    sse::Parser,
+};
 use crate::{
     envelope::{Era, RequestId},
     outbound::Body,
@@ -24,6 +29,7 @@ pub struct Events {
     parser: Parser,
     id: RequestId,
     client_id: RequestId,
+    client_progress: Option<RequestId>,
     cut: Cut,
     refusals: usize,
 }
@@ -31,7 +37,7 @@ pub struct Events {
 /// One message of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A notification, as the server sent it.
+    /// A notification, as the server sent it but for our progress token, in whose place is the client's.
     Notification(Bytes),
     /// The server sent a request to the client and got an error: such requests are not passed on.
     Refused {
@@ -43,9 +49,15 @@ pub enum Event {
 }
 
 impl Events {
-    pub(super) fn new(body: Body, id: RequestId, client_id: RequestId, cut: Cut) -> Self {
-        let (input, parser) = (Bytes::new(), Parser::default());
-        Self { body: Some(body), input, parser, id, client_id, cut, refusals: 0 }
+    pub(super) fn new(
+        body: Body,
+        id: RequestId,
+        client_id: RequestId,
+        client_progress: Option<RequestId>,
+        cut: Cut,
+    ) -> Self {
+        let (body, input, parser) = (Some(body), Bytes::new(), Parser::default());
+        Self { body, input, parser, id, client_id, client_progress, cut, refusals: 0 }
     }
 
     /// The next message; `None` after the response. May be dropped and asked again without losing one.
@@ -91,8 +103,17 @@ impl Events {
                 if let Some(reply) = Reply::of(&message, &self.client_id) {
                     return Ok(Some(Event::Reply(reply)));
                 }
-                let ServerMessage::Request { id, method } = message else {
-                    return Ok(Some(Event::Notification(data.into())));
+                let (id, method) = match message {
+                    ServerMessage::Request { id, method } => (id, method),
+                    ServerMessage::Notification { progress } => {
+                        let ours = progress.filter(|token| is(token, &self.id));
+                        let told = match (ours, &self.client_progress) {
+                            (Some(ours), Some(theirs)) => replaced(&data, ours.get(), theirs),
+                            _ => data.into(),
+                        };
+                        return Ok(Some(Event::Notification(told)));
+                    }
+                    _ => return Err(UpstreamError::NoAnswer),
                 };
                 // Only legacy servers may ask, and then a bounded number of times.
                 let method = Foreign::new(method.chars().take(64).collect::<String>());
@@ -112,6 +133,13 @@ impl Events {
             }
         }
     }
+}
+
+/// The message with a client's token in place of ours, which is a part of it. All other bytes stay.
+fn replaced(message: &[u8], ours: &str, theirs: &RequestId) -> Bytes {
+    let start = ours.as_ptr() as usize - message.as_ptr() as usize;
+    let (before, after) = (&message[..start], &message[start + ours.len()..]);
+    [before, &theirs.to_json().canonical(), after].concat().into()
 }
 
 /// Lets a stream come to its end in the background.

@@ -24,8 +24,6 @@ use crate::{
     outbound::{Request, SendError},
 };
 
-/// Members of a client's `_meta` that go on: its progress token, and the trace it belongs to.
-const PASSED_META: [&str; 3] = ["progressToken", "traceparent", "tracestate"];
 /// The longest session id, in bytes.
 const MAX_SESSION: usize = 1024;
 
@@ -74,13 +72,10 @@ impl Link {
         headers
     }
 
-    /// The `_meta` of a request: what goes on of the client's, and what the revision demands of us.
-    pub(super) fn meta(&self, client: Option<&Json>) -> Option<Json> {
-        let passed = PASSED_META.iter().filter_map(|name| {
-            let value = client?.member(name)?;
-            Some((*name, value.clone()))
-        });
-        let mut members: Vec<(&str, Json)> = passed.collect();
+    /// The `_meta` of a request: under what progress may be told, and what the revision demands of us. All of it is ours.
+    pub(super) fn meta(&self, progress: Option<&RequestId>) -> Option<Json> {
+        let mut members: Vec<(&str, Json)> = Vec::new();
+        members.extend(progress.map(|token| ("progressToken", token.to_json())));
         if let Self::Modern = self {
             members.push((META_VERSION, Json::String(MODERN_VERSION.to_owned())));
             members.push((META_CLIENT_INFO, client_info()));
@@ -240,7 +235,8 @@ impl Server {
         ]);
         let headers = link.headers(method, None);
         let (body, client_id) = (body.canonical(), id.clone());
-        let sent = Sent { id: id.clone(), client_id, headers, body, link: link.clone() };
+        let (client_progress, link) = (None, link.clone());
+        let sent = Sent { id: id.clone(), client_id, client_progress, headers, body, link };
         let (answer, headers) = answer::exchange(self, sent, deadline).await?;
         let reply = match answer {
             Answer::Whole(reply) => reply,

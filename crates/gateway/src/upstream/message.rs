@@ -16,8 +16,8 @@ pub(super) enum ServerMessage<'b> {
     Result { raw: &'b RawValue, is_error: bool },
     /// The error of our request.
     Error { raw: &'b RawValue, error: RpcError },
-    /// A message that wants no answer.
-    Notification,
+    /// A message that wants no answer; of progress, under which token.
+    Notification { progress: Option<&'b RawValue> },
     /// A request to the client.
     Request { id: &'b RawValue, method: String },
 }
@@ -55,6 +55,13 @@ struct Wire<'b> {
     error: Option<&'b RawValue>,
 }
 
+/// What a notification of progress is about.
+#[derive(Deserialize)]
+struct Progress<'b> {
+    #[serde(rename = "progressToken", borrow)]
+    token: &'b RawValue,
+}
+
 /// The members of a result that decide what becomes of it.
 #[derive(Deserialize)]
 struct ResultHead {
@@ -73,12 +80,18 @@ impl<'b> ServerMessage<'b> {
             return Err(UpstreamError::Malformed("`jsonrpc` is not `2.0`"));
         }
         match wire {
-            Wire { method: Some(method), id, result: None, error: None, .. } => match id {
+            Wire { method: Some(method), id, params, result: None, error: None, .. } => match id {
                 Some(id) if id.get().len() > MAX_ID => {
                     Err(UpstreamError::Malformed("the id of its request is too long"))
                 }
                 Some(id) => Ok(Self::Request { id, method }),
-                None => Ok(Self::Notification),
+                None => {
+                    let progress = params.filter(|_| method == "notifications/progress");
+                    let progress =
+                        progress.and_then(|params| serde_json::from_str(params.get()).ok());
+                    let progress = progress.map(|Progress { token }| token);
+                    Ok(Self::Notification { progress })
+                }
             },
             Wire { result: Some(raw), id, error: None, method: None, params: None, .. } => {
                 if id.is_none_or(|id| !is(id, own)) {
@@ -128,6 +141,6 @@ impl RpcError {
 }
 
 /// Our ids are whole numbers, which have one spelling.
-fn is(id: &RawValue, own: &RequestId) -> bool {
+pub(super) fn is(id: &RawValue, own: &RequestId) -> bool {
     id.get().as_bytes() == own.to_json().canonical()
 }

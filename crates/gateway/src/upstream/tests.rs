@@ -119,7 +119,7 @@ fn call<'c>(id: &'c RequestId, arguments: &'c [u8]) -> Call<'c> {
         id,
         tool: "refund_order",
         arguments,
-        meta: None,
+        progress: None,
         mirror: &NO_MIRROR,
         deadline: Instant::now() + Duration::from_secs(20),
     }
@@ -242,32 +242,46 @@ async fn a_legacy_session_is_kept_and_named_in_every_request() {
     );
 }
 
+/// One permit is one call: whether a server that has forgotten its session has acted before is not ours to bet on.
 #[tokio::test]
-async fn a_session_that_the_server_forgot_is_opened_anew_once() {
-    for (forgets, opened) in [(1, 2), (usize::MAX, 2)] {
+async fn a_call_that_finds_the_session_forgotten_is_not_sent_again_and_the_next_opens_another() {
+    let (sessions, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, called) = (sessions.clone(), calls.clone());
+    let lost =
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
+    let server = serve(move |asked| match asked.method() {
+        "initialize" => initialized(asked, &format!("s-{}", opened.fetch_add(1, Ordering::SeqCst))),
+        "notifications/initialized" => accepted(),
+        _ if called.fetch_add(1, Ordering::SeqCst) == 0 => answer(404, lost),
+        _ => {
+            assert_eq!(asked.header("mcp-session-id"), Some("s-1"));
+            asked.result("{}")
+        }
+    });
+    let upstream = upstream(&server.await, Protocol::Only(Era::Legacy));
+    let count = || (sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst));
+    assert!(matches!(reply(&upstream).await, Err(UpstreamError::SessionLost)));
+    assert_eq!(count(), (1, 1));
+    reply(&upstream).await.unwrap();
+    assert_eq!(count(), (2, 2));
+}
+
+#[tokio::test]
+async fn a_list_of_tools_that_finds_the_session_forgotten_is_asked_for_again_once() {
+    for (forgets, listed) in [(1, true), (usize::MAX, false)] {
         let sessions = Arc::new(AtomicUsize::new(0));
         let count = sessions.clone();
-        let lost =
-            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
         let server = serve(move |asked| match asked.method() {
             "initialize" => {
                 initialized(asked, &format!("s-{}", count.fetch_add(1, Ordering::SeqCst)))
             }
             "notifications/initialized" => accepted(),
-            _ if count.load(Ordering::SeqCst) <= forgets => answer(404, lost),
-            _ => {
-                assert_eq!(asked.header("mcp-session-id"), Some("s-1"));
-                asked.result("{}")
-            }
+            _ if count.load(Ordering::SeqCst) <= forgets => answer(404, "{}"),
+            _ => asked.result(r#"{"tools":[]}"#),
         });
         let upstream = upstream(&server.await, Protocol::Only(Era::Legacy));
-        let reply = reply(&upstream).await;
-        match reply {
-            Ok(_) => assert_eq!(forgets, 1),
-            Err(UpstreamError::Status(status)) => assert_eq!(status, 404),
-            Err(error) => panic!("{error:?}"),
-        }
-        assert_eq!(sessions.load(Ordering::SeqCst), opened);
+        assert_eq!(upstream.list_tools().await.is_ok(), listed);
+        assert_eq!(sessions.load(Ordering::SeqCst), 2);
     }
 }
 

@@ -1,10 +1,13 @@
+use serde_json::{Value, json};
+
 use crate::house::{House, SECRET, modern_headers};
 
 #[tokio::test]
 async fn what_leaves_is_the_decided_call_and_the_gateways_own_credential() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
-    let body = r#" {"params":{"task":{"ttl":5},"_meta":{"progressToken":"p1","traceparent":"00-1-1-00","secret":"x",
+    let body = r#" {"params":{"task":{"ttl":5},"_meta":{"progressToken":"p1","secret":"x",
+        "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"a=b",
         "io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"b","version":"9"},
         "io.modelcontextprotocol/clientCapabilities":{"sampling":{}}},"name":"refund",
         "arguments":{"order":"\u0041-1","amount":4e3}},"method":"tools/call","id":"their id","jsonrpc":"2.0"} "#;
@@ -26,7 +29,7 @@ async fn what_leaves_is_the_decided_call_and_the_gateways_own_credential() {
     let id = sent.id();
     let version = env!("CARGO_PKG_VERSION");
     let meta = format!(
-        r#"{{"io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{{"name":"bailiwick","version":"{version}"}},"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"p1","traceparent":"00-1-1-00"}}"#
+        r#"{{"io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{{"name":"bailiwick","version":"{version}"}},"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":{id}}}"#
     );
     assert_eq!(
         sent.body,
@@ -49,6 +52,56 @@ async fn what_leaves_is_the_decided_call_and_the_gateways_own_credential() {
     assert_eq!(sent.headers(), expected);
     assert!(sent.head.starts_with("POST /mcp HTTP/1.1\r\n"));
     assert!(!sent.head.contains(&bot.token) && !sent.body.contains(&bot.token));
+}
+
+/// Everything that the upstream receives of the agent was decided on and is recorded.
+#[tokio::test]
+async fn what_the_agent_says_reaches_the_upstream_only_as_recorded_arguments() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let loot = "lena.smith@example.com card 4111111111111111";
+    let say = async |name: &str, value: Value| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": loot, "version": "9" },
+            "io.modelcontextprotocol/clientCapabilities": {},
+            name: value,
+        });
+        let body = json!({
+            "jsonrpc": "2.0", "id": loot, "method": "tools/call",
+            "params": { "name": "get_order", "arguments": { "order": "A-1" }, "_meta": meta },
+        });
+        let headers = modern_headers("tools/call", "get_order");
+        bot.post_with(&headers, body.to_string()).await.json().await
+    };
+    for (name, value) in [
+        ("progressToken", json!(loot)),
+        ("traceparent", json!(loot)),
+        ("tracestate", json!(["delete order A-1", { "really": loot }])),
+        ("baggage", json!(loot)),
+        ("vendor/x", json!({ loot: 1 })),
+    ] {
+        house.desk.forget();
+        let said = say(name, value).await;
+        assert_eq!(said["result"]["content"][0]["text"], "done", "{name}: {said}");
+        let [sent] = &house.desk.calls()[..] else { panic!("one call") };
+        assert!(!sent.body.contains("4111") && !sent.body.contains("delete"), "{}", sent.body);
+        assert!(!sent.head.contains("4111"), "{}", sent.head);
+    }
+    house.desk.forget();
+    let before = house.recorded().await.len();
+    for token in [
+        json!({ "customers": [loot] }),
+        json!(["a"]),
+        json!(1.5),
+        json!(null),
+        json!("x".repeat(257)),
+    ] {
+        let said = say("progressToken", token).await;
+        assert_eq!(said["error"]["code"], -32602, "{said}");
+    }
+    assert!(house.desk.asked().is_empty());
+    assert_eq!(house.recorded().await[before..], ["decision deny arguments_invalid"; 5]);
 }
 
 #[tokio::test]

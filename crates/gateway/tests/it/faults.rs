@@ -1,3 +1,4 @@
+use gateway::envelope::Era;
 use serde_json::{Value, json};
 
 use crate::{
@@ -155,6 +156,43 @@ async fn what_the_server_says_it_did_not_do_is_given_back() {
     assert_eq!((&*outcome, spent), ("outcome failed", (0, 0)));
     let (_, outcome, spent) = refund(&bot, |asked| send(asked.result("{}"))).await;
     assert_eq!((&*outcome, spent), ("outcome completed 40.00 EUR", (4_000, 0)));
+}
+
+/// One permit is one call: a server that has forgotten its session gets no second one. By its word it did nothing.
+#[tokio::test]
+async fn one_permit_reaches_the_upstream_once() {
+    let house = House::with(Era::Legacy, Default::default()).await;
+    let bot = house.bot(10_000).await;
+    house.desk.answers(|_| send(response(404, "text/plain", "")));
+    let reply = bot.call("refund", r#"{"order":"A-1","amount":4000}"#).await.json().await;
+    let words = reply["error"]["message"].as_str().unwrap();
+    assert!(words.contains("did nothing; call again"), "{reply}");
+    assert_eq!((house.desk.calls().len(), bot.spent()), (1, (0, 0)));
+    assert_eq!(house.recorded().await, ["decision permit", "outcome failed"]);
+    house.desk.answers(|asked| send(asked.result("{}")));
+    let reply = bot.call("refund", r#"{"order":"A-1","amount":4000}"#).await.json().await;
+    assert!(reply["result"].is_object(), "{reply}");
+    assert_eq!((house.desk.calls().len(), bot.spent()), (2, (4_000, 0)));
+}
+
+/// What is accepted is loaded with the policies from then on.
+#[tokio::test]
+async fn a_mapping_that_no_policy_can_be_loaded_with_is_not_accepted() {
+    let house = House::new().await;
+    let shown = house.olivia.get("/v1/catalog/desk").await;
+    let tools: Value = serde_json::from_str(&shown.text()).unwrap();
+    let list = tools["tools"].as_array().or(tools["items"].as_array()).unwrap();
+    let draft = list.iter().find(|tool| tool["name"] == "draft").unwrap();
+    for kind in ["System", "Team", "Person", "Agent", "Action", "Long", "String"] {
+        let effect = json!({ "verb": "read", "resource": kind, "id": "'all'" });
+        let mapping = json!({ "effects": [effect] });
+        let wish = json!({ "tools": [{ "tool": "draft", "digest": draft["digest"], "mapping": mapping }] });
+        let refused = house.olivia.post("/v1/catalog/desk/accept", wish).await;
+        assert!(refused.status >= 400 && refused.status < 500, "{kind}: {}", refused.status);
+        assert!(refused.text().contains("means something else in policies"), "{}", refused.text());
+    }
+    let nothing = json!({ "files": [{ "name": "desk.cedar", "text": "" }] });
+    house.olivia.call("PUT", "/v1/policies", &nothing).await.ok();
 }
 
 #[tokio::test]

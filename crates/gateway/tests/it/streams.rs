@@ -81,3 +81,33 @@ async fn what_a_server_asks_of_the_client_is_refused_and_never_shown() {
     let last: Value = serde_json::from_str(&reply.event().await.unwrap()).unwrap();
     assert_eq!(last, json!({ "jsonrpc": "2.0", "id": "c-1", "result": {} }));
 }
+
+/// The server hears a token of ours, and the agent its own: in between nothing else of the message changes.
+#[tokio::test]
+async fn progress_comes_back_under_the_token_that_the_agent_chose() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let progress = |token: &str| {
+        let spelling = r#""progress" : 1.50, "progress\u0054oken" : TOKEN ,"message":"h\u00e4lf""#;
+        let params = spelling.replace("TOKEN", token);
+        format!(r#"{{"jsonrpc":"2.0","params":{{{params}}},"method":"notifications/progress"}}"#)
+    };
+    for token in [r#""p \"1\"""#, "7", r#""""#] {
+        house.desk.answers(move |asked| {
+            let body = asked.json();
+            let ours = &body["params"]["_meta"]["progressToken"];
+            assert_eq!(ours.to_string(), asked.id());
+            let other = progress(r#""other""#);
+            [vec![stream(), event(&progress(&ours.to_string())), event(&other)], asked.last("{}")]
+                .concat()
+        });
+        let body = call("get_order", r#"{"order":"A-1"}"#).replace(
+            r#""params":{"#,
+            &format!(r#""params":{{"_meta":{{"progressToken":{token}}},"#),
+        );
+        let mut reply = bot.post(body).await;
+        assert_eq!(reply.event().await.unwrap(), progress(token));
+        assert_eq!(reply.event().await.unwrap(), progress(r#""other""#), "not ours to change");
+        assert_eq!(reply.event().await.unwrap(), r#"{"jsonrpc":"2.0","id":"c-1","result":{}}"#);
+    }
+}

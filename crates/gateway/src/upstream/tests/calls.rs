@@ -9,13 +9,9 @@ async fn a_call_goes_out_as_decided_and_its_result_comes_back_as_sent() {
         asked.result(result)
     })
     .await;
-    let meta = ijson::parse(
-        br#"{"progressToken":"p","traceparent":"00-a","baggage":"b","io.modelcontextprotocol/protocolVersion":"1","vendor/x":1}"#,
-        Limits { bytes: 1000, depth: 9 },
-    )
-    .unwrap();
-    let id = RequestId::Text("c-1".into());
-    let call = Call { meta: Some(&meta), ..call(&id, br#"{"amount":100,"note":"M\u00fcller"}"#) };
+    let (id, token) = (RequestId::Text("c-1".into()), RequestId::Text("p".into()));
+    let call =
+        Call { progress: Some(&token), ..call(&id, br#"{"amount":100,"note":"M\u00fcller"}"#) };
     let Answer::Whole(reply) = upstream.call(call).await.unwrap() else { panic!() };
     assert_eq!(reply.outcome, Outcome::Done);
     assert_eq!(reply.bytes, format!(r#"{{"jsonrpc":"2.0","id":"c-1","result":{result}}}"#));
@@ -29,7 +25,7 @@ async fn a_call_goes_out_as_decided_and_its_result_comes_back_as_sent() {
     assert_eq!(
         asked.body["params"],
         json!({"name": "refund_order", "arguments": {"amount": 100, "note": "M\u{fc}ller"}, "_meta": {
-            "progressToken": "p", "traceparent": "00-a",
+            "progressToken": asked.id(),
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": {"name": "bailiwick", "version": env!("CARGO_PKG_VERSION")},
             "io.modelcontextprotocol/clientCapabilities": {},
