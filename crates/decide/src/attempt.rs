@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use ledger::MAX_PAYLOAD;
 use model::{ActionId, ApprovalId, Digest, Money, Name, Timestamp, ijson::Json};
 use policy::{DenyClass, Outcome, Verdict};
 
@@ -81,6 +82,11 @@ impl Engine {
             let (bytes, digest) = canonical_arguments(arguments);
             (bytes, Some(digest))
         };
+        if deciding.arguments.len() > MAX_PAYLOAD {
+            // Numbers may be longer in canonical form than they came.
+            let reason = format!("the arguments take more than {MAX_PAYLOAD} bytes to record");
+            return Err(Refusal::new(action, Code::ArgumentsInvalid, reason));
+        }
         self.step(Step::Standing);
         let now = self.sure_moment(action)?;
         let standing = self.standing(caller, action, Some(system), now)?;

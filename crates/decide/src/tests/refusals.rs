@@ -342,7 +342,7 @@ async fn a_refusal_is_recorded_however_long_what_it_is_about_is() {
             tool: tool.to_owned(),
             arguments: ijson::Json::object([("x", ijson::Json::String("y".repeat(length)))]),
         };
-        assert!(world.engine.attempt(attempt).await.is_err());
+        assert_eq!(world.engine.attempt(attempt).await.err().unwrap().code, Code::ArgumentsInvalid);
     }
     let kept: Vec<_> = decisions().await[before..]
         .iter()
