@@ -11,7 +11,7 @@ use crate::{
         Body, Decision, Governed, Lapsed, Outcome, Resumed, Revoked, Stopped, TaskEnded,
         TaskOpened, TokenIssued, read,
     },
-    permit::Reserved,
+    permit::{Ending, Reserved},
     stop::Order,
     tasks::Task,
 };
@@ -101,7 +101,11 @@ fn fold_entry(
         Outcome::KIND => {
             let body: Outcome = read(&leaf.body)?;
             if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
-                settle(engine, &reserved, body.spent.is_some());
+                if body.status == Ending::NotSent.name() {
+                    reserved.give_back(engine);
+                } else {
+                    settle(engine, &reserved, body.spent.is_some());
+                }
             }
         }
         Lapsed::KIND => {

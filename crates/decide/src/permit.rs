@@ -271,6 +271,12 @@ impl Dispatch {
         let sealed = held.engine.seal(draft).map_err(|why| why.refusal(held.action))?;
         let appending = held.engine.log.append(sealed);
         let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending).await;
+        if let (Ending::NotSent, Ok(Ok(_)), Some(approval)) =
+            (ending, &recorded, held.reserved.approval)
+        {
+            // What was approved has not happened. Only now, so that no other permit by it comes before in the ledger.
+            held.engine.tasks.unuse_approval(approval);
+        }
         match recorded {
             Ok(Ok(_)) if self.live.is_cut() => {
                 let reason = "a stop cut this call while its outcome was recorded";

@@ -181,21 +181,18 @@ async fn a_database_that_is_gone_is_done_without_until_the_lease_ends() {
     let target: Target = database.url().parse().unwrap();
     let world = World::empty(target).await;
     world.found().await;
-    let bot = world.bot(None).await;
+    let (bot, olivia) = (world.bot(None).await, world.session("olivia").await);
     world.refresh().await;
     cluster.stop();
     world.tick(2_900);
     assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
     world.tick(200);
     assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny stale"));
-    let olivia_stops = crate::stop::Order {
-        id: world.engine.context.id(),
-        scope: "agent:lookup".parse().unwrap(),
-        by: "person/olivia".parse().unwrap(),
-        at: world.engine.context.now(),
-        reason: "the database is no excuse".to_owned(),
-    };
-    world.engine.stops.order(&olivia_stops);
+    // The database is no excuse: what takes away works on the last known state.
+    let stop = Stop { scope: "agent:lookup".parse().unwrap(), reason: "bad".to_owned() };
+    let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+    let report = world.engine.stop(&allowed).await;
+    assert!(report.durable && report.is_final.is_some(), "{report:?}");
     assert_eq!(world.engine.stops.orders().len(), 1);
     cluster.restart();
     while world.engine.read_feed().await.is_err() {

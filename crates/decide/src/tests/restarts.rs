@@ -7,7 +7,7 @@ use store::Target;
 
 use super::{cast::eur, database::Database, world::World};
 use crate::{
-    StartError, Stop,
+    Ending, StartError, Stop,
     entries::{self, Revoked, Stopped},
 };
 
@@ -149,4 +149,26 @@ async fn no_number_of_stops_keeps_a_node_from_starting() {
     }
     let opened = crate::Stops::open(&world.directory.path().join("stops")).unwrap();
     assert!(!opened.orders().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_approved_and_never_sent_may_be_done_after_a_restart_and_only_once() {
+    let database = Database::new();
+    let world = database.world().await;
+    let bot = world.bot(Some(eur(1_000_000))).await;
+    let large = r#"{"order":"A-2","amount":400000}"#;
+    let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
+    world.answer(id, "max", "finance", true).await;
+    let dispatch = world.attempt(&bot, "refund", large).await.unwrap().dispatch().unwrap();
+    assert!(world.engine.tasks.is_approval_used(id));
+    dispatch.settle(Ending::NotSent, None).await.unwrap();
+    assert!(!world.engine.tasks.is_approval_used(id));
+    let world = world.restart(&database.target()).await;
+    assert!(!world.engine.tasks.is_approval_used(id));
+    let dispatch = world.attempt(&bot, "refund", large).await.unwrap().dispatch().unwrap();
+    dispatch.settle(Ending::Failed, None).await.unwrap();
+    // The server was asked; that it failed there does not give the approval back.
+    let world = world.restart(&database.target()).await;
+    assert!(world.engine.tasks.is_approval_used(id));
+    assert_eq!(world.attempt(&bot, "refund", large).await.err().unwrap().verdict(), "hold");
 }

@@ -73,13 +73,18 @@ async fn a_no_is_final_for_exactly_this_call() {
 
 #[tokio::test]
 async fn what_was_approved_is_free_again_when_it_could_not_be_sent() {
-    let house = House::new().await;
+    let house = House::unmet().await;
     let bot = house.bot(1_000_000).await;
     let approval = facts(&refund(&bot, LARGE).await)["approval"].as_str().unwrap().to_owned();
     house.max.answer(&approval, true).await.ok();
-    house.stop("system:desk").await;
-    assert_eq!(facts(&refund(&bot, LARGE).await)["code"], "stopped");
-    house.resume("system:desk").await;
-    assert!(facts(&refund(&bot, LARGE).await).is_null());
+    let (secret, away) = (house.secret(), house.secret().with_extension("away"));
+    std::fs::rename(&secret, &away).unwrap();
+    assert_eq!(refund(&bot, LARGE).await["error"]["code"], 503);
+    assert_eq!(bot.spent(), (0, 0));
+    assert!(house.recorded().await.ends_with(&["outcome not_sent".to_owned()]));
+    std::fs::rename(&away, &secret).unwrap();
+    let done = refund(&bot, LARGE).await;
+    assert!(facts(&done).is_null(), "{done}");
     assert_eq!(house.desk.calls().len(), 1);
+    assert_eq!(facts(&refund(&bot, LARGE).await)["code"], "held", "and it is used now");
 }
