@@ -12,7 +12,7 @@ use std::{
 use model::Digest;
 use token::Secret;
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 
@@ -27,7 +27,7 @@ const MAX_SECRET: u64 = 16 * 1024;
 /// How long a secret is used before it is read again: so soon a changed one counts, and no call more reads the disk.
 const SECRET_AGE: Duration = Duration::from_secs(1);
 /// How long a call waits for its server's secret: a file system that hangs must not hold up calls, or stops.
-const SECRET_BOUND: Duration = Duration::from_secs(1);
+const SECRET_BOUND: Duration = Duration::from_secs(3);
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
@@ -118,13 +118,37 @@ impl Upstreams {
     ) -> Result<Upstream, DiscoverError> {
         let address =
             Address { url: url.to_owned(), internal, credential: credential.map(str::to_owned) };
-        let fresh = |held: &&Known| held.secret.is_none() || now < held.read + SECRET_AGE;
-        if let Some(held) = self.known().get(&address).filter(fresh) {
-            return Ok(held.upstream.clone());
+        let held = |age| {
+            let known = self.known();
+            let held = known.get(&address);
+            let held = held.filter(|held| held.secret.is_none() || now < held.read + age);
+            held.map(|held| held.upstream.clone())
+        };
+        if let Some(upstream) = held(SECRET_AGE) {
+            return Ok(upstream);
         }
-        let secret = match credential {
-            Some(reference) => Some(self.secret(reference).await?),
-            None => None,
+        // Kept until what was read is known, so that of many calls at once one reads.
+        let (secret, _turn) = match credential {
+            None => (None, None),
+            Some(reference) => {
+                let reader = self.reader(reference);
+                let turn = match reader.clone().try_acquire_owned() {
+                    Ok(turn) => turn,
+                    // Somebody reads it; what it was a moment ago is as good until then.
+                    Err(_) => match held(SECRET_AGE + SECRET_BOUND) {
+                        Some(upstream) => return Ok(upstream),
+                        None => timeout(SECRET_BOUND, reader.acquire_owned())
+                            .await
+                            .map_err(|_| late(reference))?
+                            .expect("the semaphore is never closed"),
+                    },
+                };
+                if let Some(upstream) = held(SECRET_AGE) {
+                    return Ok(upstream);
+                }
+                let (secret, turn) = self.read(reference, turn).await?;
+                (Some(secret), Some(turn))
+            }
         };
         let mut known = self.known();
         if let Some(held) = known.get_mut(&address)
@@ -146,27 +170,21 @@ impl Upstreams {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a secret on a thread that may block, and waits for it a bounded time.
-    async fn secret(&self, reference: &str) -> Result<Secret, DiscoverError> {
-        let slow = |_| DiscoverError::Secret {
-            reference: reference.to_owned(),
-            why: format!("it did not come within {} s", SECRET_BOUND.as_secs()),
-        };
-        let reader = self.reader(reference);
-        let read = async {
-            let turn = reader.acquire_owned().await;
-            let (own, reference) = (self.own.clone(), reference.to_owned());
-            let read = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                own.resolve(&reference)
-            });
-            read.await
-        };
-        let read = timeout(SECRET_BOUND, read).await.map_err(slow)?;
-        read.unwrap_or_else(|why| {
-            let (reference, why) = (reference.to_owned(), why.to_string());
-            Err(DiscoverError::Secret { reference, why })
-        })
+    /// Reads a secret on a thread that may block, and waits for it a bounded time; a read that hangs keeps its turn.
+    async fn read(
+        &self,
+        reference: &str,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(Secret, OwnedSemaphorePermit), DiscoverError> {
+        let (own, whose) = (self.own.clone(), reference.to_owned());
+        let read = tokio::task::spawn_blocking(move || (own.resolve(&whose), turn));
+        match timeout(SECRET_BOUND, read).await {
+            Ok(Ok((read, turn))) => Ok((read?, turn)),
+            Ok(Err(why)) => {
+                Err(DiscoverError::Secret { reference: reference.to_owned(), why: why.to_string() })
+            }
+            Err(_) => Err(late(reference)),
+        }
     }
 
     fn reader(&self, reference: &str) -> Arc<Semaphore> {
@@ -204,6 +222,11 @@ impl Upstreams {
         mirrors.insert(pin, mirror.clone());
         mirror
     }
+}
+
+fn late(reference: &str) -> DiscoverError {
+    let why = format!("it did not come within {} s", SECRET_BOUND.as_secs());
+    DiscoverError::Secret { reference: reference.to_owned(), why }
 }
 
 impl OwnSecrets {
@@ -322,7 +345,7 @@ mod tests {
         let turn = upstreams.reader(&hung).acquire_owned().await.unwrap();
         let (waits, comes) = tokio::join!(get(&hung), get(&good));
         assert!(comes.is_ok());
-        assert!(waits.err().unwrap().to_string().contains("it did not come within 1 s"));
+        assert!(waits.err().unwrap().to_string().contains("it did not come within 3 s"));
         drop(turn);
         assert!(get(&hung).await.is_ok());
     }
