@@ -95,7 +95,7 @@ impl Client {
         let mut wire = Wire::new(&profile.server, prover)?;
         let metadata =
             wire.send(Method::GET, "/.well-known/oauth-authorization-server", None, None).await?;
-        let metadata = metadata.accepted("the server's metadata")?;
+        let metadata = metadata.metadata()?;
         let issuer = metadata["issuer"].as_str().unwrap_or_default().to_owned();
         if issuer != wire.base() {
             return Err(Failure::new(
@@ -107,8 +107,9 @@ impl Client {
             .exit(Exit::SignIn));
         }
         let mut client =
-            Self { wire, issuer, key, identity: profile.identity, token: String::new() };
-        client.token = client.open_session().await?;
+            Self { wire, issuer, key, identity: profile.identity.clone(), token: String::new() };
+        let sources = profile.sources(context);
+        client.token = client.open_session(&sources).await?;
         Ok(client)
     }
 
@@ -169,10 +170,10 @@ impl Client {
         reply.accepted_or_refused()
     }
 
-    async fn open_session(&mut self) -> Result<String> {
+    async fn open_session(&mut self, sources: &str) -> Result<String> {
         let first = self.ask_for_session().await?;
         let reply = if first.wants_nonce() { self.ask_for_session().await? } else { first };
-        let answer = reply.accepted("a session")?;
+        let answer = reply.accepted("a session", sources)?;
         answer["access_token"].as_str().map(str::to_owned).ok_or_else(|| {
             Failure::new("no_session", "the server gave no session")
                 .why("its answer has no `access_token`")

@@ -138,8 +138,8 @@ impl Demo {
         if let Err(failure) = &played {
             teller.check(false, &format!("the story broke off: {}", failure.what));
         }
-        teller.summarize(&summary, began.elapsed().as_secs_f64());
-        played
+        let summarized = teller.summarize(&summary, began.elapsed().as_secs_f64());
+        played.and_then(|world| summarized.map(|()| world))
     }
 }
 

@@ -84,6 +84,11 @@ impl Failure {
         text
     }
 
+    /// For people, where what was asked for is done all the same.
+    pub(crate) fn warning(&self) -> String {
+        format!("warning: {} ({}) [{}]", self.what, self.why, self.code)
+    }
+
     /// For programs.
     pub(crate) fn document(&self) -> Value {
         json!({ "error": {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use token::Secret;
@@ -60,11 +60,55 @@ pub(crate) fn write_new_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     create(path, bytes, 0o600)
 }
 
+/// A new file for a secret that is not there yet; unless it is filled, it is removed again.
+pub(crate) struct Reserved {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Reserved {
+    /// Makes the file, empty and for its owner alone.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path: path.to_owned(), file: Some(file) })
+    }
+
+    /// Writes the secret; the file stays.
+    pub(crate) fn fill(mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+        }
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // An empty file that stays is in nobody's way but its owner's.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// Puts a file in place of the one before, in one step.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    let beside = beside(path);
     create(&beside, bytes, 0o600)?;
     fs::rename(&beside, path).map_err(|error| unwritable(path, &error))
+}
+
+/// Whether [`replace`] could write here now.
+pub(crate) fn replaceable(path: &Path) -> Result<()> {
+    Reserved::new(&beside(path)).map(drop)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension(format!("new-{}", std::process::id()))
 }
 
 /// Makes a folder for its owner alone, and those above it.

@@ -24,11 +24,18 @@ pub(crate) struct Answer {
     pub(crate) document: Value,
     pub(crate) text: String,
     pub(crate) exit: Exit,
+    /// What to do where this cannot be printed, for what is done all the same.
+    unprinted: Option<String>,
 }
 
 impl Answer {
     pub(crate) fn new(document: Value, text: impl Into<String>) -> Self {
-        Self { document, text: text.into(), exit: Exit::Done }
+        Self { document, text: text.into(), exit: Exit::Done, unprinted: None }
+    }
+
+    /// What to do next where this cannot be printed.
+    pub(crate) fn unprinted(self, next: impl Into<String>) -> Self {
+        Self { unprinted: Some(next.into()), ..self }
     }
 
     pub(crate) fn exit(self, exit: Exit) -> Self {
@@ -40,34 +47,51 @@ impl Answer {
 pub(crate) fn finish(ended: Result<Answer, Failure>, form: Form) -> Exit {
     match ended {
         Ok(answer) => {
-            data(&match form {
+            let text = match form {
                 Form::Table => answer.text,
                 Form::Json | Form::Lines if answer.document.is_null() => String::new(),
                 Form::Json => pretty(&answer.document),
                 Form::Lines => answer.document.to_string(),
-            });
-            answer.exit
+            };
+            let Err(error) = written(&mut io::stdout().lock(), &text) else { return answer.exit };
+            let failure = unprintable(&error, answer.unprinted);
+            talk(&failure.text());
+            failure.exit
         }
         Err(failure) => {
-            match form {
-                Form::Table => {}
+            let printed = match form {
+                Form::Table => Ok(()),
                 Form::Json => data(&pretty(&failure.document())),
                 Form::Lines => data(&failure.document().to_string()),
-            }
+            };
             talk(&failure.text());
+            // What failed first decides how it ends.
+            if let Err(unprinted) = printed {
+                talk(&unprinted.text());
+            }
             failure.exit
         }
     }
 }
 
-/// Writes data. Whoever closed the pipe has read enough.
-pub(crate) fn data(text: &str) {
-    write(&mut io::stdout().lock(), text);
+/// Writes data.
+pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    written(&mut io::stdout().lock(), text).map_err(|error| unprintable(&error, None))
 }
 
-/// Writes what is not data: progress, questions, errors.
+/// Writes what is not data: progress, questions, errors. Where even that fails, nobody is left to be told.
 pub(crate) fn talk(text: &str) {
-    write(&mut io::stderr().lock(), text);
+    let _ = written(&mut io::stderr().lock(), text);
+}
+
+fn unprintable(error: &io::Error, next: Option<String>) -> Failure {
+    let next = next.unwrap_or_else(|| {
+        "make room where stdout goes; what was asked for may be done, so look before you ask again"
+            .to_owned()
+    });
+    Failure::new("output_unwritable", "the answer cannot be written to stdout")
+        .because(error)
+        .next(next)
 }
 
 /// Asks on the terminal; `None` where nobody sits at one.
@@ -87,11 +111,25 @@ fn pretty(document: &Value) -> String {
     format!("{document:#}")
 }
 
-fn write(out: &mut impl Write, text: &str) {
+/// Writes all of a text. Whoever closed the pipe has read enough.
+fn written(out: &mut impl Write, text: &str) -> io::Result<()> {
     let text = text.trim_end_matches('\n');
-    if !text.is_empty() {
-        let _ = writeln!(out, "{text}");
-        let _ = out.flush();
+    if text.is_empty() {
+        return Ok(());
+    }
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
+}
+
+/// A word of a command line, quoted where a shell would take it apart.
+pub(crate) fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     failure::{Exit, Failure, Result},
     files,
     keys::{self, VERIFIER_FILE},
-    output::{Answer, Table, fields},
+    output::{Answer, Table, fields, word},
 };
 
 #[derive(Subcommand)]
@@ -260,16 +260,6 @@ fn given_key(given: &str) -> Result<String> {
 /// As much of a text as fits into a message.
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-/// A word of a command line, quoted where a shell would take it apart.
-fn word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 fn text(report: &Report) -> String {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use model::Name;
@@ -69,6 +69,11 @@ impl Command {
                         .next("say `--code CODE`; `bailiwick serve` shows it")
                         .exit(Exit::Usage)
                 })?;
+                // The code is good for one use: what could not be remembered is not begun.
+                let taken = Profile::path(context).filter(|path| path.exists());
+                if taken.is_none() {
+                    Profile::prepare(context)?;
+                }
                 let wish = enroll::Wish {
                     code,
                     handle: handle.to_string(),
@@ -81,7 +86,7 @@ impl Command {
                     key: key.clone(),
                     identity: enrolled.identity,
                 };
-                remember(context, &profile)
+                Ok(remember(context, &profile))
             }
             Self::Add { handle, name, public_key, teams, manager } => {
                 let mut body = json!({
@@ -115,33 +120,46 @@ impl Command {
     }
 }
 
-/// Keeps the profile of whoever was enrolled, unless there is one for somebody else.
-fn remember(context: &Context, profile: &Profile) -> Result<Answer> {
+/// Keeps the profile of whoever was enrolled, unless there is one already. They are enrolled in any case, and once: what
+/// cannot be kept is printed.
+fn remember(context: &Context, profile: &Profile) -> Answer {
+    let named = context.profile.as_deref();
     let taken = Profile::path(context).filter(|path| path.exists());
     let kept = match &taken {
         Some(_) => None,
-        None => Some(profile.remember(context)?),
+        None => profile.remember(context).map_err(|why| output::talk(&why.warning())).ok(),
     };
     let place = match (&kept, &taken) {
         (Some(kept), _) => kept.display().to_string(),
-        (None, Some(taken)) => {
-            format!("{} is somebody else's already; see `bailiwick profile set`", taken.display())
-        }
-        (None, None) => String::new(),
+        (None, Some(taken)) => format!("NOT KEPT: `{}` is there already", taken.display()),
+        (None, None) => "NOT KEPT: it could not be written".to_owned(),
+    };
+    let list = fields([
+        ("identity", profile.identity.clone()),
+        ("server", profile.server.clone()),
+        ("profile", place),
+    ]);
+    let command = profile.command(named);
+    let own = profile.command(Some(Path::new("FILE")));
+    let first = match (&kept, &taken) {
+        (Some(_), _) => String::new(),
+        (None, None) => format!("  {command}\n"),
+        (None, Some(_)) => format!(
+            "  {command}      (in place of what is there)\n  {own}      (beside it; say `--profile FILE` from then on)\n"
+        ),
     };
     let text = format!(
-        "You are the first administrator.\n{}\n\nNext:\n  bailiwick whoami\n  \
+        "You are the first administrator.\n{list}\n\nNext:\n{first}  bailiwick whoami\n  \
          bailiwick person add --handle HANDLE --name \"FULL NAME\" --public-key FILE.pub --team administrator",
-        fields([
-            ("identity", profile.identity.clone()),
-            ("server", profile.server.clone()),
-            ("profile", place),
-        ])
     );
-    let document = json!({
+    let mut document = json!({
         "identity": profile.identity,
         "server": profile.server,
-        "profile": kept.map(|path| path.display().to_string()),
+        "profile": kept.as_ref().map(|path| path.display().to_string()),
     });
-    Ok(Answer::new(document, text))
+    if kept.is_none() {
+        document["next"] = json!(command);
+    }
+    Answer::new(document, text)
+        .unprinted(format!("you are enrolled as `{}`: {command}", profile.identity))
 }

@@ -57,7 +57,7 @@ impl Serve {
             files::replace(file, format!("{line}\n").as_bytes())?;
         }
         if self.print_addresses {
-            output::data(&line);
+            output::data(&line)?;
         }
         output::talk(&format!(
             "bailiwick {} is ready\n{}",

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::show;
 use crate::{
     client::{Client, Context, Method},
-    failure::Result,
-    files,
+    failure::{Failure, Result},
+    files::{self, Reserved},
     input::{self, Allow, Amount},
     output::{Answer, fields},
     toml_input,
@@ -89,11 +89,22 @@ impl Command {
                     let narrower: Narrower = toml_input::read(&file)?;
                     body["authority"] = input::authority(&narrower.allow, narrower.depth)?;
                 }
+                // Before anything is opened: a token that can be kept nowhere opens nothing.
+                let place = match &token_file {
+                    Some(file) => Some((file.display(), Reserved::new(file)?)),
+                    None => None,
+                };
                 let mut document = Client::sign_in(context).await?.post("/v1/tasks", body).await?;
-                if let Some(file) = token_file {
+                let task = show::cell(&document, "task");
+                if let Some((file, place)) = place {
                     let token = document["token"].take();
-                    files::write_new_secret(&file, token.as_str().unwrap_or_default().as_bytes())?;
-                    document["token"] = json!(format!("file:{}", file.display()));
+                    let filled = place.fill(token.as_str().unwrap_or_default().as_bytes());
+                    filled.map_err(|error| {
+                        Failure::new("file_unwritable", format!("`{file}` cannot be written"))
+                            .because(&error)
+                            .next(open_all_the_same(&task))
+                    })?;
+                    document["token"] = json!(format!("file:{file}"));
                 }
                 let text = fields([
                     ("task", show::cell(&document, "task")),
@@ -103,7 +114,8 @@ impl Command {
                 Ok(Answer::new(
                     document,
                     format!("hand this to `{agent}`; nobody else can use it\n{text}"),
-                ))
+                )
+                .unprinted(open_all_the_same(&task)))
             }
             Self::End { task } => {
                 let path = format!("/v1/tasks/{task}");
@@ -114,4 +126,11 @@ impl Command {
             }
         }
     }
+}
+
+/// What to do about a task whose token nobody has.
+fn open_all_the_same(task: &str) -> String {
+    format!(
+        "task {task} is open, and its token is shown only once: end it with `bailiwick task end {task}`, then open another"
+    )
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::failure::{Exit, Failure};
 
 /// A refusal of the token endpoint (RFC 6749 §5.2).
-pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str) -> Failure {
+pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str, sources: &str) -> Failure {
     let code = text(document, "bailiwick_code").or_else(|| text(document, "error"));
     let code = code.unwrap_or_else(|| status.as_str().to_owned());
     let why = text(document, "error_description");
@@ -18,9 +18,19 @@ pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str) -> Fail
             failure.next("try again in a moment").exit(Exit::Unreachable)
         }
         _ => failure
-            .next("check `--identity` and `--key`, and that you are enrolled and active there")
+            .next(format!(
+                "check {sources}, and that you are enrolled and active there; `--profile FILE` names another profile"
+            ))
             .exit(Exit::SignIn),
     }
+}
+
+/// Something else listens there: the server always tells its metadata.
+pub(super) fn no_server(status: StatusCode) -> Failure {
+    Failure::new("not_the_server", "this URL is not the admin API of a Bailiwick")
+        .why(format!("it has no metadata of a token endpoint; it answered {status}"))
+        .next("name the URL that `serve` calls `server`, not `gateway` or `ops` (`--server`, `BAILIWICK_SERVER` or the profile)")
+        .exit(Exit::Unreachable)
 }
 
 /// A refusal of the admin API (RFC 9457).

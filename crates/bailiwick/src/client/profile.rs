@@ -1,13 +1,15 @@
 //! What a person does not want to say every time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::{
     failure::{Exit, Failure, Result},
-    files, toml_input,
+    files,
+    output::word,
+    toml_input,
 };
 
 /// Where the server is and who asks.
@@ -67,8 +69,8 @@ impl Profile {
         })
     }
 
-    /// Writes the file, in place of the one before.
-    pub(crate) fn remember(&self, context: &Context) -> Result<PathBuf> {
+    /// Makes sure that the file can be written, before something is done that it has to remember.
+    pub(crate) fn prepare(context: &Context) -> Result<PathBuf> {
         let path = Self::path(context).ok_or_else(|| {
             Failure::new("no_home", "there is no place to remember the profile in")
                 .why("neither `XDG_CONFIG_HOME` nor `HOME` names a folder")
@@ -77,6 +79,13 @@ impl Profile {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             files::make_private_dir(folder)?;
         }
+        files::replaceable(&path)?;
+        Ok(path)
+    }
+
+    /// Writes the file, in place of the one before.
+    pub(crate) fn remember(&self, context: &Context) -> Result<PathBuf> {
+        let path = Self::prepare(context)?;
         let absolute = std::path::absolute(&self.key).unwrap_or_else(|_| self.key.clone());
         let text = toml::to_string(&Self { key: absolute, ..self.clone() });
         let text = text.map_err(|error| {
@@ -86,6 +95,36 @@ impl Profile {
         })?;
         files::replace(&path, text.as_bytes())?;
         Ok(path)
+    }
+
+    /// The command that remembers this, in a file of its own or in the one that is read when nobody names one.
+    pub(crate) fn command(&self, file: Option<&Path>) -> String {
+        let key = std::path::absolute(&self.key).unwrap_or_else(|_| self.key.clone());
+        let file = file.map(|file| format!(" --profile {}", word(&file.display().to_string())));
+        format!(
+            "bailiwick profile set --server {} --key {} --identity {}{}",
+            word(&self.server),
+            word(&key.display().to_string()),
+            word(&self.identity),
+            file.unwrap_or_default()
+        )
+    }
+
+    /// Where server, identity and key were said, for somebody who is not believed.
+    pub(super) fn sources(&self, context: &Context) -> String {
+        let file = Self::path(context).map(|path| format!("the profile `{}`", path.display()));
+        let file = file.unwrap_or_default();
+        let from =
+            |said: bool| if said { "the command line or environment" } else { file.as_str() };
+        format!(
+            "server `{}` (from {}), identity `{}` (from {}), key `{}` (from {})",
+            self.server,
+            from(context.server.is_some()),
+            self.identity,
+            from(context.identity.is_some()),
+            self.key.display(),
+            from(context.key.is_some())
+        )
     }
 
     /// Where the file is.

@@ -140,12 +140,23 @@ impl Reply {
         !self.status.is_success() && said == Some("use_dpop_nonce")
     }
 
-    /// What the OAuth endpoints gave.
-    pub(super) fn accepted(self, what: &str) -> Result<Value> {
+    /// What the token endpoint gave to somebody whose `sources` are told where they are not believed.
+    pub(super) fn accepted(self, what: &str, sources: &str) -> Result<Value> {
         if self.status.is_success() {
             return Ok(self.document);
         }
-        Err(problem::of_oauth(self.status, &self.document, what))
+        Err(problem::of_oauth(self.status, &self.document, what, sources))
+    }
+
+    /// What the server says of itself.
+    pub(super) fn metadata(self) -> Result<Value> {
+        match self.status {
+            status if status.is_success() => Ok(self.document),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                Err(problem::of_oauth(self.status, &self.document, "its metadata", ""))
+            }
+            status => Err(problem::no_server(status)),
+        }
     }
 
     /// What the admin API gave.

@@ -48,7 +48,7 @@ pub(super) async fn run() -> Result<output::Answer> {
     let key = SigningKey::generate(Algorithm::EdDSA).map_err(|error| {
         Failure::new("key_not_made", "no key could be made").because(&error).next(RERUN)
     })?;
-    output::data(&key.public().to_jwk().to_value().to_string());
+    output::data(&key.public().to_jwk().to_value().to_string())?;
     let mut prover = Some(Prover::new(key));
     let mut agent: Option<Arc<Agent>> = None;
     let mut lines = lines();
@@ -135,7 +135,8 @@ impl Agent {
 }
 
 fn say(answer: &Answer) {
-    output::data(&serde_json::to_string(answer).expect("answers are texts"));
+    // Whoever listened hears nothing, and ends this; there is nobody else to tell.
+    let _ = output::data(&serde_json::to_string(answer).expect("answers are texts"));
 }
 
 /// The lines of standard input, read on a thread of their own.

@@ -111,7 +111,8 @@ impl Teller {
     /// Plain words, for people.
     pub(super) fn note(&self, text: &str) {
         if !self.json {
-            output::data(text);
+            // The story goes on unheard; that it was is said when its last line cannot be written either.
+            let _ = output::data(text);
         }
     }
 
@@ -129,7 +130,8 @@ impl Teller {
                 "ledger_index": came.index,
                 "ms": came.ms,
             });
-            output::data(&line.to_string());
+            // The same: the summary says whether anybody could hear.
+            let _ = output::data(&line.to_string());
         } else {
             self.line(step, came);
         }
@@ -151,17 +153,16 @@ impl Teller {
     }
 
     /// The last line of the story.
-    pub(super) fn summarize(&self, summary: &Summary, seconds: f64) {
+    pub(super) fn summarize(&self, summary: &Summary, seconds: f64) -> Result<()> {
         if self.json {
-            output::data(&summary.document(self.steps, &self.failed, seconds).to_string());
-            return;
+            return output::data(&summary.document(self.steps, &self.failed, seconds).to_string());
         }
         let text = match self.failed.len() {
             0 => self.paint(Colour::Green, "Everything was as it should be"),
             some => self.paint(Colour::Red, &format!("{some} things were not as they should be")),
         };
         let (steps, entries) = (self.steps, summary.entries);
-        self.note(&format!("\n{text}: {steps} steps, {entries} ledger entries, {seconds:.1} s."));
+        output::data(&format!("\n{text}: {steps} steps, {entries} ledger entries, {seconds:.1} s."))
     }
 
     /// An error that names what did not hold.

@@ -58,7 +58,7 @@ impl Command {
                 .because(&error)
                 .next("stop whatever listens there, or choose another `--listen`")
         })?;
-        output::data(&format!("http://{address}{PATH}"));
+        output::data(&format!("http://{address}{PATH}"))?;
         serve(listener, database, secret).await.map_err(|error| {
             Failure::new("desk_failed", "the desk ended")
                 .why(format!("{error:#}"))

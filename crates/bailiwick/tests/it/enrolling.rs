@@ -55,6 +55,40 @@ fn the_first_administrator_is_enrolled_once_and_the_socket_is_worth_nothing_afte
 }
 
 #[test]
+fn a_code_is_not_spent_on_a_profile_that_cannot_be_kept() {
+    let place = Place::initialized();
+    let node = place.serve();
+    let code = node.code.clone().unwrap();
+    place.run(["key", "new", "olivia.pem"]).ends(0);
+    place.write("file", "no folder");
+    let enroll = |profile: &str| {
+        let words = "person enroll --socket acme/data/enroll.sock --handle olivia --name O";
+        let more = ["--key", "olivia.pem", "--code", &code, "--profile", profile];
+        place.run(words.split(' ').chain(more))
+    };
+    enroll("file/profile.toml").ends(1).says("file_unwritable");
+    assert!(exists(&place.path("acme/data/enroll.sock")), "the code is still good");
+    // There is one already: it stays, and the command that remembers the new one is told.
+    place.write("old.toml", "server = 'http://127.0.0.1:1'\nkey = 'k'\nidentity = 'i'\n");
+    let enrolled = enroll("old.toml").ends(0).says("is there already").says("--profile FILE");
+    let command =
+        enrolled.stdout.lines().find_map(|line| line.trim().strip_prefix("bailiwick profile set"));
+    let command = command.unwrap().split("  ").next().unwrap();
+    place.run("profile set".split(' ').chain(command.split_whitespace())).ends(0);
+    place.run(["whoami", "--profile", "old.toml"]).ends(0).says("olivia");
+    // Whoever is not believed reads where what they said came from.
+    place.run(["key", "new", "other.pem"]).ends(0);
+    let stranger = place.run(["whoami", "--profile", "old.toml", "--key", "other.pem"]).ends(4);
+    stranger
+        .says("no key is registered")
+        .says("from the profile `old.toml`")
+        .says("from the command line");
+    let gateway = node.addresses["gateway"].as_str().unwrap();
+    let gateway = ["whoami", "--profile", "old.toml", "--server", gateway];
+    place.run(gateway).ends(9).says("not_the_server").says("is not the admin API");
+}
+
+#[test]
 fn five_wrong_codes_close_the_socket_until_a_restart_gives_a_fresh_code() {
     let place = Place::initialized();
     let node = place.serve();

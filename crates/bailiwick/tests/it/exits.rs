@@ -53,6 +53,20 @@ fn a_second_node_says_which_listener_is_in_its_way() {
 }
 
 #[test]
+fn what_cannot_be_printed_is_no_success_and_who_closed_the_pipe_has_read_enough() {
+    let place = Place::initialized();
+    let words = ["ledger", "key", "--config", "acme/bailiwick.toml"];
+    for form in ["table", "json"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = place.run_into(words.into_iter().chain(["-o", form]), full.into());
+        ran.ends(1).says("output_unwritable").says("No space left");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(place.run_into(words, writer.into()).ends(0).stderr, "");
+}
+
+#[test]
 fn nobody_is_signed_in_before_they_say_who_and_where() {
     let place = Place::new();
     let olivia = place.somebody("olivia");

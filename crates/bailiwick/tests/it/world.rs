@@ -86,7 +86,18 @@ impl Place {
     }
 
     pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
-        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        self.run_into(arguments, Stdio::piped())
+    }
+
+    /// Runs the program with its stdout somewhere.
+    pub(crate) fn run_into<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+        stdout: Stdio,
+    ) -> Ran {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
         Ran {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
