@@ -134,16 +134,19 @@ impl Client {
 
     /// A whole list, page by page.
     pub(crate) async fn list(&mut self, path: &str) -> Result<Value> {
-        let mut items = Vec::new();
+        let (mut items, mut people) = (Vec::new(), serde_json::Map::new());
         let mut after = String::new();
         loop {
             let mut page = self.get(&format!("{path}{after}")).await?;
             if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
+            if let Some(Value::Object(more)) = page.get_mut("people").map(Value::take) {
+                people.extend(more);
+            }
             match page["next"].as_str() {
                 Some(next) => after = format!("?after={}", escaped(next)),
-                None => return Ok(serde_json::json!({ "items": items })),
+                None => return Ok(serde_json::json!({ "items": items, "people": people })),
             }
         }
     }
@@ -218,7 +221,15 @@ pub(crate) fn now() -> Timestamp {
 
 /// Reads a person's private key.
 pub(crate) fn read_key(path: &std::path::Path) -> Result<SigningKey> {
+    let is_public = || files::read(path).is_ok_and(|bytes| token::Jwk::parse(&bytes).is_ok());
+    let public = || {
+        let own = path.with_extension("");
+        Failure::new("key_invalid", format!("`{}` is a public key", path.display()))
+            .why("you sign in with the private key that belongs to it")
+            .next(format!("name the private key: most likely `--key {}`", own.display()))
+    };
     let pem = files::read_secret(path).map_err(|failure| match failure.exit {
+        _ if is_public() => public(),
         Exit::NotFound => {
             Failure::new("key_missing", format!("there is no key `{}`", path.display()))
                 .why("you sign in with your own private key, and it is not where it was said to be")
@@ -230,6 +241,9 @@ pub(crate) fn read_key(path: &std::path::Path) -> Result<SigningKey> {
         }
         _ => failure,
     })?;
+    if is_public() {
+        return Err(public());
+    }
     SigningKey::from_pem(pem.expose_text().unwrap_or_default()).map_err(|error| {
         Failure::new("key_invalid", format!("`{}` is no private key", path.display()))
             .because(&error)

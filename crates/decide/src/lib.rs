@@ -51,7 +51,7 @@ pub use hash::sha256;
 pub use issue::{Issued, Issuer, TokenRefused};
 pub use opening::{OpenTask, Opened, TASK_SECONDS_MAX};
 pub use permit::{Dispatch, Ending, FrozenCall, Permit};
-pub use question::Answer;
+pub use question::{Answer, PolicyChange};
 pub use record::RECORD_BOUND;
 pub use records::{
     AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,

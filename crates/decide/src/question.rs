@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
-use policy::{Policies, Source, Verdict};
+use policy::{Policies, Rule, Source, Verdict};
 use token::{Claims, SeenHeader, Thumbprint, claims::Confirmation};
 
 use crate::{
@@ -26,6 +26,17 @@ pub struct Answer {
     pub refusal: Option<Refusal>,
     /// The policies that would decide.
     pub policies: Vec<String>,
+}
+
+/// One policy that a set changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyChange {
+    /// Its `@id`.
+    pub id: Name,
+    /// Its effect in force: `permit`, `forbid` or `soft_forbid`; `None` for one that comes.
+    pub before: Option<&'static str>,
+    /// Its effect in the set; `None` for one that goes.
+    pub after: Option<&'static str>,
 }
 
 impl Engine {
@@ -160,6 +171,32 @@ impl Engine {
         let checked = policy::check(&guarded(files), &self.directory.kinds());
         let remarks = checked.map_err(|why| why.to_string())?;
         Ok(remarks.iter().map(ToString::to_string).collect())
+    }
+
+    /// What a set of policies would change: the policies that come, go or become others, by their ids. Nothing, where it
+    /// does not load.
+    pub fn policy_changes(&self, files: &[PolicyFile]) -> Vec<PolicyChange> {
+        let Ok(next) = Policies::load(&guarded(files), &self.directory.kinds()) else {
+            return Vec::new();
+        };
+        let now = self.directory.policies();
+        let of = |set: &Policies, id: &Name| set.iter().find(|rule| rule.id() == id).cloned();
+        let ids: BTreeSet<Name> =
+            now.iter().chain(next.iter()).map(|rule| rule.id().clone()).collect();
+        let change = |id: Name| {
+            let (before, after) = (of(&now, &id), of(&next, &id));
+            let same = before.as_ref().map(Rule::digest) == after.as_ref().map(Rule::digest);
+            let effect = |rule: Option<Rule>| rule.map(|rule| rule.effect().name());
+            (!same).then(|| PolicyChange { id, before: effect(before), after: effect(after) })
+        };
+        ids.into_iter().filter_map(change).collect()
+    }
+
+    /// Whether these files, as they are, are in force already.
+    pub fn policies_in_force(&self, files: &[PolicyFile]) -> bool {
+        let (sources, _) = self.directory.policy_input();
+        let same = |(a, b): (&Source, &PolicyFile)| a.name == b.name && a.text == b.text;
+        sources.len() == files.len() && sources.iter().zip(files).all(same)
     }
 
     /// Whether the policies in force would still load if the catalog named these resource types, too.

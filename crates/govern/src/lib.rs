@@ -23,8 +23,8 @@ pub use error::Error;
 pub use evidence::ReadPayloads;
 pub use grants::{GiveGrant, RevokeGrant, check_grant, give_grant, revoke_grant};
 pub use people::{AddPerson, add_person, check_person, enrol_first};
-pub use policies::{ApplyPolicies, apply_policies, check_policies};
+pub use policies::{ApplyPolicies, apply_policies, asked_policies, check_policies};
 pub use servers::{
     AcceptTools, Acceptance, AddServer, FoundTool, RefreshTools, accept_tools, add_server,
-    check_acceptance, record_tools,
+    check_acceptance, is_accepted, record_tools,
 };

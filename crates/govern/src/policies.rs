@@ -28,6 +28,15 @@ impl Act for ApplyPolicies {
     }
 }
 
+/// The files that a request for an approval shows, where it is one for a set of policies.
+pub fn asked_policies(shown: &Json) -> Option<Vec<PolicyFile>> {
+    if shown.member("resource")?.as_str()? != "bailiwick/PolicySet/current" {
+        return None;
+    }
+    let files = shown.member("act")?.member("files")?.canonical();
+    serde_json::from_slice(&files).ok()
+}
+
 /// Puts policies into force.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use decide::{
     Act, Allowed, Engine, Mapping, ServerEntry, ServerRecord, ToolRecord, check_named, compile,
     sha256,
 };
-use model::{Name, Verb, ijson::Json};
+use model::{Digest, Name, Verb, ijson::Json};
 use store::{Expect, Row};
 
 use crate::{Error, agents::json};
@@ -181,6 +181,22 @@ pub fn check_acceptance(engine: &Engine, wish: &AcceptTools) -> Result<(), Error
         accepted(ToolRecord::clone(&entry.record), &server, acceptance, digest)?;
     }
     check_kinds(engine, wish)
+}
+
+/// Whether all these tools are accepted like this already.
+///
+/// # Errors
+/// The server is unknown.
+pub fn is_accepted(engine: &Engine, wish: &AcceptTools) -> Result<bool, Error> {
+    let server = known_server(engine, &wish.server)?;
+    let same = |(acceptance, digest): (&Acceptance, &Digest)| {
+        server.tools.get(&acceptance.tool).is_some_and(|entry| {
+            entry.accepted.is_some()
+                && entry.record.digest == *digest
+                && entry.record.mapping.as_ref() == Some(&acceptance.mapping)
+        })
+    };
+    Ok(wish.tools.iter().zip(&wish.digests).all(same))
 }
 
 /// Accepts tools. A definition that changed since it was looked at is refused.

@@ -1,7 +1,11 @@
 //! What callers type for people and agents, turned into identities.
 
-use decide::Engine;
+use std::collections::BTreeMap;
+
+use decide::{Caller, Engine};
 use model::{IdentityId, IdentityKind, Name};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::problem::{Fault, Problem};
 
@@ -16,6 +20,37 @@ pub(crate) async fn person(engine: &Engine, text: &str) -> Result<IdentityId, Pr
     // The directory's rows are what the ledger says; a claim in the database is nobody's word.
     let found = engine.directory().person_by_handle(&name).map(|entry| entry.person.id.clone());
     found.ok_or_else(|| Problem::not_found("person", name))
+}
+
+/// The handles of the people who occur in an answer, for a caller who may look at people: what a person can recognize.
+pub(crate) fn handles(
+    engine: &Engine,
+    caller: &Caller,
+    answer: &impl Serialize,
+) -> BTreeMap<String, Name> {
+    let mut found = BTreeMap::new();
+    if engine.sees(caller, "Registration", "persons")
+        && let Ok(answer) = serde_json::to_value(answer)
+    {
+        write_handles(engine, &answer, &mut found);
+    }
+    found
+}
+
+fn write_handles(engine: &Engine, value: &Value, found: &mut BTreeMap<String, Name>) {
+    match value {
+        Value::String(text) if text.starts_with("person/") => {
+            let id = text.parse().ok();
+            if let Some(entry) = id.and_then(|id| engine.directory().person(&id)) {
+                found.insert(text.clone(), entry.person.handle.clone());
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| write_handles(engine, item, found)),
+        Value::Object(members) => {
+            members.values().for_each(|value| write_handles(engine, value, found));
+        }
+        _ => {}
+    }
 }
 
 /// The same for somebody who may be left out.

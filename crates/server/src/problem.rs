@@ -116,7 +116,11 @@ impl Problem {
 
     /// There is nothing of that name.
     pub(crate) fn not_found(kind: &str, name: impl std::fmt::Display) -> Self {
-        Self::new(Fault::NotFound, format!("there is no {kind} `{name}`"))
+        let mut problem = Self::new(Fault::NotFound, format!("there is no {kind} `{name}`"));
+        if let Some(next) = where_it_is_listed(kind) {
+            problem.0.next = next.into();
+        }
+        problem
     }
 
     /// Something failed inside: logged in full, told in one sentence.
@@ -217,7 +221,7 @@ impl From<govern::Error> for Problem {
             Why::Refused(refusal) => return refusal.into(),
             Why::NotInForce(why) => return why.into(),
             Why::Store(why) => return why.into(),
-            Why::NotFound { .. } => Fault::NotFound,
+            Why::NotFound { kind, ref name } => return Self::not_found(kind, name),
             Why::Conflict(_) | Why::Transition(_) => Fault::Conflict,
             Why::NotYours(_) => Fault::NotYours,
             Why::Mapping { ref tool, why: ref inner } => {
@@ -247,7 +251,11 @@ impl From<NotInForce> for Problem {
 impl From<ResumeError> for Problem {
     fn from(why: ResumeError) -> Self {
         match why {
-            ResumeError::NotStopped(_) => Self::new(Fault::NotFound, why.to_string()),
+            ResumeError::NotStopped(_) => {
+                let mut problem = Self::new(Fault::NotFound, why.to_string());
+                problem.0.next = "Look at the stops in force: `bailiwick stops`.".into();
+                problem
+            }
             ResumeError::Journal(_) | ResumeError::Ledger(_) => {
                 log(&why);
                 Self::new(Fault::Ledger, why.to_string())
@@ -284,6 +292,22 @@ pub(crate) async fn unknown_path() -> Problem {
 /// The path is known, the method is not.
 pub(crate) async fn unknown_method() -> Problem {
     Problem::new(Fault::Method, "this path does not have this method; `/openapi.json` lists them")
+}
+
+/// The command that lists what somebody named wrongly.
+fn where_it_is_listed(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "agent" => "Look at the list and correct the name: `bailiwick agent list`.",
+        "approval" => "Look at the list and correct the id: `bailiwick approval list --all`.",
+        "blueprint" => "Look at the list and correct the name: `bailiwick blueprint list`.",
+        "grant" => "Look at the list and correct the name: `bailiwick grant list`.",
+        "person" => "Look at the list and correct the handle: `bailiwick person list`.",
+        "server" => "Look at the list and correct the name: `bailiwick server list`.",
+        "task" => {
+            "Take the id that `bailiwick task open` printed, or look into `bailiwick ledger show`."
+        }
+        _ => return None,
+    })
 }
 
 /// Logs an error with everything below it.

@@ -74,13 +74,13 @@ impl Command {
             Self::Register { file } => {
                 let body = registration(&file)?;
                 let document = Client::sign_in(context).await?.post("/v1/agents", body).await?;
-                let text = format!("registered\n{}", show::readable(&document, &People::none()));
+                let text = format!("registered\n{}", whole(&document));
                 Ok(Answer::new(document, text))
             }
             Self::Show { name } => {
                 let document =
                     Client::sign_in(context).await?.get(&format!("/v1/agents/{name}")).await?;
-                let text = show::readable(&document, &People::none());
+                let text = whole(&document);
                 Ok(Answer::new(document, text))
             }
             Self::List => {
@@ -108,6 +108,16 @@ const COLUMNS: &[(&str, &str)] = &[
     ("MODEL", "version.model"),
     ("PURPOSE", "purpose"),
 ];
+
+/// Everything about one agent.
+fn whole(document: &Value) -> String {
+    let people = People::of(document);
+    let mut document = document.clone();
+    if let Some(members) = document.as_object_mut() {
+        members.remove("people");
+    }
+    show::readable(&document, &people)
+}
 
 async fn step(context: &Context, name: &Name, step: &str, body: Value) -> Result<Answer> {
     let document =

@@ -119,7 +119,7 @@ async fn answer(
             "APPROVED; the same call can be made again now".to_owned()
         }
         (Verdict::Approve, state) => format!("you have approved; the request is {state}"),
-        (Verdict::Deny, _) => "DENIED".to_owned(),
+        (Verdict::Deny, _) => format!("DENIED; {}", refused_until(&answered)),
     };
     Ok(Printed::new(answered, text))
 }
@@ -134,10 +134,17 @@ fn barred(document: &Value) -> Option<Failure> {
         "not_yours" => failure
             .next("ask somebody else of the team that is asked; `bailiwick approval show` names it")
             .exit(Exit::NotPermitted),
-        _ => failure
-            .next("look at it with `bailiwick approval show`; who still needs it asks again")
-            .exit(Exit::Conflict),
+        _ if document["state"] == "denied" => {
+            failure.next(refused_until(document)).exit(Exit::Conflict)
+        }
+        _ => failure.next("look at it with `bailiwick approval show`").exit(Exit::Conflict),
     })
+}
+
+/// How long a no counts, for exactly what was asked.
+fn refused_until(document: &Value) -> String {
+    let until = show::cell(document, "expires");
+    format!("exactly this stays refused until {until}; then it can be asked again")
 }
 
 fn reason(text: &str) -> std::result::Result<String, String> {
@@ -239,6 +246,7 @@ fn request(document: &Value) -> String {
     let known = fields(known.into_iter().filter(|(_, text)| !text.is_empty()));
     let id = show::cell(document, "id");
     let mut text = format!("REQUEST {id}\n{known}");
+    text += &replaced(&document["policies"]);
     // What is done comes first; what somebody wrote about it comes last, and is never mistaken for ours.
     for (member, title) in [
         ("arguments", "exactly these arguments"),
@@ -253,6 +261,48 @@ fn request(document: &Value) -> String {
             (_, value) => show::readable(value, &people),
         };
         text += &format!("\n\n{title}:\n{}", set_in(&shown));
+    }
+    text
+}
+
+/// What a set of policies would change, what goes away first: it is what the files do not show.
+fn replaced(policies: &Value) -> String {
+    if policies.is_null() {
+        return String::new();
+    }
+    let changes = policies["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let effect = |change: &Value, when: &str| match change[when].as_str() {
+        Some("soft_forbid") => "forbid unless approved".to_owned(),
+        _ => show::cell(change, when),
+    };
+    let mut lines = [Vec::new(), Vec::new(), Vec::new()];
+    let mut lost = 0;
+    for change in changes {
+        let (before, after) = (effect(change, "before"), effect(change, "after"));
+        let (kind, word, effects) = match (before.as_str(), after.as_str()) {
+            (_, "") => (0, "REMOVED", before.clone()),
+            ("", _) => (2, "ADDED  ", after.clone()),
+            _ if before == after => (1, "CHANGED", after.clone()),
+            _ => (1, "CHANGED", format!("{before} → {after}")),
+        };
+        lost += usize::from(before.starts_with("forbid") && !after.starts_with("forbid"));
+        let policy = Foreign::new(show::cell(change, "policy"));
+        lines[kind].push(format!("  {word}  {effects}  {policy}"));
+    }
+    let mut text = "\n\nthis replaces the policies in force:".to_owned();
+    for line in lines.concat() {
+        text += &format!("\n{line}");
+    }
+    if changes.is_empty() {
+        text += "\n  no policy changes";
+    }
+    if lost > 0 {
+        text += &format!(
+            "\n  WARNING: {lost} of the policies that forbid something now will no longer do so"
+        );
+    }
+    for warning in policies["warnings"].as_array().into_iter().flatten() {
+        text += &format!("\n  WARNING: {}", Foreign::new(show::text(warning)));
     }
     text
 }

@@ -5,7 +5,7 @@ use model::Name;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{Client, Context},
     failure::Result,
@@ -75,16 +75,17 @@ impl Command {
             }
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/blueprints").await?;
-                let text = show::table(
-                    &document,
-                    &[
-                        ("NAME", "name"),
-                        ("OWNER", "owner"),
-                        ("TOKEN", "token_ttl_seconds"),
-                        ("CHILDREN", "children"),
-                        ("PURPOSE", "purpose"),
-                    ],
-                );
+                let people = People::of(&document);
+                let headings = ["NAME", "OWNER", "MAY", "UNTIL", "TOKEN", "CHILDREN", "PURPOSE"];
+                let text = show::table_of(&document, &headings, |row| {
+                    let cell = |way: &str| people.handle(show::cell(row, way));
+                    let token = format!("{} s", cell("token_ttl_seconds"));
+                    show::with_rights(
+                        &[cell("name"), cell("owner")],
+                        &row["authority"],
+                        &[token, cell("children"), cell("purpose")],
+                    )
+                });
                 Ok(Answer::new(document, text))
             }
         }

@@ -84,7 +84,10 @@ impl Command {
                 let tools = wish.tool.iter().map(|tool| accepted(tool, &wish.server, &catalog));
                 let body = json!({ "tools": tools.collect::<Result<Vec<_>>>()? });
                 let document = client.post(&format!("{}/accept", path(&wish.server)), body).await?;
-                let text = table(&document);
+                let mut text = table(&document);
+                if document["changed"] == false {
+                    text = format!("nothing changes\n\n{text}");
+                }
                 Ok(Answer::new(document, text))
             }
         }

@@ -5,7 +5,7 @@ use model::Name;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{Client, Context, Method},
     failure::Result,
@@ -71,16 +71,17 @@ impl Command {
             }
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/grants").await?;
-                let text = show::table(
-                    &document,
-                    &[
-                        ("NAME", "name"),
-                        ("HOLDER", "holder"),
-                        ("REVOKED", "revoked"),
-                        ("GIVEN BY", "given_by"),
-                        ("BY WAY OF", "provenance"),
-                    ],
-                );
+                let people = People::of(&document);
+                let headings =
+                    ["NAME", "HOLDER", "MAY", "UNTIL", "REVOKED", "GIVEN BY", "BY WAY OF"];
+                let text = show::table_of(&document, &headings, |row| {
+                    let cell = |way: &str| people.handle(show::cell(row, way));
+                    show::with_rights(
+                        &[cell("name"), cell("holder")],
+                        &row["authority"],
+                        &[cell("revoked"), cell("given_by"), cell("provenance")],
+                    )
+                });
                 Ok(Answer::new(document, text))
             }
         }

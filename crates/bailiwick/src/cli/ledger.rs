@@ -230,6 +230,9 @@ fn found(pack: &Path) -> Result<PathBuf> {
             .next("name the folder that `bailiwick ledger export` made")
             .exit(Exit::NotFound)
     };
+    if pack.is_file() {
+        return Err(missing("it is a file, and a pack is a folder"));
+    }
     if !pack.is_dir() {
         return Err(missing("there is no such folder"));
     }

@@ -46,7 +46,12 @@ impl Command {
                     return Err(unsound(problem));
                 }
                 let document = client.call(Method::PUT, "/v1/policies", Some(body)).await?;
-                let text = format!("in force: {}", names(&document));
+                let word = if document["changed"] == false {
+                    "nothing changes; in force"
+                } else {
+                    "in force"
+                };
+                let text = format!("{word}: {}", names(&document));
                 Ok(Answer::new(document, text))
             }
             Self::Check { paths } => {

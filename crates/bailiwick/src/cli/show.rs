@@ -22,20 +22,67 @@ pub(super) fn rows(document: &Value) -> &[Value] {
 /// A table of a listing: for each column its heading and the way to the cell (`state.name`). Where a row is not what the
 /// ledger says of it, one more column says so.
 pub(super) fn table(document: &Value, columns: &[(&str, &str)]) -> String {
+    let people = People::of(document);
+    let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+    let line = |row: &Value| columns.iter().map(|(_, way)| people.handle(cell(row, way))).collect();
+    table_of(document, &headings, |row| vec![line(row)])
+}
+
+/// The same where a row may take several lines of cells.
+pub(super) fn table_of(
+    document: &Value,
+    headings: &[&str],
+    lines: impl Fn(&Value) -> Vec<Vec<String>>,
+) -> String {
     let rows = rows(document);
     if rows.is_empty() {
         return "none".to_owned();
     }
     let tampered = rows.iter().any(is_tampered);
-    let headings = columns.iter().map(|(heading, _)| *heading);
-    let headings: Vec<&str> = headings.chain(tampered.then_some("TAMPERED")).collect();
+    let headings: Vec<&str> =
+        headings.iter().copied().chain(tampered.then_some("TAMPERED")).collect();
     let mut table = Table::new(&headings);
     for row in rows {
         let mark = if is_tampered(row) { "grants nothing" } else { "" };
-        let cells = columns.iter().map(|(_, way)| cell(row, way));
-        table.row(cells.chain(tampered.then(|| mark.to_owned())));
+        for line in lines(row) {
+            table.row(line.into_iter().chain(tampered.then(|| mark.to_owned())));
+        }
     }
     table.text()
+}
+
+/// An authority in words: for each clause what it lets somebody do, and until when.
+pub(super) fn rights(authority: &Value) -> Vec<(String, String)> {
+    let clause = |clause: &Value| {
+        let verbs = clause["verbs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let verbs = verbs.iter().map(text).collect::<Vec<_>>().join(", ");
+        let mut right = format!("{verbs} on {}", cell(clause, "resources"));
+        for (name, value) in clause["conditions"].as_object().into_iter().flatten() {
+            right += &format!(", {} {}", name.replace('_', " "), named(name, value));
+        }
+        (right, cell(clause, "expires"))
+    };
+    authority["clauses"].as_array().into_iter().flatten().map(clause).collect()
+}
+
+/// The lines of somebody's rights between other cells, which stand in the first line alone.
+pub(super) fn with_rights(
+    before: &[String],
+    authority: &Value,
+    after: &[String],
+) -> Vec<Vec<String>> {
+    let mut rights = rights(authority);
+    if rights.is_empty() {
+        rights.push(("nothing".to_owned(), String::new()));
+    }
+    let cells = |at: usize, cells: &[String]| match at {
+        0 => cells.to_vec(),
+        _ => vec![String::new(); cells.len()],
+    };
+    let line = |(at, (right, until)): (usize, (String, String))| {
+        [cells(at, before), vec![right, until], cells(at, after)].concat()
+    };
+    rights.into_iter().enumerate().map(line).collect()
 }
 
 fn is_tampered(row: &Value) -> bool {
@@ -45,7 +92,9 @@ fn is_tampered(row: &Value) -> bool {
 /// The members of one object, below each other.
 pub(super) fn members(document: &Value) -> String {
     let Value::Object(members) = document else { return text(document) };
-    let shown = members.iter().map(|(name, value)| (name.as_str(), named(name, value)));
+    let people = People::of(document);
+    let shown = members.iter().filter(|(name, _)| *name != "people");
+    let shown = shown.map(|(name, value)| (name.as_str(), people.name(&named(name, value))));
     fields(shown.filter(|(_, text)| !text.is_empty()))
 }
 
@@ -76,6 +125,11 @@ impl People {
     /// An identity, with its handle before it where it is known: `lena (person/p68…)`.
     pub(super) fn name(&self, id: &str) -> String {
         self.0.get(id).map_or_else(|| id.to_owned(), |handle| format!("{handle} ({id})"))
+    }
+
+    /// The handle of an identity where it is known; any other text as it is.
+    pub(super) fn handle(&self, id: String) -> String {
+        self.0.get(&id).cloned().unwrap_or(id)
     }
 
     /// All identities in a list.

@@ -76,6 +76,16 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&["agent", "register", "agent.toml"]).ends(0);
     olivia.run(&["agent", "register", "agent.toml"]).ends(7);
     olivia.run(&["agent", "list"]).ends(0).says("support-bot  active  support");
+    olivia.run(&["agent", "show", "support-bot"]).ends(0).says("olivia (person/p");
+    let rights = olivia.run(&["grant", "list"]).ends(0).says("olivia-support  olivia");
+    rights.says("read, pay on support-desk/*/*  2099-01-01T00:00:00.000Z");
+    olivia.run(&["blueprint", "list"]).ends(0).says("read, pay, list on").says("300 s");
+    let resume = ["resume", "agent:nobody", "--reason", "x"];
+    olivia.run(&resume).ends(6).says("`bailiwick stops`");
+    let nothing = ["approval", "show", "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081"];
+    olivia.run(&nothing).ends(6).says("bailiwick approval list --all");
+    let public = olivia.run(&["whoami", "--key", "bot.pem.pub"]).ends(1);
+    public.says("is a public key").says("`--key bot.pem`");
     let add = ["person", "add", "--handle", "bob", "--name", "Bob", "--public-key", "bob.pem.pub"];
     let added =
         olivia.run(&[&add[..], &["--team", "administrator", "-o", "json"]].concat()).ends(0).json();
@@ -95,7 +105,8 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     bob.run(&["approve", &approval, "--yes"]).ends(0).says("APPROVED").says("support-reads");
     bob.run(&["approve", &approval]).ends(7).says("answered this request already");
     olivia.run(&apply).ends(0).says("support.cedar");
-    held(olivia.run(&["policy", "apply", "policies", "-o", "json"]));
+    let same = olivia.run(&["policy", "apply", "policies", "-o", "json"]).ends(0).json();
+    assert_eq!(same["changed"], false);
     olivia.run(&["policy", "show"]).ends(0).says("support-reads");
     olivia.run(&["policy", "check", "policies"]).ends(0);
     place.write("policies/broken.cedar", "permit (principal, action, resource");
@@ -129,6 +140,18 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     let open = ["task", "open", "--agent", "support-bot", "--purpose", "support", "-o", "json"];
     let task = olivia.run(&open).ends(0).json();
     assert!(task["token"].as_str().unwrap().contains('.'));
+    place.write("there", "mine");
+    for (file, status) in [("there", 7), ("nowhere/token", 1)] {
+        olivia.run(&[&open[..], &["--token-file", file]].concat()).ends(status);
+    }
+    assert_eq!(std::fs::read_to_string(place.path("there")).unwrap(), "mine");
+    let nobody = ["task", "open", "--agent", "nobody", "--purpose", "x", "--token-file", "token"];
+    olivia.run(&nobody).ends(6);
+    assert!(!place.path("token").exists(), "nothing was opened, and nothing stays");
+    let kept = olivia.run(&[&open[..], &["--token-file", "token"]].concat()).ends(0).json();
+    assert_eq!(kept["token"], "file:token");
+    assert!(std::fs::read_to_string(place.path("token")).unwrap().contains('.'));
+    olivia.run(&["task", "end", kept["task"].as_str().unwrap()]).ends(0);
     olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0);
     let task = olivia.run(&[&open[..], &["--budget", "45.00 EUR"]].concat()).ends(0).json();
     olivia.run(&["task", "end", task["task"].as_str().unwrap()]).ends(0).says("0.00 EUR");
@@ -151,19 +174,28 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
         .says("final")
         .says("bailiwick resume agent:support-bot");
     olivia.run(&ask).ends(3).says("stop");
-    olivia.run(&["stops"]).ends(0).says("agent:support-bot").says("drill");
+    let stops = olivia.run(&["stops"]).ends(0).says("agent:support-bot").says("drill");
+    assert!(!stops.stdout.contains("person/"), "{stops:?}");
     let resume = ["resume", "agent:support-bot", "--reason", "drill is over", "-o", "json"];
     let approval = held(olivia.run(&resume));
     bob.run(&["approve", &approval, "--yes"]).ends(0);
     olivia.run(&resume).ends(0);
     olivia.run(&ask).ends(0);
-    let approval = held(olivia.run(&["policy", "apply", "policies/support.cedar", "-o", "json"]));
+    let approval = held(olivia.run(&["policy", "apply", "wide.cedar", "-o", "json"]));
+    let shown = bob.run(&["approval", "show", &approval]).ends(0);
+    shown
+        .says("REMOVED  permit  support-reads")
+        .says("ADDED    permit  wide")
+        .says("WARNING: wide.cedar:1:1: `wide` names no system");
     let no = "not before the audit is over";
     bob.run(&["deny", &approval, "--yes", "--reason", &"x".repeat(501)]).ends(2);
-    bob.run(&["deny", &approval, "--yes", "--reason", no]).ends(0).says("DENIED");
-    bob.run(&["deny", &approval, "--yes"]).ends(7);
+    bob.run(&["deny", &approval, "--yes", "--reason", no])
+        .ends(0)
+        .says("DENIED")
+        .says("can be asked again");
+    bob.run(&["deny", &approval, "--yes"]).ends(7).says("stays refused until");
     olivia.run(&["approval", "show", &approval]).ends(0).says(no);
-    olivia.run(&["policy", "apply", "policies/support.cedar"]).ends(5).says(no);
+    olivia.run(&["policy", "apply", "wide.cedar"]).ends(5).says(no);
 
     olivia.run(&["ledger", "show", "--limit", "1000"]).ends(0).says("governance");
     let unknown = "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081";
@@ -210,6 +242,7 @@ fn check_offline(place: &Place) {
     for (pack, key, status, code) in [
         ("nowhere", key.trim(), 6, "pack_missing"),
         ("letters", key.trim(), 6, "pack_missing"),
+        ("key.txt", key.trim(), 6, "pack_missing"),
         ("pack", "garbage", 2, "key_invalid"),
         ("pack", "pack/checkpoint", 2, "key_invalid"),
     ] {

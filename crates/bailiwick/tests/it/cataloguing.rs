@@ -60,6 +60,8 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     let unnamed = olivia.run(&["catalog", "accept", "unnamed.toml"]).ends(1);
     unnamed.says("`args.order` is no argument of the tool").says("order_id");
     olivia.run(&["catalog", "accept", "accept.toml"]).ends(0).says("read Order");
+    let same = olivia.run(&["catalog", "accept", "accept.toml"]).ends(0);
+    same.says("nothing changes");
     olivia.run(&["policy", "apply", "support.cedar"]).ends(0);
     olivia.run(&["grant", "give", "grant.toml"]).ends(0);
     olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(0).says("PERMIT");

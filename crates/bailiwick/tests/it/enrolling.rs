@@ -66,7 +66,7 @@ fn a_code_is_not_spent_on_a_profile_that_cannot_be_kept() {
         let more = ["--key", "olivia.pem", "--code", &code, "--profile", profile];
         place.run(words.split(' ').chain(more))
     };
-    enroll("file/profile.toml").ends(1).says("file_unwritable");
+    enroll("file/folder/profile.toml").ends(1).says("file_unwritable");
     assert!(exists(&place.path("acme/data/enroll.sock")), "the code is still good");
     // There is one already: it stays, and the command that remembers the new one is told.
     place.write("old.toml", "server = 'http://127.0.0.1:1'\nkey = 'k'\nidentity = 'i'\n");

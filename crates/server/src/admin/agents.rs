@@ -128,7 +128,7 @@ async fn list(
 ) -> Result<Json<Listing<Agent>>, Problem> {
     let engine = &server.engine;
     engine.look(&caller, "Registration", "agents")?;
-    Ok(Json(page::page(engine, paging, |record| show(engine, record)).await?))
+    Ok(Json(page::page(engine, &caller, paging, |record| show(engine, record)).await?))
 }
 
 async fn get(
@@ -138,7 +138,7 @@ async fn get(
 ) -> Result<Json<Listed<Agent>>, Problem> {
     let id = names::agent(&name)?;
     server.engine.look(&caller, "Registration", &id.to_string())?;
-    Ok(Json(find(&server.engine, &id).await?))
+    Ok(Json(find(&server.engine, &caller, &id).await?))
 }
 
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done.
@@ -164,7 +164,7 @@ async fn register(
         govern::check_key(engine, &act).await?;
     }
     let id = govern::register(engine, engine.allow(&caller, act).await?).await?;
-    Ok(Created(find(engine, &id).await?))
+    Ok(Created(find(engine, &caller, &id).await?))
 }
 
 async fn suspend(
@@ -208,10 +208,14 @@ async fn change(
     step: ChangeState,
 ) -> Result<Json<Listed<Agent>>, Problem> {
     govern::change_state(engine, engine.allow(&caller, step).await?).await?;
-    Ok(Json(find(engine, id).await?))
+    Ok(Json(find(engine, &caller, id).await?))
 }
 
-async fn find(engine: &Engine, id: &IdentityId) -> Result<Listed<Agent>, Problem> {
-    let agent = page::one(engine, id.to_string(), |record| show(engine, record)).await?;
+async fn find(
+    engine: &Engine,
+    caller: &decide::Caller,
+    id: &IdentityId,
+) -> Result<Listed<Agent>, Problem> {
+    let agent = page::one(engine, caller, id.to_string(), |record| show(engine, record)).await?;
     agent.ok_or_else(|| Problem::not_found("agent", id.name()))
 }

@@ -73,6 +73,9 @@ struct Approval {
     answers: Vec<Answer>,
     /// The handles of the people who occur in this, by identity: what a person can recognize.
     people: BTreeMap<String, Name>,
+    /// What a set of policies would change, while it waits; for somebody who may look at those in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<Policies>,
     /// Why the caller cannot answer; absent where they can, as far as the request tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     barred: Option<Barred>,
@@ -80,6 +83,23 @@ struct Approval {
     issuer: String,
     binding: Digest,
     nonce: String,
+}
+
+/// What approving a set of policies means, against those in force now.
+#[derive(Serialize)]
+struct Policies {
+    changes: Vec<Change>,
+    /// What is allowed and still looks like a mistake.
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    policy: Name,
+    /// Its effect in force; `null` for one that comes.
+    before: Option<&'static str>,
+    /// Its effect afterwards; `null` for one that goes.
+    after: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -147,11 +167,33 @@ fn show(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Ap
         expires: record.expires,
         answers: record.answers.iter().map(answer).collect(),
         people: people(engine, record),
+        policies: None,
         barred: barred(engine, record, caller),
         issuer: engine.issuer().url.clone(),
         binding: record.binding,
         nonce: record.nonce.clone(),
     }
+}
+
+/// The same with what takes a moment to find out, for one request.
+fn show_whole(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Approval {
+    Approval { policies: policies(engine, record, caller), ..show(engine, record, caller) }
+}
+
+fn policies(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Option<Policies> {
+    let waits = record.standing(engine.context().now()) == Standing::Waiting;
+    if !waits || !engine.sees(caller, "PolicySet", "current") {
+        return None;
+    }
+    let files = govern::asked_policies(&record.shown)?;
+    let change =
+        |it: decide::PolicyChange| Change { policy: it.id, before: it.before, after: it.after };
+    Some(Policies {
+        changes: engine.policy_changes(&files).into_iter().map(change).collect(),
+        // What no longer loads is refused when it is asked for again; whoever answers should know now.
+        warnings: govern::check_policies(engine, &files)
+            .unwrap_or_else(|why| vec![format!("these policies do not load now: {why}")]),
+    })
 }
 
 fn people(engine: &Engine, record: &ApprovalRecord) -> BTreeMap<String, Name> {
@@ -216,7 +258,7 @@ async fn get(
     engine.look(&caller, "Approval", &id.to_string())?;
     let record =
         engine.directory().approval(id).ok_or_else(|| Problem::not_found("approval", id))?;
-    Ok(Json(show(engine, &record, &caller)))
+    Ok(Json(show_whole(engine, &record, &caller)))
 }
 
 async fn answer(

@@ -75,7 +75,7 @@ async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<Blueprint>>, Problem> {
     server.engine.look(&caller, "Registration", "blueprints")?;
-    Ok(Json(page::page(&server.engine, paging, show).await?))
+    Ok(Json(page::page(&server.engine, &caller, paging, show).await?))
 }
 
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done, or what is so already. Who may

@@ -24,6 +24,14 @@ struct Catalog {
 }
 
 #[derive(Serialize)]
+struct Changed {
+    #[serde(flatten)]
+    catalog: Catalog,
+    /// `false` where all of it was accepted like this before.
+    changed: bool,
+}
+
+#[derive(Serialize)]
 struct Tool {
     name: String,
     /// The definition as the server sent it, byte for byte: the digest is over it.
@@ -127,12 +135,13 @@ async fn show(
     catalog(&server, name).map(Json)
 }
 
+/// Checked before it is decided, so that nobody is asked to approve what cannot be done, or what is so already.
 async fn accept(
     State(server): State<Shared>,
     Caller(caller): Caller,
     Segment(name): Segment,
     Body(wish): Body<Accepted>,
-) -> Result<Json<Catalog>, Problem> {
+) -> Result<Json<Changed>, Problem> {
     let engine = &server.engine;
     let name = names::name(&name)?;
     let digests = wish.tools.iter().map(|tool| tool.digest).collect();
@@ -141,8 +150,11 @@ async fn accept(
     let act = AcceptTools { server: name.clone(), tools, digests };
     engine.look(&caller, "Tool", name.as_str())?;
     govern::check_acceptance(engine, &act)?;
-    govern::accept_tools(engine, engine.allow(&caller, act).await?).await?;
-    catalog(&server, name).map(Json)
+    let changed = !govern::is_accepted(engine, &act)?;
+    if changed {
+        govern::accept_tools(engine, engine.allow(&caller, act).await?).await?;
+    }
+    Ok(Json(Changed { catalog: catalog(&server, name)?, changed }))
 }
 
 fn catalog(server: &Shared, name: Name) -> Result<Catalog, Problem> {

@@ -55,7 +55,7 @@ async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<Grant>>, Problem> {
     server.engine.look(&caller, "Grant", "grants")?;
-    Ok(Json(page::page(&server.engine, paging, show).await?))
+    Ok(Json(page::page(&server.engine, &caller, paging, show).await?))
 }
 
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done. Who may not look at what it is
@@ -73,7 +73,7 @@ async fn give(
         govern::check_grant(engine, &act).await?;
     }
     govern::give_grant(engine, engine.allow(&caller, act).await?).await?;
-    let grant = page::one(engine, name.to_string(), show).await?;
+    let grant = page::one(engine, &caller, name.to_string(), show).await?;
     Ok(Created(grant.ok_or_else(|| Problem::not_found("grant", name))?))
 }
 
@@ -86,6 +86,6 @@ async fn revoke(
     let name = names::name(&name)?;
     let act = RevokeGrant { name: name.clone() };
     govern::revoke_grant(engine, engine.allow(&caller, act).await?).await?;
-    let grant = page::one(engine, name.to_string(), show).await?;
+    let grant = page::one(engine, &caller, name.to_string(), show).await?;
     Ok(Json(grant.ok_or_else(|| Problem::not_found("grant", name))?))
 }

@@ -70,7 +70,7 @@ async fn whoami(
 ) -> Result<Json<Whoami>, Problem> {
     let engine = &server.engine;
     engine.look(&caller, "Registration", &caller.person.to_string())?;
-    let person = find(engine, &caller.person).await?;
+    let person = find(engine, &caller, &caller.person).await?;
     Ok(Json(Whoami { person, session_expires: caller.claims.exp }))
 }
 
@@ -81,7 +81,7 @@ async fn list(
 ) -> Result<Json<Listing<Person>>, Problem> {
     let engine = &server.engine;
     engine.look(&caller, "Registration", "persons")?;
-    Ok(Json(page::page(engine, paging, |record| show(engine, record)).await?))
+    Ok(Json(page::page(engine, &caller, paging, |record| show(engine, record)).await?))
 }
 
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done. Who may not look at what it is
@@ -104,10 +104,14 @@ async fn add(
         govern::check_person(engine, &act).await?;
     }
     let id = govern::add_person(engine, engine.allow(&caller, act).await?).await?;
-    Ok(Created(find(engine, &id).await?))
+    Ok(Created(find(engine, &caller, &id).await?))
 }
 
-async fn find(engine: &Engine, id: &IdentityId) -> Result<Listed<Person>, Problem> {
-    let person = page::one(engine, id.to_string(), |record| show(engine, record)).await?;
+async fn find(
+    engine: &Engine,
+    caller: &decide::Caller,
+    id: &IdentityId,
+) -> Result<Listed<Person>, Problem> {
+    let person = page::one(engine, caller, id.to_string(), |record| show(engine, record)).await?;
     person.ok_or_else(|| Problem::not_found("person", id))
 }

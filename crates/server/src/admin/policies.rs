@@ -46,6 +46,8 @@ struct Applied {
     #[serde(flatten)]
     in_force: InForce,
     warnings: Vec<String>,
+    /// `false` where these files were in force before.
+    changed: bool,
 }
 
 #[derive(Serialize)]
@@ -81,7 +83,7 @@ async fn get(
     in_force(&server.engine).await.map(Json)
 }
 
-/// Checked before it is decided, so that nobody is asked to approve what does not load.
+/// Checked before it is decided, so that nobody is asked to approve what does not load, or what is so already.
 async fn apply(
     State(server): State<Shared>,
     Caller(caller): Caller,
@@ -91,8 +93,12 @@ async fn apply(
     let files = wish.into_model()?;
     engine.look(&caller, "PolicySet", "current")?;
     let warnings = govern::check_policies(engine, &files)?;
-    govern::apply_policies(engine, engine.allow(&caller, ApplyPolicies { files }).await?).await?;
-    Ok(Json(Applied { in_force: in_force(engine).await?, warnings }))
+    let changed = !engine.policies_in_force(&files);
+    if changed {
+        let allowed = engine.allow(&caller, ApplyPolicies { files }).await?;
+        govern::apply_policies(engine, allowed).await?;
+    }
+    Ok(Json(Applied { in_force: in_force(engine).await?, warnings, changed }))
 }
 
 async fn check(

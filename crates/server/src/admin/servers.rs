@@ -75,7 +75,7 @@ async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<Upstream>>, Problem> {
     server.engine.look(&caller, "Server", "servers")?;
-    Ok(Json(page::page(&server.engine, paging, show).await?))
+    Ok(Json(page::page(&server.engine, &caller, paging, show).await?))
 }
 
 /// What can never be dialled is refused before anybody is asked. Else decides first: dialling sends the server's secret, so nobody makes this node dial who may not add the server.

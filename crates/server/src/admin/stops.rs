@@ -1,8 +1,8 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Engine, MAX_REASON_BYTES, Resume, Stop, StopReport, StopScope};
-use model::{EntryId, IdentityId, IdentityKind, Timestamp};
+use model::{EntryId, IdentityId, IdentityKind, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,6 +35,9 @@ struct Stops {
     /// Rises with each stop or resume that this node hears of, also again.
     epoch: u64,
     orders: Vec<Order>,
+    /// The handles of the people who occur in the orders, by identity.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    people: BTreeMap<String, Name>,
 }
 
 #[derive(Serialize)]
@@ -88,8 +91,9 @@ async fn list(
         at: it.at,
         reason: it.reason,
     };
-    let orders = engine.stops().orders().into_iter().map(show).collect();
-    Ok(Json(Stops { epoch: engine.stops().epoch(), orders }))
+    let orders: Vec<Order> = engine.stops().orders().into_iter().map(show).collect();
+    let people = names::handles(engine, &caller, &orders);
+    Ok(Json(Stops { epoch: engine.stops().epoch(), orders, people }))
 }
 
 async fn order(
