@@ -316,3 +316,30 @@ fn lines(text: &str) -> String {
 fn set_in(lines: &str) -> String {
     lines.lines().map(|line| format!("  |{line}")).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approver_reads_what_a_set_of_policies_takes_away_before_what_it_brings() {
+        let shown = replaced(&json!({
+            "changes": [
+                { "policy": "all", "before": null, "after": "permit" },
+                { "policy": "limit", "before": "soft_forbid", "after": null },
+                { "policy": "night", "before": "forbid", "after": "permit" },
+                { "policy": "reads", "before": "permit", "after": "permit" },
+            ],
+            "warnings": ["x.cedar:1:1: `all` names\u{1b}[2J no system"],
+        }));
+        let expected = "\n\nthis replaces the policies in force:\
+            \n  REMOVED  forbid unless approved  limit\
+            \n  CHANGED  forbid → permit  night\
+            \n  CHANGED  permit  reads\
+            \n  ADDED    permit  all\
+            \n  WARNING: 2 of the policies that forbid something now will no longer do so\
+            \n  WARNING: x.cedar:1:1: `all` names\\u{1b}[2J no system";
+        assert_eq!(shown, expected);
+        assert_eq!(replaced(&Value::Null), "", "what is no set of policies has nothing of it");
+    }
+}
