@@ -192,11 +192,14 @@ impl Engine {
         ids.into_iter().filter_map(change).collect()
     }
 
-    /// Whether these files, as they are, are in force already.
+    /// Whether these files, as they are, are in force already. Those of a set that was lost or did not load are not.
     pub fn policies_in_force(&self, files: &[PolicyFile]) -> bool {
-        let (sources, _) = self.directory.policy_input();
+        let (sources, kinds) = self.directory.policy_input();
         let same = |(a, b): (&Source, &PolicyFile)| a.name == b.name && a.text == b.text;
-        sources.len() == files.len() && sources.iter().zip(files).all(same)
+        sources.len() == files.len()
+            && sources.iter().zip(files).all(same)
+            && Policies::load(&with_guards(&sources), &kinds)
+                .is_ok_and(|set| set.digest() == self.directory.policies().digest())
     }
 
     /// Whether the policies in force would still load if the catalog named these resource types, too.
