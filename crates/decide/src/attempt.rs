@@ -231,7 +231,8 @@ impl Engine {
                 let said = said.and_then(|no| no.reason.as_ref());
                 let said = said.map_or_else(String::new, |reason| format!(": {reason}"));
                 refusal.reason = format!("the approver said no to exactly this{said}");
-                refusal.next = "Do something else, or talk to the approver.".to_owned();
+                refusal.next = "Do something else, or talk to the approver: exactly this is refused until an hour after it was asked, and can be asked again then."
+                    .to_owned();
                 return Err(refusal);
             }
             Some((_, ApprovalStanding::Expired)) | None => {}
