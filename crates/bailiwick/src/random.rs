@@ -19,10 +19,3 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
 pub(crate) fn name() -> Result<String> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes()?)))
 }
-
-/// Wakes the generator on a thread of its own. Its first draw in a process gathers entropy for some 50 ms, in which a start
-/// reads its files; who draws meanwhile waits.
-pub(crate) fn wake() {
-    // Where it fails, whoever draws next learns of it, or waits as if it had not been woken.
-    let _ = std::thread::Builder::new().name("wake-random".to_owned()).spawn(bytes::<1>);
-}

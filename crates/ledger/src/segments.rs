@@ -51,6 +51,8 @@ struct State {
     next: u64,
     in_use: usize,
     refused: Option<Refused>,
+    /// Nothing is made ready before something is written: filling segments would crowd out the other files of a start.
+    wanted: bool,
     closed: bool,
 }
 
@@ -68,6 +70,7 @@ impl Pool {
             next: 0,
             in_use: 0,
             refused: None,
+            wanted: false,
             closed: false,
         };
         Self { medium, bytes, state: Mutex::new(state), changed: Condvar::new() }
@@ -106,6 +109,7 @@ impl Pool {
         let mut state = locked(&self.state);
         if state.ready.is_empty() {
             state.refused = None;
+            state.wanted = true;
             self.changed.notify_all();
             let waits = |state: &mut State| {
                 state.ready.is_empty() && state.refused.is_none() && !state.closed
@@ -118,6 +122,12 @@ impl Pool {
         state.in_use += 1;
         self.changed.notify_all();
         Ok(segment)
+    }
+
+    /// Asks for segments to stand ready from now on.
+    pub(crate) fn prepare(&self) {
+        locked(&self.state).wanted = true;
+        self.changed.notify_all();
     }
 
     /// Gives back a segment of which everything is published.
@@ -146,7 +156,7 @@ impl Pool {
             if state.closed {
                 return;
             }
-            let lacks = state.ready.len() < READY && state.refused.is_none();
+            let lacks = state.wanted && state.ready.len() < READY && state.refused.is_none();
             if lacks || state.retired.len() > READY {
                 let used = state.retired.pop();
                 let number = state.next;

@@ -96,6 +96,9 @@ impl Sequencer {
             .and_then(|()| self.segment.extent.sync());
         durable.map_err(|error| self.fail(&error))?;
         self.shared.append_full.store(false, Ordering::Relaxed);
+        if self.at == 0 {
+            self.shared.pool.prepare();
+        }
         let span = Span {
             first: self.next,
             count: self.builder.count(),

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Listen},
     enroll::Door,
     failure::{Failure, Result, TELL_US},
-    keys, random,
+    keys,
 };
 
 /// How long live requests may take to end once the node stops; then their connections are closed.
@@ -46,7 +46,6 @@ pub(crate) struct Addresses {
 impl Node {
     /// Starts a node. When it returns, the node is ready and every listener accepts.
     pub(crate) async fn start(config: &Config) -> Result<Self> {
-        random::wake();
         // Keys first: without them nothing listens.
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
         let server = bind("server", &config.server.address).await?;
