@@ -110,6 +110,8 @@ enum Command {
     Policy(Online<policy::Command>),
     /// Pieces of work for agents.
     Task(Online<task::Command>),
+    /// Speak plain MCP with a client that cannot prove a key, and prove it for the client.
+    Connect(crate::connect::Connect),
     /// Ask whether something would be permitted.
     CanI(Asking<can_i::CanI>),
     /// Requests that wait for somebody.
@@ -175,6 +177,7 @@ impl Cli {
             Command::Catalog(noun) => noun.verb.run(&noun.context).await,
             Command::Policy(noun) => noun.verb.run(&noun.context).await,
             Command::Task(noun) => noun.verb.run(&noun.context).await,
+            Command::Connect(command) => command.run().await,
             Command::CanI(it) => it.arguments.run(&it.context).await,
             Command::Approval(noun) => noun.verb.run(&noun.context).await,
             Command::Approve(it) => it.arguments.run(&it.context).await,

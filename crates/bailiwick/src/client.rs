@@ -92,7 +92,7 @@ impl Client {
                 .because(&error)
                 .next("try again; if it stays so, look at the system's `getrandom`")
         })?;
-        let mut wire = Wire::new(&profile.server, prover)?;
+        let wire = Wire::new(&profile.server, prover)?;
         let metadata =
             wire.send(Method::GET, "/.well-known/oauth-authorization-server", None, None).await?;
         let metadata = metadata.metadata()?;

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write as _};
 
+use model::ijson::Json;
 use serde_json::{Value, json};
 
 /// The exit status of the program; documented in `docs/exit-codes.md`.
@@ -87,6 +88,19 @@ impl Failure {
     /// For people, where what was asked for is done all the same.
     pub(crate) fn warning(&self) -> String {
         format!("warning: {} ({}) [{}]", self.what, self.why, self.code)
+    }
+
+    /// What and why, in one line.
+    pub(crate) fn line(&self) -> String {
+        format!("{}: {}", self.what, self.why).replace('\n', " ")
+    }
+
+    /// The rest, for a program that has read that line.
+    pub(crate) fn data(&self) -> Json {
+        Json::object([
+            ("code", Json::String(self.code.clone())),
+            ("next", Json::String(self.next.clone())),
+        ])
     }
 
     /// For programs.

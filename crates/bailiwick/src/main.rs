@@ -2,9 +2,11 @@
 //!
 //! Never here: rules. What may happen is decided below; this only asks and shows.
 
+mod agent;
 mod cli;
 mod client;
 mod config;
+mod connect;
 mod demo;
 mod desk;
 mod enroll;
@@ -15,6 +17,7 @@ mod input;
 mod keys;
 mod moment;
 mod output;
+mod proving;
 mod random;
 mod serve;
 mod toml_input;

@@ -13,7 +13,7 @@ mod result;
 mod tests;
 
 pub use call::{ToolCall, tool_call_request};
-pub use era::{Era, HeaderError, LEGACY_VERSIONS, MODERN_VERSION, header_name};
+pub use era::{Era, HeaderError, LEGACY_VERSIONS, MODERN_VERSION, header_name, request_headers};
 pub use fault::{Code, Fault};
 pub use media::{Accepts, MediaError, accepts};
 pub use message::{EnvelopeError, MAX_BYTES, MAX_DEPTH, Message, RequestId};

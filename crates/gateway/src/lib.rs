@@ -11,6 +11,7 @@ pub mod envelope;
 mod gate;
 pub mod outbound;
 mod refusal;
+pub mod sse;
 pub mod upstream;
 mod upstreams;
 

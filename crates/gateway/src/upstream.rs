@@ -7,7 +7,6 @@ mod answer;
 mod events;
 mod link;
 mod message;
-mod sse;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -130,11 +129,8 @@ pub enum UpstreamError {
     #[error("the event stream ended without the answer")]
     NoAnswer,
     /// One event is too long.
-    #[error("an event is longer than {limit} bytes")]
-    EventTooLong {
-        /// The longest that is read.
-        limit: usize,
-    },
+    #[error(transparent)]
+    EventTooLong(#[from] crate::sse::EventTooLong),
     /// The server wants the client to answer something first.
     #[error("the server asks the client for input, which is not passed on")]
     InputRequired,

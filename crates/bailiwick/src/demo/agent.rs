@@ -1,9 +1,7 @@
 //! The agent's process: a client like any other. It holds its own key, proves itself with every request, and knows of
 //! Bailiwick only what the protocols say (OAuth 2.0 token exchange, DPoP, MCP).
 
-mod exchange;
 mod tool;
-mod wire;
 
 use std::{
     io::BufRead as _,
@@ -11,17 +9,18 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use token::{Algorithm, SigningKey, dpop::Prover};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::order::{Answer, Order, Told};
 use crate::{
+    agent::{self, Refused, Who},
     demo::{ODD, RERUN},
     failure::{Failure, Result},
     output,
+    proving::Place,
 };
-use wire::Place;
 
 /// How long one request may take: longer than the longest tool that the demo calls.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,13 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// bound, and then nothing was done.
 const TRIES: usize = 5;
 
-/// An agent that knows who it is.
+/// The latest moment that a token can name, in milliseconds: the server ends a right where the held one ends.
+const AS_LONG_AS_HELD: i64 = 1 << 52;
+
+/// An agent that knows who it is and where it works.
 struct Agent {
-    prover: Prover,
-    uri: String,
-    version: model::Digest,
-    issuer: String,
-    token_endpoint: Place,
+    itself: agent::Agent,
     resource: String,
     endpoint: Place,
     /// What it calls with.
@@ -87,10 +85,10 @@ impl Agent {
         let version = version.parse().map_err(|error| {
             Failure::new("version_invalid", "the version is no digest").because(&error).next(RERUN)
         })?;
-        let token_endpoint = Place::new(&wire::token_endpoint(&issuer).await?)?;
-        let endpoint = Place::new(&endpoint)?;
-        let token = Mutex::default();
-        Ok(Self { prover, uri, version, issuer, token_endpoint, resource, endpoint, token })
+        let who = Who { uri, version: Some(version) };
+        let itself = agent::Agent::new(prover, who, &issuer).await?;
+        let endpoint = agent::place(&endpoint, PATIENCE)?;
+        Ok(Self { itself, resource, endpoint, token: Mutex::default() })
     }
 
     async fn act(&self, id: u64, order: Order) -> Answer {
@@ -125,6 +123,34 @@ impl Agent {
         })
     }
 
+    /// Gets the token to call with.
+    async fn exchange(&self, subject: &str) -> Result<Answer> {
+        let granted = self.itself.exchange(subject, &[("audience", &self.resource)]).await?;
+        Ok(granted.map_or_else(refused, |granted| {
+            self.keep(granted.token);
+            Answer { verdict: "permit".to_owned(), ..Answer::default() }
+        }))
+    }
+
+    /// Gets a token for a sub-agent, with less than this agent has itself.
+    async fn hand_over(
+        &self,
+        subject: &str,
+        to: &str,
+        verbs: &[String],
+        resources: &str,
+    ) -> Result<Answer> {
+        let clause = json!({ "verbs": verbs, "resources": resources, "expires": AS_LONG_AS_HELD });
+        let authority = json!({ "clauses": [clause], "depth": 1 });
+        let details = json!([{ "type": "bailiwick", "authority": authority }]).to_string();
+        let wishes = [("requested_actor", to), ("authorization_details", &details)];
+        let granted = self.itself.exchange(subject, &wishes).await?;
+        Ok(granted.map_or_else(refused, |granted| {
+            let token = Some(granted.token);
+            Answer { verdict: "permit".to_owned(), token, ..Answer::default() }
+        }))
+    }
+
     fn token(&self) -> String {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -132,6 +158,11 @@ impl Agent {
     fn keep(&self, token: String) {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
+}
+
+fn refused(refused: Refused) -> Answer {
+    let Refused { code, reason, action, retryable } = refused;
+    Answer { verdict: "deny".to_owned(), code, reason, action, retryable, ..Answer::default() }
 }
 
 fn say(answer: &Answer) {

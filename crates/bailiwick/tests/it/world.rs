@@ -4,10 +4,14 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long something may take to come to pass.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a run of the program ended.
 #[derive(Debug)]
@@ -110,6 +114,21 @@ impl Place {
         Somebody { place: self, name }
     }
 
+    /// Somebody whose key and profile are there already.
+    pub(crate) fn known(&self, name: &'static str) -> Somebody<'_> {
+        Somebody { place: self, name }
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub(crate) fn eventually(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "it never came to pass that {what}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Starts a node, and waits until it says that it is ready.
     pub(crate) fn serve(&self) -> Node {
         let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
@@ -149,7 +168,7 @@ impl Place {
         Desk { child, url: line.trim().to_owned() }
     }
 
-    fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    pub(crate) fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
         command.args(arguments).current_dir(self.folder.path()).env("HOME", self.folder.path());
         for (name, _) in std::env::vars_os() {

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 use model::{Foreign, ijson::Json};
 
-use super::{Code, EnvelopeError, Fault, Message, message::quoted};
+use super::{Code, EnvelopeError, Fault, Message, Mirror, message::quoted};
 
 /// The revision in which each request stands for itself.
 pub const MODERN_VERSION: &str = "2026-07-28";
@@ -158,18 +158,47 @@ fn agree(headers: &HeaderMap, message: &Message, demanded: bool) -> Result<(), H
         None if demanded => return Err(missing(&header_name::METHOD)),
         None => {}
     }
-    let source = match message.method() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return Ok(()),
-    };
+    let Some(source) = named_by(message.method()) else { return Ok(()) };
     let Some(sent) = single(headers, &header_name::NAME)? else {
         return if demanded { Err(missing(&header_name::NAME)) } else { Ok(()) };
     };
     let sent = decode(sent).ok_or_else(|| unreadable(&header_name::NAME))?;
     let body = message.param(source).and_then(Json::as_str).ok_or(EnvelopeError::Name)?;
     equal(&header_name::NAME, &sent, body)
+}
+
+/// The parameter that `Mcp-Name` repeats.
+fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// The headers with which a client sends a message: the counterpart of [`Era::of`]. `agreed` is the revision of the
+/// handshake, where there was one, and `mirror` says which arguments are repeated.
+pub fn request_headers(message: &Message, agreed: Option<&str>, mirror: &Mirror) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let both = HeaderValue::from_static("application/json, text/event-stream");
+    headers.insert(header::ACCEPT, both);
+    let said = message.meta().and_then(|meta| meta.member(META_VERSION)).and_then(Json::as_str);
+    let version = match message.method() {
+        "initialize" => None,
+        _ => said.or(agreed),
+    };
+    // What is no header text is no revision either, and is refused by whoever reads the body.
+    let version = version.and_then(|version| HeaderValue::from_str(version).ok());
+    headers.extend(version.map(|version| (header_name::PROTOCOL_VERSION, version)));
+    if said.is_some() {
+        headers.insert(header_name::METHOD, encode(message.method()));
+        let name = named_by(message.method()).and_then(|source| message.param(source)?.as_str());
+        headers.extend(name.map(|name| (header_name::NAME, encode(name))));
+        headers.extend(message.param("arguments").map(|it| mirror.headers(it)).unwrap_or_default());
+    }
+    headers
 }
 
 /// The one value of a header, where it stands.

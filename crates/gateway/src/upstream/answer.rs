@@ -7,12 +7,11 @@ use http::{HeaderMap, Method, StatusCode, header};
 use model::Foreign;
 use tokio::time::Instant;
 
-use super::{
-    Events, Sent, Server, UpstreamError, link::Cut, message::ServerMessage, sse::MAX_EVENT,
-};
+use super::{Events, Sent, Server, UpstreamError, link::Cut, message::ServerMessage};
 use crate::{
     envelope::{RequestId, is_event_stream, is_json},
     outbound::{Request, Response},
+    sse::MAX_EVENT,
 };
 
 /// What a server answers to a call.

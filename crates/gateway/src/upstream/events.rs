@@ -10,11 +10,11 @@ use super::{
     Reply, UpstreamError,
     link::Cut,
     message::{ServerMessage, is},
-    sse::Parser,
 };
 use crate::{
     envelope::{Era, RequestId},
     outbound::Body,
+    sse::Parser,
 };
 
 /// How many requests to the client are refused before the stream is.

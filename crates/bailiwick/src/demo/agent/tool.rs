@@ -2,12 +2,20 @@
 //! ([Streamable HTTP](https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http)).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use gateway::{
+    envelope::{Message, Mirror, request_headers},
+    sse::{MAX_EVENT, Parser},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Agent, Answer, wire};
-use crate::demo::RERUN;
-use crate::failure::{Failure, Result};
+use super::{Agent, Answer};
+use crate::{
+    agent::unanswered,
+    demo::RERUN,
+    failure::{Failure, Result},
+    proving::{Ask, wants_nonce},
+};
 
 const VERSION: &str = "2026-07-28";
 /// The member of a result's `_meta` in which the gateway says the same as in its words, for programs.
@@ -15,15 +23,6 @@ const REFUSAL: &str = "bailiwick/refusal";
 
 impl Agent {
     pub(super) async fn call(&self, tool: &str, arguments: &Value) -> Result<Answer> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            header::ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
-        headers.insert("mcp-protocol-version", HeaderValue::from_static(VERSION));
-        headers.insert("mcp-method", HeaderValue::from_static("tools/call"));
-        headers.insert("mcp-name", wire::text(tool)?);
         let request = json!({
             "jsonrpc": "2.0",
             "id": 1,
@@ -39,23 +38,45 @@ impl Agent {
                 },
             },
         });
-        let body = || Ok(Bytes::from(request.to_string()));
-        let reply = self.endpoint.post(&self.prover, &headers, body, Some(&self.token())).await?;
-        let action = reply.headers.get("bailiwick-action").and_then(|action| action.to_str().ok());
+        let body = Bytes::from(request.to_string());
+        let message = Message::parse(&body).map_err(|error| {
+            Failure::new("order_unknown", "this is no call").because(&error).next(RERUN)
+        })?;
+        let headers = request_headers(&message, None, &Mirror::default());
+        let (mut status, mut headers_back, mut text) = self.post(&headers, &body).await?;
+        if wants_nonce(&headers_back) {
+            (status, headers_back, text) = self.post(&headers, &body).await?;
+        }
+        let action = headers_back.get("bailiwick-action").and_then(|action| action.to_str().ok());
         let action = action.map(str::to_owned);
-        let kind =
-            reply.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let response = match kind.starts_with(b"text/event-stream") {
-            true => last_event(&reply.body),
-            false => reply.document(),
+        let kind = headers_back.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let response = match kind.unwrap_or_default().starts_with(b"text/event-stream") {
+            true => last_event(&text),
+            false => serde_json::from_slice(&text).unwrap_or(Value::Null),
         };
-        if !reply.status.is_success() && response.is_null() {
-            let what = format!("the server answered {}", reply.status);
-            return Err(Failure::new("no_answer", what)
-                .why(String::from_utf8_lossy(&reply.body))
+        if !status.is_success() && response.is_null() {
+            return Err(Failure::new("no_answer", format!("the server answered {status}"))
+                .why(String::from_utf8_lossy(&text))
                 .next(RERUN));
         }
         Ok(Answer { action, ..read(&response) })
+    }
+
+    async fn post(
+        &self,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<(StatusCode, HeaderMap, Bytes)> {
+        let (headers, body, token) = (headers.clone(), body.clone(), self.token());
+        let ask = Ask { method: Method::POST, path: "", headers, body, token: Some(&token) };
+        let place = &self.endpoint;
+        let reply = place.send(&self.itself.prover, ask).await;
+        let mut reply = reply.map_err(|error| unanswered(place.url(), error))?;
+        let (status, headers) = (reply.status, std::mem::take(&mut reply.headers));
+        let text = reply.collect(MAX_EVENT).await.map_err(|error| {
+            Failure::new("no_answer", "the answer broke off").because(&error).next(RERUN)
+        })?;
+        Ok((status, headers, text))
     }
 }
 
@@ -101,15 +122,12 @@ fn read(response: &Value) -> Answer {
 }
 
 /// The response is the last event of the stream; progress came before it.
-fn last_event(stream: &[u8]) -> Value {
-    let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
-    let data = |event: &str| {
-        let lines: Vec<&str> =
-            event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
-        Some(lines.join("\n")).filter(|data| !data.trim().is_empty())
-    };
-    let last = text.split("\n\n").filter_map(data).last();
-    last.and_then(|data| serde_json::from_str(&data).ok()).unwrap_or(Value::Null)
+fn last_event(stream: &Bytes) -> Value {
+    let (mut parser, mut input, mut last) = (Parser::default(), stream.clone(), Value::Null);
+    while let Ok(Some(data)) = parser.next(&mut input) {
+        last = serde_json::from_slice(&data).unwrap_or(Value::Null);
+    }
+    last
 }
 
 #[cfg(test)]
@@ -119,8 +137,8 @@ mod tests {
     #[test]
     fn the_response_is_the_last_event_that_has_data() {
         let stream = "event: message\ndata: {\"n\":1}\n\n: still here\n\nevent: message\r\ndata: {\"n\":\r\ndata: 2}\r\n\r\n";
-        assert_eq!(last_event(stream.as_bytes()), json!({ "n": 2 }));
-        assert_eq!(last_event(b": nothing\n\n"), Value::Null);
+        assert_eq!(last_event(&Bytes::from_static(stream.as_bytes())), json!({ "n": 2 }));
+        assert_eq!(last_event(&Bytes::from_static(b": nothing\n\n")), Value::Null);
     }
 
     #[test]

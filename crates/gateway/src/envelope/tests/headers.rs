@@ -154,3 +154,30 @@ fn a_modern_notification_needs_only_its_version() {
     let refused = of(&[VERSION, ("Mcp-Method", "tools/call")], cancelled).unwrap_err();
     assert!(refused.starts_with("-32020"), "{refused}");
 }
+
+proptest! {
+    #[test]
+    fn what_a_client_sends_along_is_what_a_server_demands(
+        name in "[a-z_]{1,8}|\\PC{1,8}",
+        argument in "\\PC{0,8}",
+        method in "tools/call|tools/list|prompts/get|ping|initialize",
+        is_modern: bool,
+        agreed in proptest::option::of("2025-11-25|2025-06-18"),
+    ) {
+        let mut params = Json::object([("name", Json::String(name)), ("arguments", Json::object([("city", Json::String(argument))]))]);
+        if is_modern && let Json::Object(members) = &mut params {
+            members.insert(0, ("_meta".to_owned(), json(&modern("")).member("_meta").unwrap().clone()));
+        }
+        let message = Json::object([("jsonrpc", Json::String("2.0".to_owned())), ("id", Json::Integer(1)), ("method", Json::String(method.clone())), ("params", params)]);
+        let message = Message::parse(&message.canonical()).unwrap();
+        let schema = json(r#"{"type":"object","properties":{"city":{"type":"string","x-mcp-header":"City"}}}"#);
+        let mirror = Mirror::of(&schema).unwrap();
+        let headers = request_headers(&message, agreed.as_deref(), &mirror);
+        let era = if is_modern && method != "initialize" { Era::Modern } else { Era::Legacy };
+        prop_assert_eq!(Era::of(&headers, &message), Ok(era));
+        if is_modern {
+            prop_assert_eq!(mirror.check(&headers, message.param("arguments").unwrap()), Ok(()));
+        }
+        prop_assert_eq!(headers.contains_key("mcp-protocol-version"), method != "initialize" && (is_modern || agreed.is_some()));
+    }
+}

@@ -2,15 +2,13 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::UpstreamError;
-
 /// The longest event, in bytes: a tool's whole result may come as one.
-pub(super) const MAX_EVENT: usize = 16 * 1024 * 1024;
+pub const MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// Reads events out of chunks that end anywhere
 /// ([HTML, parsing an event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream)).
 #[derive(Default)]
-pub(super) struct Parser {
+pub struct Parser {
     line: Vec<u8>,
     data: Option<Vec<u8>>,
     other_type: bool,
@@ -18,9 +16,17 @@ pub(super) struct Parser {
     begun: bool,
 }
 
+/// One event is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event is longer than {MAX_EVENT} bytes")]
+pub struct EventTooLong;
+
 impl Parser {
-    /// Takes bytes from `input` until an event with data is whole.
-    pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Vec<u8>>, UpstreamError> {
+    /// Takes bytes from `input` until an event with data is whole, which is its data; `None` where more bytes are needed.
+    ///
+    /// # Errors
+    /// The event is longer than [`MAX_EVENT`]; nothing further can be read.
+    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Vec<u8>>, EventTooLong> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_return) && input[0] == b'\n' {
                 input.advance(1);
@@ -30,7 +36,7 @@ impl Parser {
             let part = input.split_to(end.unwrap_or(input.len()));
             let held = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
             if held + part.len() > MAX_EVENT {
-                return Err(UpstreamError::EventTooLong { limit: MAX_EVENT });
+                return Err(EventTooLong);
             }
             self.line.extend_from_slice(&part);
             if end.is_none() {

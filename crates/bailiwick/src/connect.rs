@@ -1,0 +1,48 @@
+//! `connect`: for MCP clients that cannot prove possession of a key. It holds the agent's key, gets the tokens, proves every
+//! request, and speaks plain MCP with its own client: on stdin and stdout, or on a loopback address.
+//!
+//! It decides nothing and stores nothing: whatever it passes on is decided by the gateway, message by message.
+
+mod loopback;
+mod session;
+mod stdio;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+
+use crate::{failure::Result, output::Answer};
+use session::Session;
+
+/// What a client's configuration names.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connect {
+    /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`.
+    url: String,
+    /// Who the agent is: the file that `agent show NAME -o json` prints.
+    #[arg(long, value_name = "FILE")]
+    agent: PathBuf,
+    /// The agent's private key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The task's token, as `task open --token-file` wrote it. It is read again when a token is due, so the next task takes
+    /// over once its token lies here.
+    #[arg(long, value_name = "FILE")]
+    token: PathBuf,
+    /// Serve MCP over HTTP on this loopback address, instead of stdin and stdout.
+    #[arg(long, value_name = "ADDRESS", requires = "password")]
+    listen: Option<SocketAddr>,
+    /// What clients must send as `Authorization: Bearer …` there; the file is made where there is none.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    password: Option<PathBuf>,
+}
+
+impl Connect {
+    pub(crate) async fn run(self) -> Result<Answer> {
+        let session = Session::open(&self.url, &self.agent, &self.key, self.token).await?;
+        match self.listen.zip(self.password) {
+            Some((address, password)) => loopback::serve(session, address, &password).await,
+            None => stdio::serve(session).await,
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! `connect`: a client that speaks plain MCP on one side, a gateway that wants proofs of possession on the other.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, ChildStdin, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::world::{Desk, Node, Place, Somebody};
+
+/// How long an answer may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ACCEPT: &str = r#"
+server = "support-desk"
+
+[[tool]]
+name = "get_order"
+effect = [{ verb = "read", resource = "Order", id = "args.order_id" }]
+
+[[tool]]
+name = "reindex_search"
+effect = [{ verb = "execute", resource = "Index", id = "'orders'" }]
+
+[[tool]]
+name = "export_customers"
+effect = [{ verb = "export", resource = "Customer", id = "'all'" }]
+"#;
+
+const BLUEPRINT: &str = r#"
+name = "support"
+purpose = "answers customers"
+owner = "olivia"
+depth = 1
+
+[[allow]]
+verbs = ["read", "execute", "export"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const GRANT: &str = r#"
+name = "olivia-support"
+holder = "olivia"
+
+[[allow]]
+verbs = ["read", "execute", "export"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const AGENT: &str = r#"
+name = "support-bot"
+blueprint = "support"
+owner = "olivia"
+purpose = "answers customers"
+public_key = "bot.pem.pub"
+
+[version]
+model = "m-1"
+prompt = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+tools = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+image = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+"#;
+
+const POLICY: &str = r#"
+@id("support")
+permit (principal, action in [Action::"read", Action::"execute"], resource in System::"support-desk");
+"#;
+
+/// A node, a desk behind it, and an agent with a task.
+struct Office {
+    place: Place,
+    node: Node,
+    _desk: Desk,
+}
+
+/// A client that speaks lines with a running `connect`; it ends with its test.
+struct Client {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Value>,
+}
+
+impl Office {
+    fn new() -> Self {
+        let place = Place::initialized();
+        let (node, desk) = (place.serve(), place.desk("open sesame"));
+        place.run(["key", "new", "bot.pem"]).ends(0);
+        for (file, text) in [
+            ("secret", "open sesame"),
+            ("accept.toml", ACCEPT),
+            ("blueprint.toml", BLUEPRINT),
+            ("grant.toml", GRANT),
+            ("agent.toml", AGENT),
+            ("support.cedar", POLICY),
+        ] {
+            place.write(file, text);
+        }
+        let olivia = place.somebody("olivia");
+        olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+        let credential = format!("file:{}", place.path("secret").display());
+        let add = ["server", "add", "support-desk", "--url", &desk.url, "--internal"];
+        olivia.run(&[&add[..], &["--credential", &credential]].concat()).ends(0);
+        for command in [
+            ["catalog", "accept", "accept.toml"],
+            ["blueprint", "add", "blueprint.toml"],
+            ["grant", "give", "grant.toml"],
+            ["agent", "register", "agent.toml"],
+            ["policy", "apply", "support.cedar"],
+        ] {
+            olivia.run(&command).ends(0);
+        }
+        let shown = olivia.run(&["agent", "show", "support-bot", "-o", "json"]).ends(0);
+        place.write("bot.json", &shown.stdout);
+        Self { place, node, _desk: desk }
+    }
+
+    fn olivia(&self) -> Somebody<'_> {
+        self.place.known("olivia")
+    }
+
+    /// Opens a task, whose token lies in a file; gives its id.
+    fn open_task(&self, file: &str) -> String {
+        let open = ["task", "open", "--agent", "support-bot", "--purpose", "support"];
+        let open = [&open[..], &["--token-file", file, "-o", "json"]].concat();
+        self.olivia().run(&open).ends(0).json()["task"].as_str().unwrap().to_owned()
+    }
+
+    fn url(&self) -> String {
+        format!("{}/mcp/support-desk", self.node.addresses["gateway"].as_str().unwrap())
+    }
+
+    fn arguments<'a>(&self, url: &'a str) -> [&'a str; 8] {
+        ["connect", url, "--agent", "bot.json", "--key", "bot.pem", "--token", "task.token"]
+    }
+
+    /// Starts `connect` for a client that starts programs.
+    fn client(&self) -> Client {
+        let url = self.url();
+        let mut command = self.place.command(self.arguments(&url));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let message = serde_json::from_str(&line.unwrap()).unwrap();
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        Client { child, stdin, lines }
+    }
+
+    /// How the calls of a tool ended, as the desk wrote it down.
+    fn calls(&self, tool: &str) -> Vec<String> {
+        let books = Connection::open(self.place.path("desk.sqlite")).unwrap();
+        let mut rows =
+            books.prepare("SELECT outcome FROM calls WHERE tool = $1 ORDER BY id").unwrap();
+        rows.query_map([tool], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+}
+
+impl Client {
+    fn say(&mut self, line: &[u8]) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(line).unwrap();
+        stdin.write_all(b"\n").unwrap();
+    }
+
+    fn send(&mut self, message: &Value) {
+        self.say(message.to_string().as_bytes());
+    }
+
+    fn hear(&self) -> Value {
+        self.lines.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Sends a request and hears what comes next.
+    fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+        let answer = self.hear();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+
+    /// The handshake of the revisions before 2026-07-28.
+    fn initialize(&mut self) {
+        let client = json!({ "name": "test", "version": "1" });
+        let params =
+            json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+        let answer = self.ask(0, "initialize", params);
+        assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    }
+
+    /// Ends stdin and waits for the program.
+    fn end(mut self) -> i32 {
+        drop(self.stdin.take());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn call(tool: &str, arguments: Value) -> Value {
+    json!({ "name": tool, "arguments": arguments })
+}
+
+#[test]
+fn a_client_that_knows_only_pipes_lists_and_calls_what_its_agent_may() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let mut client = office.client();
+    client.initialize();
+    let listed = client.ask(1, "tools/list", json!({}));
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    assert!(tools.iter().any(|tool| tool["name"] == "get_order"), "{listed}");
+    let answer = client.ask(2, "tools/call", call("get_order", json!({ "order_id": "A-1001" })));
+    assert_eq!(answer["result"]["structuredContent"]["item"], "Desk lamp", "{answer}");
+
+    // A refusal comes as the gateway gives it.
+    let answer = client.ask(3, "tools/call", call("export_customers", json!({})));
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
+    assert_eq!(answer["result"]["_meta"]["bailiwick/refusal"]["verdict"], "deny", "{answer}");
+    assert_eq!(office.calls("export_customers"), Vec::<String>::new());
+    assert_eq!(client.end(), 0);
+}
+
+#[test]
+fn a_client_of_the_newer_revision_needs_no_handshake_and_no_headers_of_its_own() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let mut client = office.client();
+    let modern = |mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        params
+    };
+    let found = client.ask(1, "server/discover", modern(json!({})));
+    assert_eq!(found["result"]["supportedVersions"][0], "2026-07-28", "{found}");
+    let order = call("get_order", json!({ "order_id": "A-1001" }));
+    let answer = client.ask(2, "tools/call", modern(order));
+    assert_eq!(answer["result"]["structuredContent"]["item"], "Desk lamp", "{answer}");
+    let unknown = client.ask(3, "roots/list", modern(json!({})));
+    assert_eq!(unknown["error"]["code"], -32601, "{unknown}");
+    assert_eq!(client.end(), 0);
+}
+
+#[test]
+fn what_is_no_message_is_answered_and_harms_no_other_message() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let mut client = office.client();
+    client.initialize();
+    let long = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#, "x".repeat(1 << 20));
+    let twice = br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#;
+    let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#;
+    for (line, code) in
+        [(&b"hello"[..], -32700), (twice, -32700), (batch, -32600), (long.as_bytes(), -32600)]
+    {
+        client.say(line);
+        let answer = client.hear();
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(answer["id"], Value::Null, "{answer}");
+    }
+    client.say(b"");
+    assert_eq!(client.ask(7, "ping", json!({}))["result"], json!({}));
+    assert_eq!(client.end(), 0);
+}
+
+#[test]
+fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let mut client = office.client();
+    client.initialize();
+    let mut work = call("reindex_search", json!({ "seconds": 60 }));
+    work["_meta"] = json!({ "progressToken": "mine" });
+    client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
+    let progress = client.hear();
+    assert_eq!(progress["method"], "notifications/progress", "{progress}");
+    assert_eq!(progress["params"]["progressToken"], "mine");
+
+    // Others are answered meanwhile.
+    client.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" }));
+    while client.hear()["id"] != 2 {}
+    let cancel = json!({ "requestId": 1, "reason": "not needed" });
+    client
+        .send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancel }));
+    office.place.eventually("the call is cut", || office.calls("reindex_search") == ["cut"]);
+    client.send(&json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" }));
+    loop {
+        let heard = client.hear();
+        assert_ne!(heard["id"], 1, "a cancelled request is not answered: {heard}");
+        if heard["id"] == 3 {
+            break;
+        }
+    }
+    // The end of stdin cuts what is under way.
+    client.send(&json!({ "jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": work }));
+    while client.hear()["method"] != "notifications/progress" {}
+    assert_eq!(client.end(), 0);
+    office.place.eventually("the call is cut", || office.calls("reindex_search") == ["cut", "cut"]);
+}
+
+#[test]
+fn the_end_of_a_task_is_told_and_the_next_task_takes_over_without_a_new_start() {
+    let office = Office::new();
+    let task = office.open_task("task.token");
+    let mut client = office.client();
+    client.initialize();
+    let order = call("get_order", json!({ "order_id": "A-1001" }));
+    assert_eq!(client.ask(1, "tools/call", order.clone())["result"]["isError"], false);
+    office.olivia().run(&["task", "end", &task]).ends(0);
+    let ended = client.ask(2, "tools/call", order.clone());
+    let said = ended.to_string();
+    assert!(ended["error"].is_object() || ended["result"]["isError"] == true, "{said}");
+    assert_eq!(office.calls("get_order").len(), 1, "{said}");
+
+    std::fs::remove_file(office.place.path("task.token")).unwrap();
+    office.open_task("task.token");
+    assert_eq!(client.ask(3, "tools/call", order.clone())["result"]["isError"], false);
+    assert_eq!(office.calls("get_order").len(), 2);
+    assert_eq!(client.end(), 0);
+}
+
+#[test]
+fn who_has_not_everything_that_proves_the_agent_is_told_what_is_missing() {
+    let office = Office::new();
+    let url = office.url();
+    let place = &office.place;
+    place.run(office.arguments(&url)).ends(6).says("task.token");
+    office.open_task("task.token");
+    place.run(["key", "new", "other.pem"]).ends(0);
+    let with = |name: &str, value: &str| {
+        let mut arguments = office.arguments(&url).map(str::to_owned);
+        let at = arguments.iter().position(|argument| argument == name).unwrap();
+        value.clone_into(&mut arguments[at + 1]);
+        place.run(arguments.iter().map(String::as_str))
+    };
+    with("--key", "other.pem").ends(4).says("the agent gets no token");
+    with("--key", "bot.pem.pub").ends(1).says("is a public key");
+    with("--agent", "agent.toml").ends(1).says("agent show NAME -o json");
+    for (other, status, why) in [
+        (format!("{url}x"), 4, "the agent gets no token"),
+        (office.node.server().to_owned(), 9, "/mcp/SERVER"),
+        ("http://gateway.example/mcp/x".to_owned(), 1, "in the clear"),
+        ("gopher://x/mcp/x".to_owned(), 1, "cannot be called"),
+    ] {
+        place.run(office.arguments(&other)).ends(status).says(why);
+    }
+}
+
+/// What a program on the same machine gets at a loopback address: status and body.
+fn post(address: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut request = "POST /mcp HTTP/1.1\r\nconnection: close\r\n".to_owned();
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    write!(stream, "{request}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(!head.contains("dpop") && !head.contains("www-authenticate: DPoP"), "{head}");
+    (status, body.to_owned())
+}
+
+#[test]
+fn at_a_loopback_address_only_programs_with_the_password_are_served() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let url = office.url();
+    let listen = |address: &'static str| {
+        [&office.arguments(&url)[..], &["--listen", address, "--password", "password"]].concat()
+    };
+    office.place.run(listen("0.0.0.0:0")).ends(1).says("no loopback address");
+    office.place.run([&office.arguments(&url)[..], &["--listen", "[::1]:0"]].concat()).ends(2);
+    office.place.write("password", "hunter2");
+    office.place.run(listen("127.0.0.1:0")).ends(1).says("can be read by others");
+    std::fs::remove_file(office.place.path("password")).unwrap();
+
+    let mut command = office.place.command(listen("127.0.0.1:0"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let served: Value = serde_json::from_str(&line).unwrap();
+    let _running = Client { child, stdin: None, lines: channel().1 };
+    let address = served["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/mcp").unwrap();
+    let password = std::fs::read_to_string(office.place.path("password")).unwrap();
+    let bearer = format!("Bearer {password}");
+
+    let host = ("host", address);
+    let json_kind = ("content-type", "application/json");
+    let accept = ("accept", "application/json, text/event-stream");
+    let (mine, ping) =
+        (("authorization", bearer.as_str()), r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    let sent =
+        |headers: &[(&str, &str)]| post(address, &[headers, &[json_kind, accept]].concat(), ping).0;
+    assert_eq!(sent(&[host, mine]), 200);
+    assert_eq!(sent(&[host]), 401);
+    assert_eq!(sent(&[host, ("authorization", "Bearer hunter2")]), 401);
+    assert_eq!(sent(&[host, mine, ("authorization", "Bearer x")]), 401, "one is counted");
+    assert_eq!(sent(&[("host", "elsewhere.example"), mine]), 403, "another name of this address");
+    assert_eq!(sent(&[host, mine, ("origin", "https://page.example")]), 403, "a page");
+
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_order","arguments":{"order_id":"A-1001"}}}"#;
+    let headers = [host, mine, json_kind, accept, ("mcp-protocol-version", "2025-11-25")];
+    let (status, answer) = post(address, &headers, call);
+    assert!(status == 200 && answer.contains("Desk lamp"), "{status} {answer}");
+    let (status, answer) = post(address, &headers, "hello");
+    assert!(status == 400 && answer.contains("-32700"), "{status} {answer}");
+}
