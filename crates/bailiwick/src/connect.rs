@@ -3,6 +3,7 @@
 //!
 //! It decides nothing and stores nothing: whatever it passes on is decided by the gateway, message by message.
 
+mod config;
 mod loopback;
 mod session;
 mod stdio;
@@ -12,11 +13,12 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use crate::{failure::Result, output::Answer};
+pub(crate) use config::ConnectConfig;
 use session::Session;
 
-/// What a client's configuration names.
+/// Where to, and what proves the agent.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Connect {
+pub(crate) struct Way {
     /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`.
     url: String,
     /// Who the agent is: the file that `agent show NAME -o json` prints.
@@ -24,11 +26,17 @@ pub(crate) struct Connect {
     agent: PathBuf,
     /// The agent's private key.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    agent_key: PathBuf,
     /// The task's token, as `task open --token-file` wrote it. It is read again when a token is due, so the next task takes
     /// over once its token lies here.
     #[arg(long, value_name = "FILE")]
     token: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connect {
+    #[command(flatten)]
+    way: Way,
     /// Serve MCP over HTTP on this loopback address, instead of stdin and stdout.
     #[arg(long, value_name = "ADDRESS", requires = "password")]
     listen: Option<SocketAddr>,
@@ -39,7 +47,8 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) async fn run(self) -> Result<Answer> {
-        let session = Session::open(&self.url, &self.agent, &self.key, self.token).await?;
+        let Way { url, agent, agent_key, token } = self.way;
+        let session = Session::open(&url, &agent, &agent_key, token).await?;
         match self.listen.zip(self.password) {
             Some((address, password)) => loopback::serve(session, address, &password).await,
             None => stdio::serve(session).await,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::show::{self, People};
 use crate::{
     client::{Client, Context},
+    connect::ConnectConfig,
     failure::Result,
     input::{self, Part},
     output::Answer,
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     },
     /// Let a suspended agent act again.
     Reinstate { name: Name },
+    /// Print what an MCP client's configuration says to work as this agent, through `bailiwick connect`.
+    ConnectConfig(ConnectConfig),
     /// End an agent's life. Its name is never given again.
     Retire {
         name: Name,
@@ -92,6 +95,7 @@ impl Command {
                 step(context, &name, "suspend", json!({ "reason": reason })).await
             }
             Self::Reinstate { name } => step(context, &name, "reinstate", json!({})).await,
+            Self::ConnectConfig(wish) => wish.run(),
             Self::Retire { name, yes } => {
                 super::confirm(yes, &format!("retire `{name}` for good?"))?;
                 step(context, &name, "retire", json!({})).await

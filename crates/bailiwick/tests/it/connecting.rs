@@ -8,77 +8,12 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::world::{Desk, Node, Place, Somebody};
+use crate::{office::Office, world::Place};
 
 /// How long an answer may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-const ACCEPT: &str = r#"
-server = "support-desk"
-
-[[tool]]
-name = "get_order"
-effect = [{ verb = "read", resource = "Order", id = "args.order_id" }]
-
-[[tool]]
-name = "reindex_search"
-effect = [{ verb = "execute", resource = "Index", id = "'orders'" }]
-
-[[tool]]
-name = "export_customers"
-effect = [{ verb = "export", resource = "Customer", id = "'all'" }]
-"#;
-
-const BLUEPRINT: &str = r#"
-name = "support"
-purpose = "answers customers"
-owner = "olivia"
-depth = 1
-
-[[allow]]
-verbs = ["read", "execute", "export"]
-resources = "support-desk/*/*"
-until = "2099-01-01"
-"#;
-
-const GRANT: &str = r#"
-name = "olivia-support"
-holder = "olivia"
-
-[[allow]]
-verbs = ["read", "execute", "export"]
-resources = "support-desk/*/*"
-until = "2099-01-01"
-"#;
-
-const AGENT: &str = r#"
-name = "support-bot"
-blueprint = "support"
-owner = "olivia"
-purpose = "answers customers"
-public_key = "bot.pem.pub"
-
-[version]
-model = "m-1"
-prompt = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
-tools = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-image = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-"#;
-
-const POLICY: &str = r#"
-@id("support")
-permit (principal, action in [Action::"read", Action::"execute"], resource in System::"support-desk");
-"#;
-
-/// A node, a desk behind it, and an agent with a task.
-struct Office {
-    place: Place,
-    node: Node,
-    _desk: Desk,
-}
 
 /// A client that speaks lines with a running `connect`; it ends with its test.
 struct Client {
@@ -87,63 +22,11 @@ struct Client {
     lines: Receiver<Value>,
 }
 
-impl Office {
-    fn new() -> Self {
-        let place = Place::initialized();
-        let (node, desk) = (place.serve(), place.desk("open sesame"));
-        place.run(["key", "new", "bot.pem"]).ends(0);
-        for (file, text) in [
-            ("secret", "open sesame"),
-            ("accept.toml", ACCEPT),
-            ("blueprint.toml", BLUEPRINT),
-            ("grant.toml", GRANT),
-            ("agent.toml", AGENT),
-            ("support.cedar", POLICY),
-        ] {
-            place.write(file, text);
-        }
-        let olivia = place.somebody("olivia");
-        olivia.enroll(node.code.as_ref().unwrap()).ends(0);
-        let credential = format!("file:{}", place.path("secret").display());
-        let add = ["server", "add", "support-desk", "--url", &desk.url, "--internal"];
-        olivia.run(&[&add[..], &["--credential", &credential]].concat()).ends(0);
-        for command in [
-            ["catalog", "accept", "accept.toml"],
-            ["blueprint", "add", "blueprint.toml"],
-            ["grant", "give", "grant.toml"],
-            ["agent", "register", "agent.toml"],
-            ["policy", "apply", "support.cedar"],
-        ] {
-            olivia.run(&command).ends(0);
-        }
-        let shown = olivia.run(&["agent", "show", "support-bot", "-o", "json"]).ends(0);
-        place.write("bot.json", &shown.stdout);
-        Self { place, node, _desk: desk }
-    }
-
-    fn olivia(&self) -> Somebody<'_> {
-        self.place.known("olivia")
-    }
-
-    /// Opens a task, whose token lies in a file; gives its id.
-    fn open_task(&self, file: &str) -> String {
-        let open = ["task", "open", "--agent", "support-bot", "--purpose", "support"];
-        let open = [&open[..], &["--token-file", file, "-o", "json"]].concat();
-        self.olivia().run(&open).ends(0).json()["task"].as_str().unwrap().to_owned()
-    }
-
-    fn url(&self) -> String {
-        format!("{}/mcp/support-desk", self.node.addresses["gateway"].as_str().unwrap())
-    }
-
-    fn arguments<'a>(&self, url: &'a str) -> [&'a str; 8] {
-        ["connect", url, "--agent", "bot.json", "--key", "bot.pem", "--token", "task.token"]
-    }
-
-    /// Starts `connect` for a client that starts programs.
-    fn client(&self) -> Client {
-        let url = self.url();
-        let mut command = self.place.command(self.arguments(&url));
+impl Client {
+    /// Starts `connect` for an agent.
+    fn of(office: &Office) -> Self {
+        let url = office.url();
+        let mut command = office.place.command(office.arguments(&url));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
@@ -156,19 +39,9 @@ impl Office {
                 }
             }
         });
-        Client { child, stdin, lines }
+        Self { child, stdin, lines }
     }
 
-    /// How the calls of a tool ended, as the desk wrote it down.
-    fn calls(&self, tool: &str) -> Vec<String> {
-        let books = Connection::open(self.place.path("desk.sqlite")).unwrap();
-        let mut rows =
-            books.prepare("SELECT outcome FROM calls WHERE tool = $1 ORDER BY id").unwrap();
-        rows.query_map([tool], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    }
-}
-
-impl Client {
     fn say(&mut self, line: &[u8]) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(line).unwrap();
@@ -184,7 +57,7 @@ impl Client {
     }
 
     /// Sends a request and hears what comes next.
-    fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+    fn ask(&mut self, id: u32, method: &str, params: &Value) -> Value {
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         let answer = self.hear();
         assert_eq!(answer["id"], id, "{answer}");
@@ -196,7 +69,7 @@ impl Client {
         let client = json!({ "name": "test", "version": "1" });
         let params =
             json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
-        let answer = self.ask(0, "initialize", params);
+        let answer = self.ask(0, "initialize", &params);
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
         self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     }
@@ -215,7 +88,7 @@ impl Drop for Client {
     }
 }
 
-fn call(tool: &str, arguments: Value) -> Value {
+fn call(tool: &str, arguments: &Value) -> Value {
     json!({ "name": tool, "arguments": arguments })
 }
 
@@ -223,16 +96,16 @@ fn call(tool: &str, arguments: Value) -> Value {
 fn a_client_that_knows_only_pipes_lists_and_calls_what_its_agent_may() {
     let office = Office::new();
     office.open_task("task.token");
-    let mut client = office.client();
+    let mut client = Client::of(&office);
     client.initialize();
-    let listed = client.ask(1, "tools/list", json!({}));
+    let listed = client.ask(1, "tools/list", &json!({}));
     let tools = listed["result"]["tools"].as_array().unwrap();
     assert!(tools.iter().any(|tool| tool["name"] == "get_order"), "{listed}");
-    let answer = client.ask(2, "tools/call", call("get_order", json!({ "order_id": "A-1001" })));
+    let answer = client.ask(2, "tools/call", &call("get_order", &json!({ "order_id": "A-1001" })));
     assert_eq!(answer["result"]["structuredContent"]["item"], "Desk lamp", "{answer}");
 
     // A refusal comes as the gateway gives it.
-    let answer = client.ask(3, "tools/call", call("export_customers", json!({})));
+    let answer = client.ask(3, "tools/call", &call("export_customers", &json!({})));
     assert_eq!(answer["result"]["isError"], true, "{answer}");
     assert_eq!(answer["result"]["_meta"]["bailiwick/refusal"]["verdict"], "deny", "{answer}");
     assert_eq!(office.calls("export_customers"), Vec::<String>::new());
@@ -243,7 +116,7 @@ fn a_client_that_knows_only_pipes_lists_and_calls_what_its_agent_may() {
 fn a_client_of_the_newer_revision_needs_no_handshake_and_no_headers_of_its_own() {
     let office = Office::new();
     office.open_task("task.token");
-    let mut client = office.client();
+    let mut client = Client::of(&office);
     let modern = |mut params: Value| {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -251,12 +124,12 @@ fn a_client_of_the_newer_revision_needs_no_handshake_and_no_headers_of_its_own()
         });
         params
     };
-    let found = client.ask(1, "server/discover", modern(json!({})));
+    let found = client.ask(1, "server/discover", &modern(json!({})));
     assert_eq!(found["result"]["supportedVersions"][0], "2026-07-28", "{found}");
-    let order = call("get_order", json!({ "order_id": "A-1001" }));
-    let answer = client.ask(2, "tools/call", modern(order));
+    let order = call("get_order", &json!({ "order_id": "A-1001" }));
+    let answer = client.ask(2, "tools/call", &modern(order));
     assert_eq!(answer["result"]["structuredContent"]["item"], "Desk lamp", "{answer}");
-    let unknown = client.ask(3, "roots/list", modern(json!({})));
+    let unknown = client.ask(3, "roots/list", &modern(json!({})));
     assert_eq!(unknown["error"]["code"], -32601, "{unknown}");
     assert_eq!(client.end(), 0);
 }
@@ -265,7 +138,7 @@ fn a_client_of_the_newer_revision_needs_no_handshake_and_no_headers_of_its_own()
 fn what_is_no_message_is_answered_and_harms_no_other_message() {
     let office = Office::new();
     office.open_task("task.token");
-    let mut client = office.client();
+    let mut client = Client::of(&office);
     client.initialize();
     let long = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#, "x".repeat(1 << 20));
     let twice = br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#;
@@ -279,7 +152,7 @@ fn what_is_no_message_is_answered_and_harms_no_other_message() {
         assert_eq!(answer["id"], Value::Null, "{answer}");
     }
     client.say(b"");
-    assert_eq!(client.ask(7, "ping", json!({}))["result"], json!({}));
+    assert_eq!(client.ask(7, "ping", &json!({}))["result"], json!({}));
     assert_eq!(client.end(), 0);
 }
 
@@ -287,9 +160,9 @@ fn what_is_no_message_is_answered_and_harms_no_other_message() {
 fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
     let office = Office::new();
     office.open_task("task.token");
-    let mut client = office.client();
+    let mut client = Client::of(&office);
     client.initialize();
-    let mut work = call("reindex_search", json!({ "seconds": 60 }));
+    let mut work = call("reindex_search", &json!({ "seconds": 60 }));
     work["_meta"] = json!({ "progressToken": "mine" });
     client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
     let progress = client.hear();
@@ -322,19 +195,19 @@ fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
 fn the_end_of_a_task_is_told_and_the_next_task_takes_over_without_a_new_start() {
     let office = Office::new();
     let task = office.open_task("task.token");
-    let mut client = office.client();
+    let mut client = Client::of(&office);
     client.initialize();
-    let order = call("get_order", json!({ "order_id": "A-1001" }));
-    assert_eq!(client.ask(1, "tools/call", order.clone())["result"]["isError"], false);
+    let order = call("get_order", &json!({ "order_id": "A-1001" }));
+    assert_eq!(client.ask(1, "tools/call", &order)["result"]["isError"], false);
     office.olivia().run(&["task", "end", &task]).ends(0);
-    let ended = client.ask(2, "tools/call", order.clone());
+    let ended = client.ask(2, "tools/call", &order);
     let said = ended.to_string();
     assert!(ended["error"].is_object() || ended["result"]["isError"] == true, "{said}");
     assert_eq!(office.calls("get_order").len(), 1, "{said}");
 
     std::fs::remove_file(office.place.path("task.token")).unwrap();
     office.open_task("task.token");
-    assert_eq!(client.ask(3, "tools/call", order.clone())["result"]["isError"], false);
+    assert_eq!(client.ask(3, "tools/call", &order)["result"]["isError"], false);
     assert_eq!(office.calls("get_order").len(), 2);
     assert_eq!(client.end(), 0);
 }
@@ -353,8 +226,8 @@ fn who_has_not_everything_that_proves_the_agent_is_told_what_is_missing() {
         value.clone_into(&mut arguments[at + 1]);
         place.run(arguments.iter().map(String::as_str))
     };
-    with("--key", "other.pem").ends(4).says("the agent gets no token");
-    with("--key", "bot.pem.pub").ends(1).says("is a public key");
+    with("--agent-key", "other.pem").ends(4).says("the agent gets no token");
+    with("--agent-key", "bot.pem.pub").ends(1).says("is a public key");
     with("--agent", "agent.toml").ends(1).says("agent show NAME -o json");
     for (other, status, why) in [
         (format!("{url}x"), 4, "the agent gets no token"),
@@ -396,17 +269,10 @@ fn at_a_loopback_address_only_programs_with_the_password_are_served() {
     office.place.run(listen("127.0.0.1:0")).ends(1).says("can be read by others");
     std::fs::remove_file(office.place.path("password")).unwrap();
 
-    let mut command = office.place.command(listen("127.0.0.1:0"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let served: Value = serde_json::from_str(&line).unwrap();
-    let _running = Client { child, stdin: None, lines: channel().1 };
-    let address = served["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let served = office.listen();
+    let address = served.url.strip_prefix("http://").unwrap();
     let address = address.strip_suffix("/mcp").unwrap();
-    let password = std::fs::read_to_string(office.place.path("password")).unwrap();
-    let bearer = format!("Bearer {password}");
+    let bearer = format!("Bearer {}", served.password);
 
     let host = ("host", address);
     let json_kind = ("content-type", "application/json");
@@ -428,4 +294,41 @@ fn at_a_loopback_address_only_programs_with_the_password_are_served() {
     assert!(status == 200 && answer.contains("Desk lamp"), "{status} {answer}");
     let (status, answer) = post(address, &headers, "hello");
     assert!(status == 400 && answer.contains("-32700"), "{status} {answer}");
+}
+
+#[test]
+fn a_client_is_told_by_one_entry_how_to_start_it() {
+    let place = Place::new();
+    place.run(["key", "new", "bot.pem"]).ends(0);
+    place.write("bot.json", "{}");
+    let ask = |url, client| {
+        let way = ["--agent", "bot.json", "--agent-key", "bot.pem", "--token", "task.token"];
+        place.run([&["agent", "connect-config", url, "--client", client][..], &way].concat())
+    };
+    let url = "http://127.0.0.1:8181/mcp/support-desk";
+    let path = |name: &str| place.path(name).display().to_string();
+    let arguments = json!([
+        "connect",
+        url,
+        "--agent",
+        path("bot.json"),
+        "--agent-key",
+        path("bot.pem"),
+        "--token",
+        path("task.token"),
+    ]);
+    let program = env!("CARGO_BIN_EXE_bailiwick");
+    assert_eq!(
+        ask(url, "claude").ends(0).json(),
+        json!({ "mcpServers": { "support-desk": { "command": program, "args": arguments } } })
+    );
+    assert_eq!(
+        ask(url, "vscode").ends(0).json(),
+        json!({ "servers": { "support-desk": { "type": "stdio", "command": program, "args": arguments } } })
+    );
+    ask(url, "codex").ends(0).says("[mcp_servers.support-desk]").says("args = [");
+    ask("http://127.0.0.1:8181", "claude").ends(1).says("/mcp/SERVER");
+    place
+        .run(["agent", "connect-config", url, "--agent", "no", "--agent-key", "no", "--token", "x"])
+        .ends(6);
 }

@@ -8,5 +8,7 @@ mod connecting;
 mod demo;
 mod enrolling;
 mod exits;
+mod office;
 mod refused;
+mod strangers;
 mod world;

@@ -121,6 +121,7 @@ impl Place {
 
     /// Waits until something is so.
     #[track_caller]
+    #[expect(clippy::disallowed_methods, reason = "other processes are waited for, in real time")]
     pub(crate) fn eventually(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {

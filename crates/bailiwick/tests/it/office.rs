@@ -1,0 +1,165 @@
+//! A node with a desk behind it, and an agent that may read orders and reindex for its owner, and export nothing.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::world::{Desk, Node, Place, Somebody};
+
+const ACCEPT: &str = r#"
+server = "support-desk"
+
+[[tool]]
+name = "get_order"
+effect = [{ verb = "read", resource = "Order", id = "args.order_id" }]
+
+[[tool]]
+name = "reindex_search"
+effect = [{ verb = "execute", resource = "Index", id = "'orders'" }]
+
+[[tool]]
+name = "export_customers"
+effect = [{ verb = "export", resource = "Customer", id = "'all'" }]
+"#;
+
+const BLUEPRINT: &str = r#"
+name = "support"
+purpose = "answers customers"
+owner = "olivia"
+depth = 1
+
+[[allow]]
+verbs = ["read", "execute", "export"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const GRANT: &str = r#"
+name = "olivia-support"
+holder = "olivia"
+
+[[allow]]
+verbs = ["read", "execute", "export"]
+resources = "support-desk/*/*"
+until = "2099-01-01"
+"#;
+
+const AGENT: &str = r#"
+name = "support-bot"
+blueprint = "support"
+owner = "olivia"
+purpose = "answers customers"
+public_key = "bot.pem.pub"
+
+[version]
+model = "m-1"
+prompt = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+tools = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+image = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+"#;
+
+const POLICY: &str = r#"
+@id("support")
+permit (principal, action in [Action::"read", Action::"execute"], resource in System::"support-desk");
+"#;
+
+/// A node, a desk behind it, and an agent with a task.
+pub(crate) struct Office {
+    pub(crate) place: Place,
+    pub(crate) node: Node,
+    _desk: Desk,
+}
+
+impl Office {
+    pub(crate) fn new() -> Self {
+        let place = Place::initialized();
+        let (node, desk) = (place.serve(), place.desk("open sesame"));
+        place.run(["key", "new", "bot.pem"]).ends(0);
+        for (file, text) in [
+            ("secret", "open sesame"),
+            ("accept.toml", ACCEPT),
+            ("blueprint.toml", BLUEPRINT),
+            ("grant.toml", GRANT),
+            ("agent.toml", AGENT),
+            ("support.cedar", POLICY),
+        ] {
+            place.write(file, text);
+        }
+        let olivia = place.somebody("olivia");
+        olivia.enroll(node.code.as_ref().unwrap()).ends(0);
+        let credential = format!("file:{}", place.path("secret").display());
+        let add = ["server", "add", "support-desk", "--url", &desk.url, "--internal"];
+        olivia.run(&[&add[..], &["--credential", &credential]].concat()).ends(0);
+        for command in [
+            ["catalog", "accept", "accept.toml"],
+            ["blueprint", "add", "blueprint.toml"],
+            ["grant", "give", "grant.toml"],
+            ["agent", "register", "agent.toml"],
+            ["policy", "apply", "support.cedar"],
+        ] {
+            olivia.run(&command).ends(0);
+        }
+        let shown = olivia.run(&["agent", "show", "support-bot", "-o", "json"]).ends(0);
+        place.write("bot.json", &shown.stdout);
+        Self { place, node, _desk: desk }
+    }
+
+    pub(crate) fn olivia(&self) -> Somebody<'_> {
+        self.place.known("olivia")
+    }
+
+    /// Opens a task, whose token lies in a file; gives its id.
+    pub(crate) fn open_task(&self, file: &str) -> String {
+        let open = ["task", "open", "--agent", "support-bot", "--purpose", "support"];
+        let open = [&open[..], &["--token-file", file, "-o", "json"]].concat();
+        self.olivia().run(&open).ends(0).json()["task"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}/mcp/support-desk", self.node.addresses["gateway"].as_str().unwrap())
+    }
+
+    pub(crate) fn arguments<'a>(&self, url: &'a str) -> [&'a str; 8] {
+        ["connect", url, "--agent", "bot.json", "--agent-key", "bot.pem", "--token", "task.token"]
+    }
+
+    /// How the calls of a tool ended, as the desk wrote it down.
+    pub(crate) fn calls(&self, tool: &str) -> Vec<String> {
+        let books = Connection::open(self.place.path("desk.sqlite")).unwrap();
+        let mut rows =
+            books.prepare("SELECT outcome FROM calls WHERE tool = $1 ORDER BY id").unwrap();
+        rows.query_map([tool], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Starts `connect` at a loopback address.
+    pub(crate) fn listen(&self) -> Served {
+        let url = self.url();
+        let listen = ["--listen", "127.0.0.1:0", "--password", "password"];
+        let mut command = self.place.command([&self.arguments(&url)[..], &listen].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        let password = std::fs::read_to_string(self.place.path("password")).unwrap();
+        Served { child, url: told["url"].as_str().unwrap().to_owned(), password }
+    }
+}
+
+/// A `connect` that listens; it ends with its test.
+pub(crate) struct Served {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) password: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
