@@ -1,14 +1,17 @@
 //! Configuration: defaults, then `bailiwick.toml`, then `bailiwick.d/*.toml` beside it, then the environment
 //! (`BAILIWICK__SECTION__KEY`), then flags (`--set SECTION.KEY=VALUE`). Secrets are named, never written.
 
+mod programs;
 mod settings;
 mod value;
 
 use std::path::{Path, PathBuf};
 
-use model::Realm;
+use gateway::Program;
+use model::{Name, Realm};
 use store::Target;
 
+pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
 pub(crate) use value::{Listen, SecretRef};
 
@@ -26,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) ops: std::net::SocketAddr,
     pub(crate) ledger_head: PathBuf,
     pub(crate) segment_bytes: u64,
+    /// MCP servers that are programs on this machine.
+    pub(crate) programs: Vec<(Name, Program)>,
 }
 
 /// One setting that there is.
@@ -133,8 +138,18 @@ impl Config {
             ops: settings.parsed("ops", "listen")?,
             ledger_head: head.unwrap_or_else(|| data.join("ledger-head")),
             segment_bytes: segment_mib << 20,
+            programs: settings.programs(base)?,
             data,
         })
+    }
+
+    /// What nobody else may read: the data folder, the ledger's last head, and the master key where it is a file.
+    pub(crate) fn own_files(&self) -> Vec<PathBuf> {
+        let mut own = vec![self.data.clone(), self.ledger_head.clone()];
+        if let SecretRef::File(path) = &self.master_key {
+            own.push(path.clone());
+        }
+        own
     }
 
     /// Where wrapped keys lie.

@@ -10,10 +10,12 @@ mod challenge;
 pub mod envelope;
 mod gate;
 pub mod outbound;
+mod program;
 mod refusal;
 pub mod sse;
 pub mod upstream;
 mod upstreams;
 
 pub use gate::{Gateway, router};
+pub use program::{FenceError, PROGRAM, Program, ProgramError, UNSEPARATED, can_fence};
 pub use upstreams::{DiscoverError, OwnSecrets, Upstreams};

@@ -7,6 +7,7 @@ mod answer;
 mod events;
 mod link;
 mod message;
+mod pipe;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -29,6 +30,8 @@ use tokio::time::Instant;
 use crate::{
     envelope::{self, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
     outbound::{BodyError, Credential, Outbound, SendError, Target},
+    program::{Program, ProgramError},
+    upstreams::OwnSecrets,
 };
 
 pub use answer::{Answer, Outcome, Reply};
@@ -36,6 +39,7 @@ pub use events::{Event, Events};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
 
 use link::Link;
+use pipe::Pipe;
 
 /// How long finding the revision and opening a session may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -47,9 +51,7 @@ const LIST: Duration = Duration::from_secs(30);
 pub struct Upstream(Arc<Server>);
 
 struct Server {
-    outbound: Outbound,
-    target: Target,
-    credential: Option<Credential>,
+    wire: Wire,
     protocol: Protocol,
     /// What was agreed with the server; `None` until it is needed.
     agreed: Mutex<Option<Arc<Link>>>,
@@ -57,6 +59,20 @@ struct Server {
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
+}
+
+/// How a server is spoken to.
+enum Wire {
+    /// Streamable HTTP.
+    Http(Http),
+    /// The stdin and stdout of a program.
+    Pipe(Pipe),
+}
+
+struct Http {
+    outbound: Outbound,
+    target: Target,
+    credential: Option<Credential>,
 }
 
 /// Which revision is spoken with a server.
@@ -95,6 +111,12 @@ pub enum UpstreamError {
     /// The response broke off.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The program that it is does not run.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A secret that the program gets cannot be read.
+    #[error("{0}")]
+    Secret(String),
     /// It came to no call, because nothing could be agreed with the server before.
     #[error("no MCP revision or session could be agreed with the server")]
     Handshake(#[source] Box<Self>),
@@ -156,10 +178,17 @@ impl Upstream {
         credential: Option<Credential>,
         protocol: Protocol,
     ) -> Self {
+        Self::over(Wire::Http(Http { outbound, target, credential }), protocol)
+    }
+
+    /// A server that is a program; `own` says which secrets it must not get. Nothing is started yet.
+    pub fn program(program: Arc<Program>, own: Arc<OwnSecrets>) -> Self {
+        Self::over(Wire::Pipe(Pipe::new(program, own)), Protocol::Probe)
+    }
+
+    fn over(wire: Wire, protocol: Protocol) -> Self {
         Self(Arc::new(Server {
-            outbound,
-            target,
-            credential,
+            wire,
             protocol,
             agreed: Mutex::default(),
             agreeing: tokio::sync::Mutex::default(),
@@ -205,9 +234,13 @@ impl Upstream {
         }
     }
 
-    /// Ends the session with a legacy server, if there is one. A server that does not want to know is left alone.
+    /// Ends the session with a legacy server, if there is one, and a program. A server that does not want to know is left
+    /// alone.
     pub async fn close(&self) {
         let agreed = self.0.agreed().take();
+        if let Wire::Pipe(pipe) = &self.0.wire {
+            return pipe.stop();
+        }
         if let Some(link) = agreed {
             self.0.end_session(&link).await;
         }
@@ -219,7 +252,8 @@ impl UpstreamError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Send(error) => error.may_have_arrived(),
-            Self::Handshake(_) => false,
+            Self::Handshake(_) | Self::Secret(_) => false,
+            Self::Program(error) => matches!(error, ProgramError::Ended),
             _ => true,
         }
     }

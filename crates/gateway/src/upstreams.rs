@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     envelope::Mirror,
     outbound::{Credential, CredentialError, Outbound, TargetError},
+    program::{PROGRAM, Program, ProgramError, UNSEPARATED},
     upstream::{Listing, Protocol, Upstream, UpstreamError},
 };
 
@@ -63,6 +64,8 @@ pub struct Upstreams {
     known: Mutex<HashMap<Address, Known>>,
     /// One reader for each reference: a file that cannot be read to its end takes one thread, not one a call.
     readers: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// The programs of this machine, by their addresses.
+    programs: HashMap<String, Upstream>,
     mirrors: Mutex<HashMap<Digest, Mirror>>,
 }
 
@@ -91,11 +94,21 @@ pub enum DiscoverError {
 impl Upstreams {
     /// No server yet; all of them are reached through `outbound`, and none gets a secret of our own.
     pub fn new(outbound: Outbound, own: OwnSecrets) -> Self {
-        let (known, readers, mirrors) = Default::default();
-        Self { outbound, own: Arc::new(own), known, readers, mirrors }
+        let (known, readers, programs, mirrors) = Default::default();
+        Self { outbound, own: Arc::new(own), known, readers, programs, mirrors }
     }
 
-    /// The server at an address. A secret that changed is used from the next second on, in connections and sessions of its
+    /// With the programs that this machine's operator configured, by name. None of them runs before it is called.
+    #[must_use]
+    pub fn with_programs(mut self, programs: impl IntoIterator<Item = (String, Program)>) -> Self {
+        let upstream = |(name, program): (String, Program)| {
+            (program.address(&name), Upstream::program(Arc::new(program), self.own.clone()))
+        };
+        self.programs = programs.into_iter().map(upstream).collect();
+        self
+    }
+
+    /// The server at an address, or the program of that address ([`Program::address`]). A secret that changed is used from the next second on, in connections and sessions of its
     /// own; calls on their way end with the old one.
     ///
     /// # Errors
@@ -106,6 +119,11 @@ impl Upstreams {
         internal: bool,
         credential: Option<&str>,
     ) -> Result<Upstream, DiscoverError> {
+        if [PROGRAM, UNSEPARATED].iter().any(|scheme| url.starts_with(scheme)) {
+            let known = self.programs.get(url).cloned();
+            let unknown = || UpstreamError::from(ProgramError::Unknown(url.to_owned()));
+            return Ok(known.ok_or_else(unknown)?);
+        }
         self.get_at(url, internal, credential, Instant::now()).await
     }
 
@@ -231,7 +249,7 @@ fn late(reference: &str) -> DiscoverError {
 
 impl OwnSecrets {
     /// Reads a secret where its reference says: `env:NAME` or `file:PATH`.
-    fn resolve(&self, reference: &str) -> Result<Secret, DiscoverError> {
+    pub(crate) fn resolve(&self, reference: &str) -> Result<Secret, DiscoverError> {
         let wrong = |why: String| DiscoverError::Secret { reference: reference.to_owned(), why };
         let text = if let Some(name) = reference.strip_prefix("env:") {
             if self.variables.iter().any(|own| name.starts_with(own.as_str())) {

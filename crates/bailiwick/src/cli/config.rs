@@ -31,6 +31,7 @@ impl Command {
             Self::Check { config } => {
                 let loaded = config::load(&config.config, &config.set)?;
                 keys::check(&loaded)?;
+                config::check_programs(&loaded.programs, &loaded.own_files())?;
                 let file = config.config.display();
                 Ok(Answer::new(json!({ "ok": true }), format!("`{file}` is fine")))
             }

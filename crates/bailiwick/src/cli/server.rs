@@ -1,4 +1,5 @@
 use clap::Subcommand;
+use gateway::PROGRAM;
 use model::Name;
 use serde_json::json;
 
@@ -15,8 +16,11 @@ pub(crate) enum Command {
     Add {
         name: Name,
         /// Its MCP endpoint.
-        #[arg(long)]
-        url: String,
+        #[arg(long, required_unless_present = "program")]
+        url: Option<String>,
+        /// A program on the node's machine instead: the name that [programs] of the node's configuration gives it.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "internal", "credential"])]
+        program: Option<Name>,
         /// Let its address be loopback or private, and its URL plain `http`.
         #[arg(long)]
         internal: bool,
@@ -36,7 +40,8 @@ pub(crate) enum Command {
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         match self {
-            Self::Add { name, url, internal, credential, classes } => {
+            Self::Add { name, url, program, internal, credential, classes } => {
+                let url = url.or_else(|| program.map(|program| format!("{PROGRAM}{program}")));
                 let body = json!({
                     "name": name,
                     "url": url,

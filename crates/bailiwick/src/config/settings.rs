@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, ffi::OsString, fmt, fs, path::Path, str::FromStr};
 
-use model::nearest;
+use gateway::Program;
+use model::{Name, nearest};
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, Key, failure};
+use super::{KEYS, Key, failure, programs};
 use crate::{
     failure::{Exit, Failure, Result},
     files, toml_input,
@@ -14,9 +15,15 @@ use crate::{
 /// What a variable of the environment must begin with to be a setting.
 const PREFIX: &str = "BAILIWICK__";
 
-/// The value that counts for each setting.
+/// The section of MCP servers that are programs; each is a table of its own.
+const PROGRAMS: &str = "programs";
+
+/// The value that counts for each setting, and the programs.
 #[derive(Debug, Default)]
-pub(crate) struct Settings(HashMap<(&'static str, &'static str), Setting>);
+pub(crate) struct Settings {
+    values: HashMap<(&'static str, &'static str), Setting>,
+    programs: programs::Tables,
+}
 
 #[derive(Debug)]
 struct Setting {
@@ -68,12 +75,12 @@ impl Settings {
 
     /// The value and where it comes from.
     pub(crate) fn explain(&self, key: &Key) -> Option<(&str, &str)> {
-        let setting = self.0.get(&(key.section, key.name))?;
+        let setting = self.values.get(&(key.section, key.name))?;
         Some((&setting.text, &setting.origin))
     }
 
     pub(super) fn text(&self, section: &'static str, name: &'static str) -> Option<&str> {
-        self.0.get(&(section, name)).map(|setting| setting.text.as_str())
+        self.values.get(&(section, name)).map(|setting| setting.text.as_str())
     }
 
     pub(super) fn required(&self, section: &'static str, name: &'static str) -> Result<&str> {
@@ -93,7 +100,7 @@ impl Settings {
     }
 
     pub(super) fn invalid(&self, section: &'static str, name: &'static str, why: &str) -> Failure {
-        let setting = &self.0[&(section, name)];
+        let setting = &self.values[&(section, name)];
         // Somebody may have put the secret itself where its place belongs: it is not told to terminals and logs.
         let shown =
             if section == "data" { "what it is".to_owned() } else { format!("`{}`", setting.text) };
@@ -104,9 +111,17 @@ impl Settings {
         ))
     }
 
+    /// MCP servers that are programs on this machine; `base` is what relative paths are relative to.
+    pub(super) fn programs(&self, base: &Path) -> Result<Vec<(Name, Program)>> {
+        let program = |(name, table): (&Name, &programs::Table)| {
+            Ok((name.clone(), table.program(name, base)?))
+        };
+        self.programs.iter().map(program).collect()
+    }
+
     fn set(&mut self, key: &Key, text: impl Into<String>, origin: impl Into<String>) {
         let setting = Setting { text: text.into(), origin: origin.into() };
-        self.0.insert((key.section, key.name), setting);
+        self.values.insert((key.section, key.name), setting);
     }
 
     fn read_file(&mut self, file: &Path) -> Result<()> {
@@ -122,7 +137,12 @@ impl Settings {
         })?;
         let table =
             DeTable::parse(&text).map_err(|error| toml_input::refused(file, &text, &error))?;
+        // A program that a later file names is that file's.
+        self.programs.extend(programs::read(file, &text)?);
         for (section, value) in table.get_ref() {
+            if section.get_ref() == PROGRAMS {
+                continue;
+            }
             let place = toml_input::place(file, &text, Some(section.span()));
             let section = section.get_ref().as_ref();
             check_section(section, &place)?;
@@ -187,6 +207,7 @@ fn check_section(section: &str, place: &str) -> Result<()> {
     }
     let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
     sections.dedup();
+    sections.push(PROGRAMS);
     let meant = nearest(section, sections.iter().copied());
     let hint = meant.map(|meant| format!("; did you mean [{meant}]?")).unwrap_or_default();
     Err(Failure::new("key_unknown", format!("unknown section [{section}]{hint}"))

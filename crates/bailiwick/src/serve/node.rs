@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, Urls};
 use crate::{
-    config::{Config, Listen},
+    config::{self, Config, Listen},
     enroll::Door,
     failure::{Failure, Result, TELL_US},
     keys,
@@ -46,6 +46,7 @@ pub(crate) struct Addresses {
 impl Node {
     /// Starts a node. When it returns, the node is ready and every listener accepts.
     pub(crate) async fn start(config: &Config) -> Result<Self> {
+        config::check_programs(&config.programs, &config.own_files())?;
         // Keys first: without them nothing listens.
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
         let server = bind("server", &config.server.address).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use decide::{Engine, ServerRecord};
 use gateway::{
-    Gateway, OwnSecrets, Upstreams,
+    Gateway, OwnSecrets, PROGRAM, UNSEPARATED, Upstreams,
     outbound::{Limits, Outbound, TargetError},
     upstream::ToolDefinition,
 };
@@ -27,11 +27,15 @@ pub(super) struct Routers {
 
 /// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
 pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Routers {
-    let upstreams = Arc::new(Upstreams::new(Outbound::new(Limits::default()), own_secrets(config)));
+    let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
+    let upstreams = Upstreams::new(Outbound::new(Limits::default()), own_secrets(config));
+    let upstreams = Arc::new(upstreams.with_programs(programs));
+    let addresses: Vec<String> =
+        config.programs.iter().map(|(name, program)| program.address(name.as_str())).collect();
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
-        dialable: Arc::new(dialable),
+        dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
     };
@@ -44,15 +48,11 @@ pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Rou
 
 /// What no server's credential may be read from: the master key, and everything in the data folder.
 fn own_secrets(config: &Config) -> OwnSecrets {
-    let mut own = OwnSecrets {
-        files: vec![config.data.clone(), config.ledger_head.clone()],
-        variables: vec!["BAILIWICK_".to_owned()],
-    };
-    match &config.master_key {
-        SecretRef::File(path) => own.files.push(path.clone()),
-        SecretRef::Environment(name) => own.variables.push(name.clone()),
+    let mut variables = vec!["BAILIWICK_".to_owned()];
+    if let SecretRef::Environment(name) = &config.master_key {
+        variables.push(name.clone());
     }
-    own
+    OwnSecrets { files: config.own_files(), variables }
 }
 
 /// Asks a server which tools it has. A tool whose definition cannot be used is left out, and said so.
@@ -71,8 +71,12 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
     })
 }
 
-/// Whether a server's URL may be dialled, in the words of whoever adds it.
-fn dialable(record: &ServerRecord) -> Result<(), String> {
+/// Whether a server's URL may be dialled, or names a program of this machine, in the words of whoever adds it.
+fn dialable(record: &ServerRecord, programs: &[String]) -> Result<(), String> {
+    let name = [PROGRAM, UNSEPARATED].iter().find_map(|scheme| record.url.strip_prefix(scheme));
+    if let Some(name) = name {
+        return runnable(record, name, programs);
+    }
     let inside = "say `--internal` (`\"internal\": true` in the API) if it is meant to be reached";
     match Outbound::new(Limits::default()).target(&record.url, record.internal) {
         Ok(_) => Ok(()),
@@ -84,6 +88,26 @@ fn dialable(record: &ServerRecord) -> Result<(), String> {
             Err(format!("`{}` is at {address}, a {kind} address; {inside}", record.name))
         }
         Err(other) => Err(format!("the URL of `{}` cannot be used: {other}", record.name)),
+    }
+}
+
+/// Whether a program is one that this machine's operator configured, under the address that says whether it is separated.
+fn runnable(record: &ServerRecord, name: &str, programs: &[String]) -> Result<(), String> {
+    if record.credential.is_some() || record.internal {
+        return Err(format!(
+            "`{}` is a program: its secrets stand in [programs.{name}] of the node's configuration, and it has no address to be internal",
+            record.name
+        ));
+    }
+    match programs.iter().find(|address| address.split_once(':').is_some_and(|(_, it)| it == name))
+    {
+        Some(address) if *address == record.url => Ok(()),
+        Some(address) => Err(format!(
+            "the program `{name}` is `{address}` on this node: say so, that whoever approves it sees it"
+        )),
+        None => Err(format!(
+            "no program `{name}` is configured on this node; its operator adds [programs.{name}]"
+        )),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{office::Office, world::Place};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that speaks lines with a running `connect`; it ends with its test.
-struct Client {
+pub(crate) struct Client {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
@@ -24,7 +24,7 @@ struct Client {
 
 impl Client {
     /// Starts `connect` for an agent.
-    fn of(office: &Office) -> Self {
+    pub(crate) fn of(office: &Office) -> Self {
         let url = office.url();
         let mut command = office.place.command(office.arguments(&url));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -48,16 +48,16 @@ impl Client {
         stdin.write_all(b"\n").unwrap();
     }
 
-    fn send(&mut self, message: &Value) {
+    pub(crate) fn send(&mut self, message: &Value) {
         self.say(message.to_string().as_bytes());
     }
 
-    fn hear(&self) -> Value {
+    pub(crate) fn hear(&self) -> Value {
         self.lines.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Sends a request and hears what comes next.
-    fn ask(&mut self, id: u32, method: &str, params: &Value) -> Value {
+    pub(crate) fn ask(&mut self, id: u32, method: &str, params: &Value) -> Value {
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         let answer = self.hear();
         assert_eq!(answer["id"], id, "{answer}");
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// The handshake of the revisions before 2026-07-28.
-    fn initialize(&mut self) {
+    pub(crate) fn initialize(&mut self) {
         let client = json!({ "name": "test", "version": "1" });
         let params =
             json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// Ends stdin and waits for the program.
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         drop(self.stdin.take());
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
@@ -88,7 +88,7 @@ impl Drop for Client {
     }
 }
 
-fn call(tool: &str, arguments: &Value) -> Value {
+pub(crate) fn call(tool: &str, arguments: &Value) -> Value {
     json!({ "name": tool, "arguments": arguments })
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod enrolling;
 mod exits;
 mod office;
+mod programs;
 mod refused;
 mod strangers;
 mod world;

@@ -1,4 +1,4 @@
-//! A node with a desk behind it, and an agent that may read orders and reindex for its owner, and export nothing.
+//! A node with a server behind it, and an agent that may read and execute there for its owner.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -8,7 +8,7 @@ use std::{
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::world::{Desk, Node, Place, Somebody};
+use crate::world::{Desk, Node, Place, Ran, Somebody};
 
 const ACCEPT: &str = r#"
 server = "support-desk"
@@ -67,33 +67,64 @@ const POLICY: &str = r#"
 permit (principal, action in [Action::"read", Action::"execute"], resource in System::"support-desk");
 "#;
 
-/// A node, a desk behind it, and an agent with a task.
+/// A node, a server behind it, and an agent.
 pub(crate) struct Office {
     pub(crate) place: Place,
     pub(crate) node: Node,
-    _desk: Desk,
+    system: &'static str,
+    _desk: Option<Desk>,
 }
 
 impl Office {
+    /// With the sample desk.
     pub(crate) fn new() -> Self {
         let place = Place::initialized();
         let (node, desk) = (place.serve(), place.desk("open sesame"));
+        place.write("secret", "open sesame");
+        place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
+        let credential = format!("file:{}", place.path("secret").display());
+        let url = desk.url.clone();
+        let office = Self { place, node, system: "support-desk", _desk: Some(desk) };
+        office.add(&["--url", &url, "--internal", "--credential", &credential]).ends(0);
+        office.employ(ACCEPT);
+        office
+    }
+
+    /// With a program of that name, as the configuration says it, whose tools mean `accept`.
+    pub(crate) fn with_program(name: &'static str, config: &str, accept: &str) -> Self {
+        let office = Self::with_config(name, config);
+        office.add(&["--program", name]).ends(0);
+        office.employ(accept);
+        office
+    }
+
+    /// With more in its configuration, and nothing behind it yet.
+    pub(crate) fn with_config(system: &'static str, config: &str) -> Self {
+        let place = Place::initialized();
+        place.configure(config);
+        let node = place.serve();
+        place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
+        Self { place, node, system, _desk: None }
+    }
+
+    /// Adds the server.
+    pub(crate) fn add(&self, how: &[&str]) -> Ran {
+        self.olivia().run(&[&["server", "add", self.system], how].concat())
+    }
+
+    /// Lets an agent work with it.
+    pub(crate) fn employ(&self, accept: &str) {
+        let place = &self.place;
         place.run(["key", "new", "bot.pem"]).ends(0);
         for (file, text) in [
-            ("secret", "open sesame"),
-            ("accept.toml", ACCEPT),
+            ("accept.toml", accept),
             ("blueprint.toml", BLUEPRINT),
             ("grant.toml", GRANT),
             ("agent.toml", AGENT),
             ("support.cedar", POLICY),
         ] {
-            place.write(file, text);
+            place.write(file, &text.replace("support-desk", self.system));
         }
-        let olivia = place.somebody("olivia");
-        olivia.enroll(node.code.as_ref().unwrap()).ends(0);
-        let credential = format!("file:{}", place.path("secret").display());
-        let add = ["server", "add", "support-desk", "--url", &desk.url, "--internal"];
-        olivia.run(&[&add[..], &["--credential", &credential]].concat()).ends(0);
         for command in [
             ["catalog", "accept", "accept.toml"],
             ["blueprint", "add", "blueprint.toml"],
@@ -101,11 +132,10 @@ impl Office {
             ["agent", "register", "agent.toml"],
             ["policy", "apply", "support.cedar"],
         ] {
-            olivia.run(&command).ends(0);
+            self.olivia().run(&command).ends(0);
         }
-        let shown = olivia.run(&["agent", "show", "support-bot", "-o", "json"]).ends(0);
+        let shown = self.olivia().run(&["agent", "show", "support-bot", "-o", "json"]).ends(0);
         place.write("bot.json", &shown.stdout);
-        Self { place, node, _desk: desk }
     }
 
     pub(crate) fn olivia(&self) -> Somebody<'_> {
@@ -120,7 +150,7 @@ impl Office {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}/mcp/support-desk", self.node.addresses["gateway"].as_str().unwrap())
+        format!("{}/mcp/{}", self.node.addresses["gateway"].as_str().unwrap(), self.system)
     }
 
     pub(crate) fn arguments<'a>(&self, url: &'a str) -> [&'a str; 8] {

@@ -13,13 +13,13 @@ const NEWEST: &str = "2026-07-28";
 const OLDER: &str = "2025-11-25";
 
 /// Where the programs of others are, and the scripts that use them.
-fn installed(name: &str) -> PathBuf {
+pub(crate) fn installed(name: &str) -> PathBuf {
     let folder = std::env::var_os("BAILIWICK_TEST_CONFORMANCE")
         .expect("BAILIWICK_TEST_CONFORMANCE names no folder; `./test` installs and names it");
     PathBuf::from(folder).join(name)
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance").join(name)
 }
 

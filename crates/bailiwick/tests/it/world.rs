@@ -81,6 +81,12 @@ impl Place {
         place
     }
 
+    /// Says more in the installation's configuration.
+    pub(crate) fn configure(&self, more: &str) {
+        let config = std::fs::read_to_string(self.path("acme/bailiwick.toml")).unwrap();
+        self.write("acme/bailiwick.toml", &format!("{config}\n{more}"));
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -205,6 +211,11 @@ impl Somebody<'_> {
 }
 
 impl Node {
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn server(&self) -> &str {
         self.addresses["server"].as_str().unwrap()
     }

@@ -7,10 +7,13 @@ use http::{HeaderMap, Method, StatusCode, header};
 use model::Foreign;
 use tokio::time::Instant;
 
-use super::{Events, Sent, Server, UpstreamError, link::Cut, message::ServerMessage};
+use super::{
+    Events, Http, Sent, Server, UpstreamError, Wire, events::Source, link::Cut,
+    message::ServerMessage, pipe::Pipe,
+};
 use crate::{
     envelope::{RequestId, is_event_stream, is_json},
-    outbound::{Request, Response},
+    outbound::{Request, Response, SendError},
     sse::MAX_EVENT,
 };
 
@@ -48,9 +51,47 @@ pub(super) async fn exchange(
     sent: Sent,
     deadline: Instant,
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
+    match &server.wire {
+        Wire::Http(http) => by_http(server, http, sent, deadline).await,
+        Wire::Pipe(pipe) => Ok((by_pipe(server, pipe, sent, deadline).await?, HeaderMap::new())),
+    }
+}
+
+async fn by_pipe(
+    server: &Arc<Server>,
+    pipe: &Pipe,
+    sent: Sent,
+    deadline: Instant,
+) -> Result<Answer, UpstreamError> {
+    let Sent { id, client_id, client_progress, body, link, .. } = sent;
+    let mut cut = Cut::armed(server.clone(), link, id.clone());
+    let (first, answers) = match pipe.ask(&id, body, deadline).await {
+        Ok(answered) => answered,
+        Err(error) => {
+            if !error.may_have_arrived() {
+                cut.disarm();
+            }
+            return Err(error);
+        }
+    };
+    if let Some(reply) = Reply::of(&ServerMessage::read(&first, &id)?, &client_id) {
+        cut.disarm();
+        return Ok(Answer::Whole(reply));
+    }
+    let source = Source::Pipe { first: Some(first), answers };
+    let events = Events::new(source, id, client_id, client_progress, cut);
+    Ok(Answer::Stream(Box::new(events)))
+}
+
+async fn by_http(
+    server: &Arc<Server>,
+    http: &Http,
+    sent: Sent,
+    deadline: Instant,
+) -> Result<(Answer, HeaderMap), UpstreamError> {
     let Sent { id, client_id, client_progress, headers, body, link } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
-    let mut response = match server.post(headers, body, deadline).await {
+    let mut response = match http.post(headers, body, deadline).await {
         Ok(response) => response,
         Err(error) => {
             if !error.may_have_arrived() {
@@ -64,7 +105,8 @@ pub(super) async fn exchange(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     if response.status.is_success() && is_event_stream(kind) {
-        let events = Events::new(response.body, id, client_id, client_progress, cut);
+        let source = Source::http(response.body);
+        let events = Events::new(source, id, client_id, client_progress, cut);
         return Ok((Answer::Stream(Box::new(events)), headers));
     }
     if !response.status.is_success() {
@@ -134,18 +176,39 @@ impl Reply {
     }
 }
 
-impl Server {
+impl Http {
     /// Posts a body to the server.
     pub(super) async fn post(
         &self,
         headers: HeaderMap,
         body: Vec<u8>,
         deadline: Instant,
-    ) -> Result<Response, crate::outbound::SendError> {
+    ) -> Result<Response, SendError> {
         let body = Bytes::from(body);
         let request =
             Request { method: Method::POST, path: None, headers, body, deadline: Some(deadline) };
         self.outbound.send(&self.target, request, self.credential.as_ref()).await
+    }
+}
+
+impl Server {
+    /// Sends a message that has no answer.
+    pub(super) async fn tell(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(), UpstreamError> {
+        match &self.wire {
+            Wire::Pipe(pipe) => pipe.tell(body, deadline).await,
+            Wire::Http(http) => {
+                let told = http.post(headers, body, deadline).await?;
+                match told.status.is_success() {
+                    true => Ok(()),
+                    false => Err(UpstreamError::Status(told.status)),
+                }
+            }
+        }
     }
 }
 

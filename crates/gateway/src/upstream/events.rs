@@ -10,6 +10,7 @@ use super::{
     Reply, UpstreamError,
     link::Cut,
     message::{ServerMessage, is},
+    pipe::Answers,
 };
 use crate::{
     envelope::{Era, RequestId},
@@ -24,14 +25,20 @@ const ENDING: Duration = Duration::from_secs(1);
 
 /// The messages of one call, up to its response. Dropping it before cuts the call.
 pub struct Events {
-    body: Option<Body>,
-    input: Bytes,
-    parser: Parser,
+    source: Option<Source>,
     id: RequestId,
     client_id: RequestId,
     client_progress: Option<RequestId>,
     cut: Cut,
     refusals: usize,
+}
+
+/// Where the messages come from.
+pub(super) enum Source {
+    /// An event stream, and what of it was read ahead.
+    Http { body: Body, input: Bytes, parser: Parser },
+    /// A program, and what it said first.
+    Pipe { first: Option<Bytes>, answers: Answers },
 }
 
 /// One message of a call.
@@ -50,14 +57,13 @@ pub enum Event {
 
 impl Events {
     pub(super) fn new(
-        body: Body,
+        source: Source,
         id: RequestId,
         client_id: RequestId,
         client_progress: Option<RequestId>,
         cut: Cut,
     ) -> Self {
-        let (body, input, parser) = (Some(body), Bytes::new(), Parser::default());
-        Self { body, input, parser, id, client_id, client_progress, cut, refusals: 0 }
+        Self { source: Some(source), id, client_id, client_progress, cut, refusals: 0 }
     }
 
     /// The next message; `None` after the response. May be dropped and asked again without losing one.
@@ -69,12 +75,12 @@ impl Events {
         match &event {
             Ok(Some(Event::Reply(_))) => {
                 self.cut.disarm();
-                if let Some(body) = self.body.take() {
+                if let Some(Source::Http { body, .. }) = self.source.take() {
                     let_end(body);
                 }
             }
             Err(_) => {
-                self.body = None;
+                self.source = None;
                 self.cut.fire();
             }
             Ok(_) => {}
@@ -97,40 +103,60 @@ impl Events {
 
     async fn read(&mut self) -> Result<Option<Event>, UpstreamError> {
         loop {
-            let Some(body) = &mut self.body else { return Ok(None) };
-            while let Some(data) = self.parser.next(&mut self.input)? {
-                let message = ServerMessage::read(&data, &self.id)?;
-                if let Some(reply) = Reply::of(&message, &self.client_id) {
-                    return Ok(Some(Event::Reply(reply)));
-                }
-                let (id, method) = match message {
-                    ServerMessage::Request { id, method } => (id, method),
-                    ServerMessage::Notification { progress } => {
-                        let ours = progress.filter(|token| is(token, &self.id));
-                        let told = match (ours, &self.client_progress) {
-                            (Some(ours), Some(theirs)) => replaced(&data, ours.get(), theirs),
-                            _ => data.into(),
-                        };
-                        return Ok(Some(Event::Notification(told)));
-                    }
-                    _ => return Err(UpstreamError::NoAnswer),
-                };
-                // Only legacy servers may ask, and then a bounded number of times.
-                let method = Foreign::new(method.chars().take(64).collect::<String>());
-                self.refusals += 1;
-                if self.cut.era() == Era::Modern || self.refusals > MAX_REFUSALS {
-                    return Err(UpstreamError::ServerRequest(method));
-                }
-                let is_ping = method.raw() == "ping";
-                self.cut.answer(id.get(), is_ping);
-                if !is_ping {
-                    return Ok(Some(Event::Refused { method }));
-                }
+            let Some(source) = &mut self.source else { return Ok(None) };
+            let data = source.next().await?;
+            let message = ServerMessage::read(&data, &self.id)?;
+            if let Some(reply) = Reply::of(&message, &self.client_id) {
+                return Ok(Some(Event::Reply(reply)));
             }
-            match body.next().await {
-                Some(more) => self.input = more?,
-                None => return Err(UpstreamError::NoAnswer),
+            let (id, method) = match message {
+                ServerMessage::Request { id, method } => (id, method),
+                ServerMessage::Notification { progress } => {
+                    let ours = progress.filter(|token| is(token, &self.id));
+                    let told = match (ours, &self.client_progress) {
+                        (Some(ours), Some(theirs)) => replaced(&data, ours.get(), theirs),
+                        _ => data,
+                    };
+                    return Ok(Some(Event::Notification(told)));
+                }
+                _ => return Err(UpstreamError::NoAnswer),
+            };
+            // Only legacy servers may ask, and then a bounded number of times.
+            let method = Foreign::new(method.chars().take(64).collect::<String>());
+            self.refusals += 1;
+            if self.cut.era() == Era::Modern || self.refusals > MAX_REFUSALS {
+                return Err(UpstreamError::ServerRequest(method));
             }
+            let is_ping = method.raw() == "ping";
+            self.cut.answer(id.get(), is_ping);
+            if !is_ping {
+                return Ok(Some(Event::Refused { method }));
+            }
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn http(body: Body) -> Self {
+        Self::Http { body, input: Bytes::new(), parser: Parser::default() }
+    }
+
+    /// The next message. May be dropped and asked again without losing one.
+    async fn next(&mut self) -> Result<Bytes, UpstreamError> {
+        match self {
+            Self::Pipe { first, answers } => match first.take() {
+                Some(first) => Ok(first),
+                None => answers.next().await,
+            },
+            Self::Http { body, input, parser } => loop {
+                if let Some(data) = parser.next(input)? {
+                    return Ok(data.into());
+                }
+                match body.next().await {
+                    Some(more) => *input = more?,
+                    None => return Err(UpstreamError::NoAnswer),
+                }
+            },
         }
     }
 }

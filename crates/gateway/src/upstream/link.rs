@@ -13,17 +13,20 @@ use tokio::{
 };
 
 use super::{
-    Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, answer,
+    Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
     message::{RpcError, ServerMessage},
+    pipe::Pipe,
 };
 use crate::{
     envelope::{
         Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
         MODERN_VERSION, RequestId, encode, header_name,
     },
-    outbound::{Request, SendError},
+    outbound::{BodyError, Request, SendError},
 };
 
+/// How long a program may take to say whether it speaks the newest revision.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(5);
 /// The longest session id, in bytes.
 const MAX_SESSION: usize = 1024;
 
@@ -104,21 +107,33 @@ impl Server {
         self: &Arc<Self>,
         deadline: Instant,
     ) -> Result<Arc<Link>, UpstreamError> {
-        let known = self.agreed().clone();
-        if let Some(link) = known {
+        if let Some(link) = self.known() {
             return Ok(link);
         }
         let none = |error| UpstreamError::Handshake(Box::new(error));
-        let late = || none(SendError::Late(self.target.origin().clone()).into());
+        let late = || {
+            none(match &self.wire {
+                Wire::Http(http) => SendError::Late(http.target.origin().clone()).into(),
+                Wire::Pipe(_) => BodyError::Deadline.into(),
+            })
+        };
         let _turn = timeout_at(deadline, self.agreeing.lock()).await.map_err(|_| late())?;
-        let meanwhile = self.agreed().clone();
-        if let Some(link) = meanwhile {
+        if let Some(link) = self.known() {
             return Ok(link);
         }
         let link = self.agree(deadline.min(Instant::now() + HANDSHAKE)).await;
         let link = Arc::new(link.map_err(none)?);
         *self.agreed() = Some(link.clone());
         Ok(link)
+    }
+
+    /// What is agreed, as long as whom it was agreed with is there.
+    fn known(&self) -> Option<Arc<Link>> {
+        let is_up = match &self.wire {
+            Wire::Http(_) => true,
+            Wire::Pipe(pipe) => pipe.is_up(),
+        };
+        self.agreed().clone().filter(|_| is_up)
     }
 
     /// Forgets what was agreed, unless somebody has agreed anew meanwhile.
@@ -135,6 +150,9 @@ impl Server {
     }
 
     async fn agree(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
+        if let Wire::Pipe(pipe) = &self.wire {
+            return self.agree_by(pipe, deadline).await;
+        }
         match self.protocol {
             Protocol::Only(Era::Modern) => Ok(Link::Modern),
             Protocol::Only(Era::Legacy) => self.initialize(deadline).await,
@@ -146,6 +164,23 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Starts a program and agrees with it. One from before 2026-07-28 may fall silent at a question that comes before its
+    /// handshake, or end: then it is started once more, and not asked
+    /// ([MCP 2026-07-28, stdio](https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio)).
+    async fn agree_by(
+        self: &Arc<Self>,
+        pipe: &Pipe,
+        deadline: Instant,
+    ) -> Result<Link, UpstreamError> {
+        pipe.start(deadline).await?;
+        match self.probe(deadline.min(Instant::now() + PROBE)).await {
+            Ok(Era::Modern) => return Ok(Link::Modern),
+            Ok(Era::Legacy) => {}
+            Err(_) => pipe.start_again(deadline).await?,
+        }
+        self.initialize(deadline).await
     }
 
     /// Finds out which revision the server speaks
@@ -208,8 +243,8 @@ impl Server {
         let link = Link::Legacy { version, session };
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         let headers = link.headers("notifications/initialized", None);
-        let told = self.post(headers, initialized.into(), deadline).await?;
-        if told.status.is_success() { Ok(link) } else { Err(UpstreamError::Status(told.status)) }
+        self.tell(headers, initialized.into(), deadline).await?;
+        Ok(link)
     }
 
     /// Sends a request of our own and waits for its result or error.
@@ -251,7 +286,9 @@ impl Server {
 
     /// Tells a legacy server that the session is over.
     pub(super) async fn end_session(&self, link: &Link) {
-        if link.has_session() {
+        if let Wire::Http(http) = &self.wire
+            && link.has_session()
+        {
             let request = Request {
                 method: Method::DELETE,
                 path: None,
@@ -260,13 +297,13 @@ impl Server {
                 deadline: Some(Instant::now() + HANDSHAKE),
             };
             // It may answer 405, or nothing: the session ends there in its own time.
-            let _ = self.outbound.send(&self.target, request, self.credential.as_ref()).await;
+            let _ = http.outbound.send(&http.target, request, http.credential.as_ref()).await;
         }
     }
 }
 
-/// One request that the server may be working on. Dropped before its answer, it tells a legacy server to stop: there a
-/// closed stream alone does not cancel
+/// One request that the server may be working on. Dropped before its answer, it tells a legacy server or a program to stop:
+/// there is no stream to close, or closing it does not cancel
 /// ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server)).
 pub(super) struct Cut {
     server: Arc<Server>,
@@ -277,7 +314,8 @@ pub(super) struct Cut {
 
 impl Cut {
     pub(super) fn armed(server: Arc<Server>, link: Arc<Link>, id: RequestId) -> Self {
-        let armed = matches!(*link, Link::Legacy { .. });
+        let is_pipe = matches!(server.wire, Wire::Pipe(_));
+        let armed = is_pipe || matches!(*link, Link::Legacy { .. });
         Self { server, link, id, armed }
     }
 
@@ -325,7 +363,7 @@ impl Cut {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 // The server may be gone; then so is its work.
-                let _ = server.post(headers, body, Instant::now() + HANDSHAKE).await;
+                let _ = server.tell(headers, body, Instant::now() + HANDSHAKE).await;
             });
         }
     }

@@ -1,0 +1,346 @@
+//! A server that is a program: one process, many calls at once, one message a line
+//! ([MCP 2025-11-25, stdio](https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#stdio)).
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use model::Foreign;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::ChildStdin,
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::UpstreamError;
+use crate::{
+    envelope::{Code, RequestId},
+    outbound::BodyError,
+    program::{Program, ProgramError, Started},
+    sse::MAX_EVENT,
+    upstreams::OwnSecrets,
+};
+
+/// How many messages wait for a program that does not read.
+const AHEAD: usize = 64;
+/// How much progress of one call waits for its client; more is dropped, so that one call never holds up another.
+const PROGRESS_AHEAD: usize = 64;
+/// The least time between two starts.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How much of a line on stderr is logged, in bytes, and how many lines of a process are.
+const MAX_LOGGED: usize = 500;
+const LINES_LOGGED: usize = 1_000;
+
+/// A program, and the process that runs it while it is needed.
+pub(super) struct Pipe {
+    program: Arc<Program>,
+    own: Arc<OwnSecrets>,
+    running: Mutex<Option<Arc<Running>>>,
+    /// When it was started last.
+    started: Mutex<Option<Instant>>,
+}
+
+/// One process. Dropped, it is killed with whatever it started.
+struct Running {
+    input: mpsc::Sender<Bytes>,
+    waiting: Arc<Waiting>,
+    tasks: Vec<AbortHandle>,
+    _started: Started,
+}
+
+/// Who waits for what a process says. Once it has ended nobody waits any more.
+#[derive(Default)]
+struct Waiting {
+    calls: Mutex<HashMap<i64, Waiter>>,
+    ended: AtomicBool,
+}
+
+struct Waiter {
+    progress: mpsc::Sender<Bytes>,
+    response: oneshot::Sender<Bytes>,
+}
+
+/// What one request is answered with: progress, then the response.
+pub(super) struct Answers {
+    progress: mpsc::Receiver<Bytes>,
+    response: oneshot::Receiver<Bytes>,
+    deadline: Instant,
+    id: i64,
+    running: Arc<Running>,
+}
+
+/// As much of a message as says whom it is for.
+#[derive(Deserialize)]
+struct Head<'b> {
+    #[serde(default, borrow)]
+    id: Option<&'b RawValue>,
+    method: Option<String>,
+    #[serde(default, borrow)]
+    params: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Progress {
+    #[serde(rename = "progressToken")]
+    token: i64,
+}
+
+impl Pipe {
+    pub(super) fn new(program: Arc<Program>, own: Arc<OwnSecrets>) -> Self {
+        Self { program, own, running: Mutex::default(), started: Mutex::default() }
+    }
+
+    /// Whether a process is there to speak with.
+    pub(super) fn is_up(&self) -> bool {
+        self.current().is_some()
+    }
+
+    /// Starts a process in the place of whatever is there, unless one was started only a moment ago.
+    pub(super) async fn start(&self, deadline: Instant) -> Result<(), UpstreamError> {
+        let now = Instant::now();
+        let earlier = locked(&self.started).replace(now);
+        if earlier.is_some_and(|earlier| now < earlier + PAUSE) {
+            // What ends at once is not started over and over; what has ended once is, a moment later.
+            *locked(&self.started) = earlier;
+            return Err(ProgramError::TooSoon.into());
+        }
+        self.start_again(deadline).await
+    }
+
+    /// Starts a process in the place of whatever is there.
+    pub(super) async fn start_again(&self, deadline: Instant) -> Result<(), UpstreamError> {
+        self.stop();
+        let starting = async {
+            let secrets = self.secrets().await?;
+            Ok::<_, UpstreamError>(Running::of(self.program.start(secrets).await?))
+        };
+        let running = timeout_at(deadline, starting).await.map_err(|_| BodyError::Deadline)??;
+        *locked(&self.running) = Some(Arc::new(running));
+        Ok(())
+    }
+
+    /// Ends the process.
+    pub(super) fn stop(&self) {
+        locked(&self.running).take();
+    }
+
+    /// Sends a request and waits for the first message that comes back for it; gives it with whatever is to follow.
+    pub(super) async fn ask(
+        &self,
+        id: &RequestId,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(Bytes, Answers), UpstreamError> {
+        let running = self.current().ok_or(ProgramError::Ended)?;
+        let RequestId::Number(id) = *id else {
+            return Err(UpstreamError::Malformed("our own ids are numbers"));
+        };
+        let mut answers = running.expect(id, deadline);
+        answers.running.say(body.into(), deadline).await?;
+        let first = answers.next().await?;
+        Ok((first, answers))
+    }
+
+    /// Sends a message that nobody answers.
+    pub(super) async fn tell(&self, body: Vec<u8>, deadline: Instant) -> Result<(), UpstreamError> {
+        let running = self.current().ok_or(ProgramError::Ended)?;
+        running.say(body.into(), deadline).await
+    }
+
+    fn current(&self) -> Option<Arc<Running>> {
+        let running = locked(&self.running);
+        running.as_ref().filter(|it| !it.waiting.ended.load(Ordering::SeqCst)).cloned()
+    }
+
+    async fn secrets(&self) -> Result<Vec<(String, token::Secret)>, UpstreamError> {
+        let (own, wanted) = (self.own.clone(), self.program.secrets.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let read = |(name, reference): (String, String)| {
+                own.resolve(&reference).map(|secret| (name, secret))
+            };
+            wanted.into_iter().map(read).collect::<Result<Vec<_>, _>>()
+        });
+        let read = read.await.map_err(|_| UpstreamError::Secret("its reader failed".to_owned()))?;
+        read.map_err(|error| UpstreamError::Secret(error.to_string()))
+    }
+}
+
+impl Running {
+    fn of(mut started: Started) -> Self {
+        let (input, lines) = mpsc::channel(AHEAD);
+        let waiting = Arc::<Waiting>::default();
+        let mut tasks = Vec::new();
+        if let Some(stdin) = started.child.stdin.take() {
+            let ends = waiting.clone();
+            let write = async move {
+                write(stdin, lines).await;
+                ends.end();
+            };
+            tasks.push(tokio::spawn(write).abort_handle());
+        }
+        if let Some(stdout) = started.child.stdout.take() {
+            let (hears, answers) = (waiting.clone(), input.clone());
+            let read = async move {
+                read(stdout, &hears, &answers).await;
+                hears.end();
+            };
+            tasks.push(tokio::spawn(read).abort_handle());
+        }
+        if let Some(stderr) = started.child.stderr.take() {
+            tasks.push(tokio::spawn(log(stderr)).abort_handle());
+        }
+        Self { input, waiting, tasks, _started: started }
+    }
+
+    fn expect(self: &Arc<Self>, id: i64, deadline: Instant) -> Answers {
+        let ((progress_in, progress), (response_in, response)) =
+            (mpsc::channel(PROGRESS_AHEAD), oneshot::channel());
+        let waiter = Waiter { progress: progress_in, response: response_in };
+        locked(&self.waiting.calls).insert(id, waiter);
+        // Ended meanwhile: nobody would take it out again.
+        if self.waiting.ended.load(Ordering::SeqCst) {
+            self.waiting.end();
+        }
+        Answers { progress, response, deadline, id, running: self.clone() }
+    }
+
+    async fn say(&self, line: Bytes, deadline: Instant) -> Result<(), UpstreamError> {
+        let sent = timeout_at(deadline, self.input.send(line)).await;
+        sent.map_err(|_| BodyError::Deadline)?.map_err(|_| ProgramError::Ended.into())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Waiting {
+    /// Nothing will come any more: whoever waits learns of it.
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        locked(&self.calls).clear();
+    }
+
+    /// Gives a message to whom it is for, or an answer for what nobody here is asked.
+    fn route(&self, line: Bytes) -> Option<Bytes> {
+        let head = serde_json::from_slice::<Head<'_>>(&line).ok()?;
+        let number = |raw: &RawValue| raw.get().parse::<i64>().ok();
+        match (head.method.as_deref(), head.id) {
+            (Some(method), Some(id)) => return answer(method, id),
+            (Some("notifications/progress"), None) => {
+                let token = serde_json::from_str::<Progress>(head.params?.get()).ok()?.token;
+                let calls = locked(&self.calls);
+                // A client that does not read misses progress, never the response.
+                let _ = calls.get(&token)?.progress.try_send(line);
+            }
+            // Of what it says to nobody in particular, nothing is passed on.
+            (Some(_), None) | (None, None) => {}
+            (None, Some(id)) => {
+                let waiter = locked(&self.calls).remove(&number(id)?)?;
+                // Who has gone does not wait.
+                let _ = waiter.response.send(line);
+            }
+        }
+        None
+    }
+}
+
+/// The answer to a request of the program: `ping` is answered, everything else is refused.
+fn answer(method: &str, id: &RawValue) -> Option<Bytes> {
+    /// The longest id that is repeated, in bytes.
+    const MAX_ID: usize = 256;
+    let id = Some(id.get()).filter(|id| id.len() <= MAX_ID)?;
+    Some(if method == "ping" {
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}").into()
+    } else {
+        let code = Code::MethodNotFound.number();
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":\"requests to the client are not passed on\"}}}}").into()
+    })
+}
+
+impl Answers {
+    /// The next message; there is none after the response. May be dropped and asked again without losing one.
+    pub(super) async fn next(&mut self) -> Result<Bytes, UpstreamError> {
+        let next = async {
+            tokio::select! {
+                // Progress was said before the response.
+                biased;
+                Some(progress) = self.progress.recv() => Ok(progress),
+                response = &mut self.response => response.map_err(|_| ProgramError::Ended),
+            }
+        };
+        match timeout_at(self.deadline, next).await {
+            Ok(next) => Ok(next?),
+            Err(_) => Err(BodyError::Deadline.into()),
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        locked(&self.running.waiting.calls).remove(&self.id);
+    }
+}
+
+async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
+    while let Some(line) = lines.recv().await {
+        let line = [&line[..], b"\n"].concat();
+        if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads until the program ends, says a line that is too long, or asks more than it takes answers for.
+async fn read(stdout: impl AsyncRead + Unpin, waiting: &Waiting, input: &mpsc::Sender<Bytes>) {
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut stdout).take(MAX_EVENT as u64 + 1);
+        match bounded.read_until(b'\n', &mut line).await {
+            Ok(1..) if line.len() <= MAX_EVENT => {}
+            _ => return,
+        }
+        // Some print a greeting, which is no message and means nothing.
+        if let Some(answer) = waiting.route(line.into())
+            && input.try_send(answer).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// What a program says on stderr, for its operator.
+async fn log(stderr: impl AsyncRead + Unpin) {
+    let mut stderr = BufReader::new(stderr);
+    let mut logged = 0;
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut stderr).take(MAX_LOGGED as u64);
+        match bounded.read_until(b'\n', &mut line).await {
+            Ok(1..) => {}
+            _ => return,
+        }
+        logged += 1;
+        if logged <= LINES_LOGGED {
+            let said = Foreign::new(String::from_utf8_lossy(&line).trim_end().to_owned());
+            tracing::debug!(code = "BW-2005", %said, "a program says");
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
