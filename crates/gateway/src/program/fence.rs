@@ -1,7 +1,8 @@
 //! The fence: what a program may touch of this machine ([Landlock](https://docs.kernel.org/userspace-api/landlock.html)).
 //!
-//! It is a list of what is allowed, so that nothing has to be remembered to be forbidden. Behind it a program can also
-//! neither trace nor signal what stands outside, and has none of root's powers, whoever runs the node.
+//! It is a list of what is allowed, so that nothing has to be remembered to be forbidden. Behind it a program can also not
+//! trace what stands outside, nor signal it where the kernel is of Linux 6.12 or later, and has none of root's powers, whoever
+//! runs the node.
 
 use std::path::{Path, PathBuf};
 
