@@ -296,6 +296,8 @@ fn tool((name, verb, kind): &(&str, Verb, &str)) -> anyhow::Result<ToolRecord> {
         definition,
         mapping: Some(Mapping { effects: vec![effect], additional_arguments: false }),
         accepted_by: Some(person_id(OWNER)?),
+        former: None,
+        gone: false,
     })
 }
 

@@ -13,7 +13,7 @@ use policy::{DenyClass, Outcome, Verdict};
 
 use crate::{
     authenticate::Caller,
-    catalog::{Pair, ResolveError, Tool},
+    catalog::{Pair, ResolveError, Tool, ToolState},
     deciding::Deciding,
     engine::Engine,
     entries::{EffectMark, PolicyMark, to_json},
@@ -23,6 +23,7 @@ use crate::{
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
+    stop::Touches,
 };
 
 /// The longest that one call may take, in seconds.
@@ -117,6 +118,7 @@ impl Engine {
         };
         self.step(Step::Record);
         let (decision, reserved) = self.record_permit(attempt, deciding, set_aside).await?;
+        let touches = Touches { tool: Some(frozen.tool.name.clone()), ..standing.touches };
         Ok(Permit::of(Held {
             engine: self.clone(),
             caller: caller.clone(),
@@ -124,7 +126,7 @@ impl Engine {
             call: frozen,
             reserved,
             decision,
-            touches: standing.touches,
+            touches,
             pairs: call.pairs,
         }))
     }
@@ -139,12 +141,21 @@ impl Engine {
             .ok_or_else(|| refuse(Code::SystemUnknown, format!("there is no system `{system}`")))?;
         let entry = entry
             .ok_or_else(|| refuse(Code::ToolUnknown, format!("`{system}` has no such tool")))?;
-        let tool = entry.accepted.ok_or_else(|| {
-            refuse(
-                Code::ToolNotAccepted,
-                format!("nobody has accepted what this tool of `{system}` does"),
-            )
-        })?;
+        let tool = match (entry.state(), entry.accepted) {
+            (_, Some(tool)) => tool,
+            (ToolState::Gone, None) => {
+                let reason = format!("`{system}` no longer shows this tool");
+                return Err(refuse(Code::ToolUnknown, reason));
+            }
+            (ToolState::Quarantined, None) => {
+                let reason = format!("`{system}` has changed this tool since it was accepted");
+                return Err(refuse(Code::ToolQuarantined, reason));
+            }
+            (ToolState::Accepted | ToolState::NotAccepted, None) => {
+                let reason = format!("nobody has accepted what this tool of `{system}` does");
+                return Err(refuse(Code::ToolNotAccepted, reason));
+            }
+        };
         deciding.body.catalog = Some(tool.mapping);
         deciding.body.definition = Some(tool.definition);
         let pairs = tool.resolve(arguments).map_err(|why| match why {

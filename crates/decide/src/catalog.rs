@@ -13,8 +13,12 @@ use crate::{
     records::{Effect, Mapping, ServerRecord, ToolRecord},
 };
 
+mod differences;
+mod pinned;
 mod unnamed;
 
+pub use differences::{Difference, differences};
+pub use pinned::ToolState;
 pub use unnamed::check_named;
 
 /// The most effects of one tool.
@@ -154,7 +158,7 @@ impl ToolEntry {
     pub(crate) fn of(record: Arc<ToolRecord>, server: Option<&ServerRecord>) -> Self {
         let Some(server) = server else { return Self { record, accepted: None } };
         let pinned = sha256(&[record.definition.as_bytes()]) == record.digest;
-        let mapping = record.mapping.as_ref().filter(|_| pinned && record.accepted_by.is_some());
+        let mapping = record.mapping.as_ref().filter(|_| pinned && record.is_held());
         let accepted = mapping.and_then(|mapping| match compile(&record, mapping, &server.default_classes) {
             Ok(tool) => Some(Arc::new(tool)),
             Err(why) => {
@@ -410,6 +414,8 @@ mod tests {
             digest: Digest::default(),
             mapping: None,
             accepted_by: None,
+            former: None,
+            gone: false,
         };
         let effect = Effect {
             verb: Verb::Pay,
@@ -483,6 +489,8 @@ mod tests {
                 digest: Digest::default(),
                 mapping: None,
                 accepted_by: None,
+                former: None,
+                gone: false,
             };
             let effect = Effect {
                 verb: Verb::Read,

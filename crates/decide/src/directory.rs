@@ -377,6 +377,16 @@ impl Directory {
         Some(ServerEntry { record, tools: catalog.tools.get(name).cloned().unwrap_or_default() })
     }
 
+    /// The server as it is shared, with its tools.
+    pub(crate) fn tools(
+        &self,
+        name: &Name,
+    ) -> Option<(Arc<ServerRecord>, BTreeMap<String, ToolEntry>)> {
+        let catalog = self.catalog.load();
+        let record = catalog.servers.get(name)?.clone();
+        Some((record, catalog.tools.get(name).cloned().unwrap_or_default()))
+    }
+
     /// The names of all servers.
     pub fn servers(&self) -> Vec<Name> {
         let mut names: Vec<Name> = self.catalog.load().servers.keys().cloned().collect();

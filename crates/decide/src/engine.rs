@@ -25,6 +25,7 @@ use crate::{
     fold,
     governance::NotInForce,
     issue::Issuer,
+    noticing::Looks,
     stop::Stops,
     tasks::Tasks,
 };
@@ -68,6 +69,7 @@ pub struct Engine {
     pub(crate) replays: Replays,
     pub(crate) verified: DashMap<Digest, Arc<Caller>>,
     pub(crate) counters: Counters,
+    pub(crate) looks: Looks,
     /// One mover and one reader at a time: entries keep the outbox's order, rows the feed's.
     pub(crate) moving: tokio::sync::Mutex<()>,
     pub(crate) reading: tokio::sync::Mutex<()>,
@@ -119,6 +121,7 @@ impl Engine {
             replays: Replays::new(MAX_PROOFS, PROOF_WINDOW_SECONDS),
             verified: DashMap::new(),
             counters: Counters::default(),
+            looks: Looks::default(),
             moving: tokio::sync::Mutex::new(()),
             reading: tokio::sync::Mutex::new(()),
             index_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.index_key),

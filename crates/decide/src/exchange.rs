@@ -92,6 +92,7 @@ impl Engine {
             links: subject.claims.links.iter().map(|link| link.id).collect(),
             agents: vec![entry.touch.clone()],
             system: None,
+            tool: None,
         };
         let standing = self.standing(subject, action, None, now)?;
         touches.agents.extend(standing.touches.agents.iter().cloned());

@@ -244,6 +244,16 @@ impl Engine {
         self.change_by(origin, change).await
     }
 
+    /// Stores a change that no person asked for. It must only take away.
+    pub(crate) async fn change_unasked<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnMut(&mut Changes<'_, '_>) -> Result<T, NotInForce> + Send + 'static,
+    ) -> Result<T, NotInForce> {
+        let at = self.context.now();
+        let origin = Origin { at, action: None, approval: None, parents: Vec::new(), person: None };
+        self.change_by(origin, change).await
+    }
+
     async fn change_by<T, E>(
         self: &Arc<Self>,
         origin: Origin,
@@ -341,11 +351,13 @@ impl Engine {
             BlueprintRecord::KIND => {
                 touches.agents.iter().any(|agent| agent.blueprint.as_str() == row.key)
             }
-            // A call does not say which tool it is of, and a tool's key starts with its system.
-            ServerRecord::KIND | ToolRecord::KIND => touches
-                .system
-                .as_ref()
-                .is_some_and(|system| row.key.split('/').next() == Some(system.as_str())),
+            ServerRecord::KIND => {
+                touches.system.as_ref().is_some_and(|system| row.key == system.as_str())
+            }
+            ToolRecord::KIND => row.key.split_once('/').is_some_and(|(system, tool)| {
+                touches.system.as_ref().is_some_and(|called| called.as_str() == system)
+                    && touches.tool.as_deref() == Some(tool)
+            }),
             _ => false,
         });
     }

@@ -23,6 +23,7 @@ mod fold;
 mod governance;
 mod hash;
 mod issue;
+mod noticing;
 mod opening;
 mod permit;
 mod question;
@@ -39,7 +40,10 @@ mod tests;
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
 pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};
-pub use catalog::{MappingError, Pair, ResolveError, Tool, ToolEntry, check_named, compile};
+pub use catalog::{
+    Difference, MappingError, Pair, ResolveError, Tool, ToolEntry, ToolState, check_named, compile,
+    differences,
+};
 pub use context::{Clock, ClockWentBack, Context};
 pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards};
 pub use ending::{EndTask, Ended};
@@ -49,14 +53,15 @@ pub use exchange::Exchange;
 pub use governance::{Changes, NotInForce};
 pub use hash::sha256;
 pub use issue::{Issued, Issuer, TokenRefused};
+pub use noticing::{FoundTool, Look, Occasion};
 pub use opening::{OpenTask, Opened, TASK_SECONDS_MAX};
 pub use permit::{Dispatch, Ending, FrozenCall, Permit};
 pub use question::{Answer, PolicyChange};
 pub use record::RECORD_BOUND;
 pub use records::{
     AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,
-    GrantRecord, Mapping, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord, Standing,
-    ToolRecord,
+    Former, GrantRecord, Mapping, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord,
+    Standing, ToolRecord,
 };
 pub use refusal::{Code, Refusal};
 pub use stop::{

@@ -71,6 +71,9 @@ pub struct ServerRecord {
 }
 
 /// A tool of a server: what the server says it is, and what a person accepted it to mean.
+///
+/// INVARIANT: a mapping belongs to the definition beside it. A definition that changes takes the mapping to `former`, where
+/// nothing stands on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolRecord {
@@ -86,6 +89,26 @@ pub struct ToolRecord {
     pub mapping: Option<Mapping>,
     /// Who accepted the mapping.
     pub accepted_by: Option<IdentityId>,
+    /// What was accepted last, where the server has changed the definition since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Former>,
+    /// Whether the server shows the tool no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+}
+
+/// A tool as a person accepted it, before its server changed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Former {
+    /// The definition, byte for byte as the server sent it.
+    pub definition: String,
+    /// SHA-256 over those bytes.
+    pub digest: Digest,
+    /// What a call did.
+    pub mapping: Mapping,
+    /// Who had accepted it.
+    pub accepted_by: IdentityId,
 }
 
 /// What a call of one tool does: every effect must be permitted.

@@ -70,6 +70,7 @@ impl Engine {
             links: caller.claims.links.iter().map(|link| link.id).collect(),
             agents: agents.iter().map(|entry| entry.touch.clone()).collect(),
             system: system.cloned(),
+            tool: None,
         };
         // A person's own session is not halted by `all`: somebody has to be able to resume.
         if !caller.agents.is_empty() {

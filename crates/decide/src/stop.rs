@@ -136,6 +136,8 @@ pub struct Touches {
     pub agents: Vec<Arc<AgentTouch>>,
     /// The system it goes to.
     pub system: Option<Name>,
+    /// The tool of that system. No stop is aimed at one; what takes its acceptance away is.
+    pub tool: Option<Arc<str>>,
 }
 
 /// What a stop can be aimed at in one agent.

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use decide::{Attempt, Code, Dispatch, Ending, FrozenCall, Permit, Refusal, sha256};
+use decide::{Attempt, Code, Dispatch, Ending, FrozenCall, Occasion, Permit, Refusal, sha256};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
 use tokio::{
@@ -80,6 +80,7 @@ impl Gateway {
         id: &RequestId,
     ) -> Response {
         let FrozenCall { server, tool, arguments, .. } = dispatch.call().clone();
+        self.look(&server.name, Occasion::Use);
         let credential = server.credential.as_deref();
         let upstream = tokio::select! {
             biased;
@@ -121,12 +122,13 @@ impl Gateway {
 
     /// A whole answer leaves once its outcome is recorded.
     async fn deliver(
-        &self,
+        self: &Arc<Self>,
         dispatch: Dispatch,
         reply: Reply,
         era: Era,
         id: &RequestId,
     ) -> Response {
+        self.look_after(&dispatch, reply.outcome);
         let digest = sha256(&[&reply.bytes]);
         let ending = ending(reply.outcome);
         match dispatch.settle(ending, Some(digest)).await {
@@ -137,7 +139,7 @@ impl Gateway {
 
     /// The client takes no stream: notifications are dropped, the response is delivered whole.
     async fn collect(
-        &self,
+        self: &Arc<Self>,
         dispatch: Dispatch,
         events: Events,
         era: Era,
@@ -146,11 +148,33 @@ impl Gateway {
         let reply = tokio::select! {
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, era, id),
-            reply = events.reply() => reply,
+            reply = self.reply_of(events, &dispatch) => reply,
         };
         match reply {
             Ok(reply) => self.deliver(dispatch, reply, era, id).await,
             Err(why) => self.failed(dispatch, &why, era, id).await,
+        }
+    }
+
+    async fn reply_of(
+        self: &Arc<Self>,
+        mut events: Events,
+        dispatch: &Dispatch,
+    ) -> Result<Reply, UpstreamError> {
+        while let Some(event) = events.next().await? {
+            match event {
+                Event::Reply(reply) => return Ok(reply),
+                Event::Notification(bytes) => self.look_on(&dispatch.call().server.name, &bytes),
+                Event::Refused { .. } => {}
+            }
+        }
+        Err(UpstreamError::NoAnswer)
+    }
+
+    /// A server that refuses a call outright may have changed the tool.
+    fn look_after(self: &Arc<Self>, dispatch: &Dispatch, outcome: Outcome) {
+        if let Outcome::Error(_) = outcome {
+            self.look(&dispatch.call().server.name, Occasion::Sign);
         }
     }
 
@@ -180,7 +204,7 @@ impl Gateway {
     /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the channel by then
     /// is not delivered.
     async fn pump(
-        &self,
+        self: &Arc<Self>,
         dispatch: Dispatch,
         mut events: Events,
         era: Era,
@@ -214,11 +238,15 @@ impl Gateway {
             };
             let Some(room) = room else { return };
             match next {
-                Ok(Some(Event::Notification(bytes))) => room.send(event(&bytes).into()),
+                Ok(Some(Event::Notification(bytes))) => {
+                    self.look_on(&dispatch.call().server.name, &bytes);
+                    room.send(event(&bytes).into());
+                }
                 Ok(Some(Event::Refused { method })) => {
                     tracing::warn!(code = "BW-2002", %method, "an upstream asked the client for something; refused");
                 }
                 Ok(Some(Event::Reply(reply))) => {
+                    self.look_after(&dispatch, reply.outcome);
                     let digest = sha256(&[&reply.bytes]);
                     let settled = dispatch.settle(ending(reply.outcome), Some(digest)).await;
                     let last = match settled {

@@ -9,6 +9,7 @@ mod calls;
 mod challenge;
 pub mod envelope;
 mod gate;
+mod looks;
 pub mod outbound;
 mod program;
 mod refusal;

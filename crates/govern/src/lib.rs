@@ -19,12 +19,13 @@ pub use agents::{
     check_key, check_registration, register, version_of,
 };
 pub use approvals::{AnswerApproval, answer, may_answer};
+pub use decide::FoundTool;
 pub use error::Error;
 pub use evidence::ReadPayloads;
 pub use grants::{GiveGrant, RevokeGrant, check_grant, give_grant, revoke_grant};
 pub use people::{AddPerson, add_person, check_person, enrol_first};
 pub use policies::{ApplyPolicies, apply_policies, asked_policies, check_policies};
 pub use servers::{
-    AcceptTools, Acceptance, AddServer, FoundTool, RefreshTools, accept_tools, add_server,
-    check_acceptance, is_accepted, record_tools,
+    AcceptTools, Acceptance, AddServer, RefreshTools, accept_tools, add_server, check_acceptance,
+    is_accepted, record_tools,
 };

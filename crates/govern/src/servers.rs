@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use decide::{
-    Act, Allowed, Engine, Mapping, ServerEntry, ServerRecord, ToolRecord, check_named, compile,
-    sha256,
+    Act, Allowed, Changes, Engine, FoundTool, Mapping, ServerEntry, ServerRecord, ToolRecord,
+    check_named, compile,
 };
 use model::{Digest, Name, Verb, ijson::Json};
 use store::{Expect, Row};
@@ -33,15 +33,6 @@ impl Act for AddServer {
     }
 }
 
-/// A tool as a server describes it.
-#[derive(Debug, Clone)]
-pub struct FoundTool {
-    /// Its name.
-    pub name: String,
-    /// Its definition, byte for byte.
-    pub definition: String,
-}
-
 /// Adds a server together with the tools it has shown. None of them is accepted by that.
 ///
 /// # Errors
@@ -53,15 +44,17 @@ pub async fn add_server(
 ) -> Result<(), Error> {
     let server = allowed.act().server.clone();
     check_tools(&server.name, &tools)?;
+    engine.looked_at(&server.name);
+    let known = names(engine, &server.name);
     engine
         .change(&allowed, move |changes| {
             changes.put(&server, Expect::Any, true)?;
-            tools.iter().try_for_each(|tool| put_tool(changes, &server.name, tool))
+            put_tools(changes, &server.name, &known, &tools)
         })
         .await
 }
 
-/// Asks a server again which tools it has. It gives nothing: a tool that is new or changed is not accepted.
+/// Asks a server again which tools it has. It accepts nothing: a tool that is new or changed waits for a person.
 #[derive(Debug, Clone)]
 pub struct RefreshTools {
     /// The server.
@@ -82,7 +75,8 @@ impl Act for RefreshTools {
     }
 }
 
-/// Notes what a server's tools look like now. A definition that changed loses its acceptance.
+/// Notes what a server's tools look like now. One that changed or is gone is out of force; one that was gone and is shown
+/// again as it was accepted is back.
 ///
 /// # Errors
 /// Too many tools, or the store fails.
@@ -93,11 +87,15 @@ pub async fn record_tools<A>(
     tools: Vec<FoundTool>,
 ) -> Result<(), Error> {
     check_tools(&server, &tools)?;
-    engine
-        .change(allowed, move |changes| {
-            tools.iter().try_for_each(|tool| put_tool(changes, &server, tool))
-        })
-        .await
+    engine.looked_at(&server);
+    let known = names(engine, &server);
+    engine.change(allowed, move |changes| put_tools(changes, &server, &known, &tools)).await
+}
+
+/// The names of the tools that a server is known to have.
+fn names(engine: &Engine, server: &Name) -> Vec<String> {
+    let entry = engine.directory().server(server);
+    entry.map(|entry| entry.tools.into_keys().collect()).unwrap_or_default()
 }
 
 fn check_tools(server: &Name, tools: &[FoundTool]) -> Result<(), Error> {
@@ -110,25 +108,40 @@ fn check_tools(server: &Name, tools: &[FoundTool]) -> Result<(), Error> {
     Ok(())
 }
 
-fn put_tool(
-    changes: &mut decide::Changes<'_, '_>,
+fn put_tools(
+    changes: &mut Changes<'_, '_>,
     server: &Name,
-    tool: &FoundTool,
+    known: &[String],
+    tools: &[FoundTool],
 ) -> Result<(), Error> {
-    let digest = sha256(&[tool.definition.as_bytes()]);
-    let known: Option<Row<ToolRecord>> = changes.get(&format!("{server}/{}", tool.name))?;
-    if known.is_some_and(|row| row.value.digest == digest) {
-        return Ok(());
+    for tool in tools {
+        match row(changes, server, &tool.name)? {
+            None => {
+                let (name, definition) = (tool.name.clone(), tool.definition.clone());
+                let record = ToolRecord::found(server.clone(), name, definition);
+                changes.put(&record, Expect::Any, false)?;
+            }
+            Some(row) => {
+                if let Some(next) = row.value.shown(&tool.definition) {
+                    changes.put(&next, Expect::Any, next.is_held())?;
+                }
+            }
+        }
     }
-    let record = ToolRecord {
-        server: server.clone(),
-        name: tool.name.clone(),
-        definition: tool.definition.clone(),
-        digest,
-        mapping: None,
-        accepted_by: None,
-    };
-    Ok(changes.put(&record, Expect::Any, false)?)
+    for name in known.iter().filter(|name| tools.iter().all(|tool| tool.name != **name)) {
+        if let Some(next) = row(changes, server, name)?.and_then(|row| row.value.withdrawn()) {
+            changes.put(&next, Expect::Any, false)?;
+        }
+    }
+    Ok(())
+}
+
+fn row(
+    changes: &mut Changes<'_, '_>,
+    server: &Name,
+    tool: &str,
+) -> Result<Option<Row<ToolRecord>>, Error> {
+    Ok(changes.get(&format!("{server}/{tool}"))?)
 }
 
 /// What a person takes one tool to mean.
@@ -215,8 +228,7 @@ pub async fn accept_tools(
     engine
         .change(&allowed, move |changes| {
             for (acceptance, digest) in wish.tools.iter().zip(&wish.digests) {
-                let row: Option<Row<ToolRecord>> =
-                    changes.get(&format!("{}/{}", wish.server, acceptance.tool))?;
+                let row = row(changes, &wish.server, &acceptance.tool)?;
                 let row = row.ok_or_else(|| unknown_tool(&wish.server, &acceptance.tool))?;
                 let record = accepted(row.value, &server, acceptance, digest)?;
                 let record = ToolRecord { accepted_by: Some(by.clone()), ..record };
@@ -234,8 +246,11 @@ fn accepted(
     acceptance: &Acceptance,
     digest: &model::Digest,
 ) -> Result<ToolRecord, Error> {
+    let key = format!("{}/{}", tool.server, tool.name);
+    if tool.gone {
+        return Err(Error::Conflict(format!("its server no longer shows `{key}`")));
+    }
     if tool.digest != *digest {
-        let key = format!("{}/{}", tool.server, tool.name);
         return Err(Error::Conflict(format!(
             "the definition of `{key}` changed; look at it again"
         )));
@@ -243,7 +258,7 @@ fn accepted(
     compile(&tool, &acceptance.mapping, &server.record.default_classes)
         .and_then(|_| check_named(&tool.definition, &acceptance.mapping))
         .map_err(|why| Error::Mapping { tool: acceptance.tool.clone(), why })?;
-    Ok(ToolRecord { mapping: Some(acceptance.mapping.clone()), ..tool })
+    Ok(ToolRecord { mapping: Some(acceptance.mapping.clone()), former: None, ..tool })
 }
 
 /// Policies that do not load any more could neither be changed nor withdrawn, also by whoever governs.

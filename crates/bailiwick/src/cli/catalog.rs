@@ -5,6 +5,8 @@ use model::{Digest, Name, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+mod diff;
+
 use super::show::{self, People};
 use crate::{
     client::{Client, Context},
@@ -19,6 +21,13 @@ pub(crate) enum Command {
     Show {
         server: Name,
         /// Show one tool with its whole definition.
+        #[arg(long)]
+        tool: Option<String>,
+    },
+    /// Show what is not as it was accepted: tools that are new, changed or gone, and what changed in them.
+    Diff {
+        server: Name,
+        /// Only this tool.
         #[arg(long)]
         tool: Option<String>,
     },
@@ -77,6 +86,18 @@ impl Command {
                 let text = show::readable(&tool, &People::none());
                 Ok(Answer::new(tool, text))
             }
+            Self::Diff { server, tool } => {
+                let mut client = Client::sign_in(context).await?;
+                let mut document = client.get(&format!("{}/diff", path(&server))).await?;
+                if let Some(name) = tool {
+                    find(&client.get(&path(&server)).await?, &server, &name)?;
+                    if let Some(tools) = document["tools"].as_array_mut() {
+                        tools.retain(|tool| tool["name"] == name);
+                    }
+                }
+                let text = diff::text(&document, server.as_str());
+                Ok(Answer::new(document, text))
+            }
             Self::Accept { file } => {
                 let wish: Acceptance = toml_input::read(&file)?;
                 let mut client = Client::sign_in(context).await?;
@@ -127,11 +148,11 @@ fn table(catalog: &Value) -> String {
         };
         effects.iter().map(effect).collect::<Vec<_>>().join(", ")
     };
-    let mut table = crate::output::Table::new(&["TOOL", "ACCEPTED", "DOES", "DIGEST"]);
+    let mut table = crate::output::Table::new(&["TOOL", "STATE", "DOES", "DIGEST"]);
     for tool in show::rows(catalog) {
         table.row([
             show::cell(tool, "name"),
-            show::cell(tool, "accepted"),
+            show::cell(tool, "state"),
             effects(tool),
             show::cell(tool, "digest"),
         ]);

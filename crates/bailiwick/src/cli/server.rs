@@ -33,7 +33,7 @@ pub(crate) enum Command {
     },
     /// List servers.
     List,
-    /// Look at a server's tools again. A definition that changed loses its acceptance.
+    /// Look at a server's tools again. One whose definition changed is quarantined.
     Refresh { name: Name },
 }
 
@@ -84,5 +84,5 @@ impl Command {
 }
 
 fn tools(document: &serde_json::Value) -> String {
-    show::table(document, &[("TOOL", "name"), ("ACCEPTED", "accepted"), ("DIGEST", "digest")])
+    show::table(document, &[("TOOL", "name"), ("STATE", "state"), ("DIGEST", "digest")])
 }

@@ -67,5 +67,5 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(0).says("PERMIT");
     olivia.run(&["grant", "revoke", "olivia-support", "--yes"]).ends(0);
     olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(3).says("DENY");
-    olivia.run(&["server", "refresh", "support-desk"]).ends(0).says("true");
+    olivia.run(&["server", "refresh", "support-desk"]).ends(0).says("accepted");
 }

@@ -36,6 +36,7 @@ fn touches() -> Touches {
         links: vec![LinkId::from_bits(3), LinkId::from_bits(4)],
         agents: vec![agent("support-bot"), agent("lookup")],
         system: Some("desk".parse().unwrap()),
+        tool: None,
     }
 }
 

@@ -94,6 +94,8 @@ pub(super) fn tool(name: &str, effects: Vec<Effect>, properties: &str) -> ToolRe
         definition,
         mapping: Some(Mapping { effects, additional_arguments: false }),
         accepted_by: Some(person_id("olivia")),
+        former: None,
+        gone: false,
     }
 }
 

@@ -90,8 +90,12 @@ async fn a_tool_that_is_no_longer_accepted_cuts_its_calls() {
         accepted_by: None,
         ..tool("get_order", vec![reads], r#""order":{"type":"string"}"#)
     };
+    let other = tool("peek", vec![effect(Verb::Read, "Order", "'1'", false, &[])], "");
+    world.put(move |changes| changes.put(&other, Expect::Any, true)).await;
+    let other = world.attempt(&bot, "peek", "{}").await.unwrap().dispatch().unwrap();
     world.put(move |changes| changes.put(&refused, Expect::Any, false)).await;
     assert!(futures_util::FutureExt::now_or_never(dispatch.cut()).is_some());
+    assert!(futures_util::FutureExt::now_or_never(other.cut()).is_none(), "another tool's goes on");
 }
 
 /// Lena may refund herself (depth 0: not to be passed on) and by another grant pass it on. That other grant is revoked.

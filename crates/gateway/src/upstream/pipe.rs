@@ -336,7 +336,7 @@ async fn log(stderr: impl AsyncRead + Unpin) {
         logged += 1;
         if logged <= LINES_LOGGED {
             let said = Foreign::new(String::from_utf8_lossy(&line).trim_end().to_owned());
-            tracing::debug!(code = "BW-2005", %said, "a program says");
+            tracing::debug!(code = "BW-2008", %said, "a program says");
         }
     }
 }

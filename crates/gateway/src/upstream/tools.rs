@@ -109,6 +109,11 @@ impl ToolDefinition {
         self.bytes.as_bytes()
     }
 
+    /// The same as a text.
+    pub fn text(&self) -> &str {
+        &self.bytes
+    }
+
     /// SHA-256 of [`ToolDefinition::bytes`]: what an acceptance is pinned to.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -63,6 +63,7 @@ struct Inner {
     asked: Mutex<Vec<Asked>>,
     calls: watch::Sender<usize>,
     answers: Mutex<Answers>,
+    tools: Mutex<Vec<String>>,
     go_on: Semaphore,
     closed: Semaphore,
     full: Semaphore,
@@ -80,6 +81,7 @@ impl Desk {
             era,
             asked: Mutex::default(),
             calls: watch::Sender::new(0),
+            tools: Mutex::new(TOOLS.map(str::to_owned).to_vec()),
             answers: Mutex::new(Arc::new(|asked| vec![Step::Send(asked.result(DONE))])),
             go_on: Semaphore::new(0),
             closed: Semaphore::new(0),
@@ -109,6 +111,11 @@ impl Desk {
     /// Answers calls in this way from now on.
     pub(crate) fn answers(&self, how: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) {
         *self.0.answers.lock().unwrap() = Arc::new(how);
+    }
+
+    /// Shows these tools from now on.
+    pub(crate) fn shows(&self, tools: impl IntoIterator<Item = String>) {
+        *self.0.tools.lock().unwrap() = tools.into_iter().collect();
     }
 
     /// Everything that came since it was last forgotten.
@@ -192,7 +199,8 @@ impl Desk {
                 answers(asked)
             }
             "tools/list" => {
-                vec![Step::Send(asked.result(&format!(r#"{{"tools":[{}]}}"#, TOOLS.join(","))))]
+                let tools = self.0.tools.lock().unwrap().join(",");
+                vec![Step::Send(asked.result(&format!(r#"{{"tools":[{tools}]}}"#)))]
             }
             "server/discover" if !legacy => {
                 vec![Step::Send(asked.result(r#"{"supportedVersions":["2026-07-28"]}"#))]

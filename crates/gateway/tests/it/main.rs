@@ -11,6 +11,7 @@ mod house;
 mod identity;
 mod inputs;
 mod load;
+mod quarantine;
 mod stops;
 mod streams;
 

@@ -1,8 +1,9 @@
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Effect as Did, Mapping as Meaning, ToolEntry};
+use decide::{Effect as Did, Mapping as Meaning, ServerEntry, ToolEntry, ToolState};
 use govern::{AcceptTools, Acceptance};
 use model::{Digest, IdentityId, Name, Verb};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     body::{Body, Segment},
@@ -14,6 +15,7 @@ use crate::{
 
 pub(crate) const ROUTES: &[Route] = &[
     Route::session(Method::GET, "/v1/catalog/{server}", |filter| on(filter, show)),
+    Route::session(Method::GET, "/v1/catalog/{server}/diff", |filter| on(filter, diff)),
     Route::session(Method::POST, "/v1/catalog/{server}/accept", |filter| on(filter, accept)),
 ];
 
@@ -41,6 +43,51 @@ struct Tool {
     accepted_by: Option<IdentityId>,
     /// Whether calls pass: accepted, still as pinned, and the mapping compiles.
     accepted: bool,
+    /// `accepted`, `not_accepted`, `quarantined` or `gone`.
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct Differing {
+    server: Name,
+    tools: Vec<ToolDiff>,
+}
+
+/// A tool that is not what a person accepted.
+#[derive(Serialize)]
+struct ToolDiff {
+    name: String,
+    state: &'static str,
+    /// What was accepted last, if anything was.
+    accepted: Option<AcceptedForm>,
+    /// What the server shows; `None` where it shows the tool no longer.
+    shown: Option<Form>,
+    /// From what was accepted to what is shown; nothing, where only the bytes differ.
+    differences: Vec<Difference>,
+}
+
+#[derive(Serialize)]
+struct Form {
+    digest: Digest,
+    definition: String,
+}
+
+#[derive(Serialize)]
+struct AcceptedForm {
+    #[serde(flatten)]
+    form: Form,
+    mapping: Mapping,
+    accepted_by: IdentityId,
+}
+
+#[derive(Serialize)]
+struct Difference {
+    /// RFC 6901
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +169,47 @@ fn tool(entry: &ToolEntry) -> Tool {
         mapping: record.mapping.clone().map(Mapping::from),
         accepted_by: record.accepted_by.clone(),
         accepted: entry.accepted.is_some(),
+        state: entry.state().name(),
     }
+}
+
+/// How a tool differs from what was accepted; nothing, where it does not, or is gone and nobody ever accepted it.
+fn differing(entry: &ToolEntry) -> Option<ToolDiff> {
+    let (record, state) = (&entry.record, entry.state());
+    let form = |definition: &str, digest| Form { digest, definition: definition.to_owned() };
+    let accepted = match (&record.former, &record.mapping, &record.accepted_by) {
+        (Some(former), ..) => Some(AcceptedForm {
+            form: form(&former.definition, former.digest),
+            mapping: former.mapping.clone().into(),
+            accepted_by: former.accepted_by.clone(),
+        }),
+        (None, Some(mapping), Some(by)) => Some(AcceptedForm {
+            form: form(&record.definition, record.digest),
+            mapping: mapping.clone().into(),
+            accepted_by: by.clone(),
+        }),
+        _ => None,
+    };
+    if state == ToolState::Accepted || (record.gone && accepted.is_none()) {
+        return None;
+    }
+    let before = accepted.as_ref().map(|accepted| accepted.form.definition.as_str());
+    let difference = |one: decide::Difference| Difference {
+        at: one.at,
+        before: one.before.map(|value| value.to_value()),
+        after: one.after.map(|value| value.to_value()),
+    };
+    let differences = match record.gone {
+        true => Vec::new(),
+        false => decide::differences(before, &record.definition),
+    };
+    Some(ToolDiff {
+        name: record.name.clone(),
+        state: state.name(),
+        shown: (!record.gone).then(|| form(&record.definition, record.digest)),
+        accepted,
+        differences: differences.into_iter().map(difference).collect(),
+    })
 }
 
 async fn show(
@@ -133,6 +220,20 @@ async fn show(
     let name = names::name(&name)?;
     server.engine.look(&caller, "Tool", name.as_str())?;
     catalog(&server, name).map(Json)
+}
+
+async fn diff(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Segment(name): Segment,
+) -> Result<Json<Differing>, Problem> {
+    let name = names::name(&name)?;
+    server.engine.look(&caller, "Tool", name.as_str())?;
+    let entry = known(&server, &name)?;
+    Ok(Json(Differing {
+        server: name,
+        tools: entry.tools.values().filter_map(differing).collect(),
+    }))
 }
 
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done, or what is so already.
@@ -158,10 +259,11 @@ async fn accept(
 }
 
 fn catalog(server: &Shared, name: Name) -> Result<Catalog, Problem> {
-    let entry = server
-        .engine
-        .directory()
-        .server(&name)
-        .ok_or_else(|| Problem::not_found("server", &name))?;
+    let entry = known(server, &name)?;
     Ok(Catalog { server: name, tools: entry.tools.values().map(tool).collect() })
+}
+
+fn known(server: &Shared, name: &Name) -> Result<ServerEntry, Problem> {
+    let entry = server.engine.directory().server(name);
+    entry.ok_or_else(|| Problem::not_found("server", name))
 }

@@ -57,6 +57,7 @@ struct Tool {
     name: String,
     digest: Digest,
     accepted: bool,
+    state: &'static str,
 }
 
 fn show(record: ServerRecord) -> Upstream {
@@ -132,6 +133,7 @@ fn tools_of(engine: &Engine, name: Name) -> Tools {
         name: entry.record.name.clone(),
         digest: entry.record.digest,
         accepted: entry.accepted.is_some(),
+        state: entry.state().name(),
     };
     Tools { name, tools: entries.into_values().map(tool).collect() }
 }
