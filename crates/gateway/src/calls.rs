@@ -10,6 +10,7 @@ use bytes::Bytes;
 use decide::{Attempt, Code, Dispatch, Ending, FrozenCall, Occasion, Permit, Refusal, sha256};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
+use model::ijson::Json;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -18,8 +19,8 @@ use tokio::{
 use crate::{
     envelope::{self, Era, Fault, RequestId, ToolCall, event},
     gate::{Asked, Gateway, INFO, fault, json},
-    refusal,
-    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError},
+    refusal::{self, Form},
+    upstream::{Answer, Call, Event, Events, METHOD, Outcome, Reply, UpstreamError},
 };
 
 /// Names the attempt in the ledger, on every answer to a call.
@@ -46,17 +47,51 @@ impl Gateway {
             self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, why.message());
             return fault(&why, asked.era, Some(&id));
         }
+        if call.name.starts_with(METHOD) {
+            let why = format!("no tool has a name that starts with `{METHOD}`");
+            self.engine.refuse(&asked.caller, &asked.system, Code::ToolUnknown, why.clone());
+            return fault(&Fault::new(envelope::Code::InvalidParams, why), asked.era, Some(&id));
+        }
+        let (tool, arguments) = (call.name.to_owned(), call.arguments.clone());
+        self.decide(asked, id, tool, arguments).await
+    }
+
+    /// Answers a request for something beside tools, where a person has accepted what it means.
+    pub(crate) async fn request(self: &Arc<Self>, asked: Asked, id: RequestId) -> Response {
+        let method = asked.message.method();
+        let tool = format!("{METHOD}{method}");
+        let entry = self.engine.directory().tool(&asked.system, &tool);
+        if entry.and_then(|(_, entry)| entry).is_none() {
+            return self.unmapped(&asked, &id);
+        }
+        match envelope::method_params(&asked.message) {
+            Ok(params) => self.decide(asked, id, tool, params).await,
+            Err(why) => {
+                let said = why.to_string();
+                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
+                fault(&why.fault(), asked.era, Some(&id))
+            }
+        }
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        asked: Asked,
+        id: RequestId,
+        tool: String,
+        arguments: Json,
+    ) -> Response {
         let attempt = Attempt {
             action: self.engine.context().id(),
             caller: asked.caller.clone(),
             system: asked.system.clone(),
-            tool: call.name.to_owned(),
-            arguments: call.arguments.clone(),
+            tool,
+            arguments,
         };
         let action = attempt.action;
         let response = match self.engine.attempt(attempt).await.and_then(Permit::dispatch) {
             Ok(dispatch) => self.forward(dispatch, &asked, &id).await,
-            Err(refusal) => refused(&id, asked.era, &refusal),
+            Err(refusal) => refused(&id, asked.form(), &refusal),
         };
         named(response, &action.to_string())
     }
@@ -84,7 +119,7 @@ impl Gateway {
         let credential = server.credential.as_deref();
         let upstream = tokio::select! {
             biased;
-            () = dispatch.cut() => return self.stopped(dispatch, asked.era, id),
+            () = dispatch.cut() => return self.stopped(dispatch, asked.form(), id),
             upstream = self.upstreams.get(&server.url, server.internal, credential) => upstream,
         };
         let upstream = match upstream {
@@ -107,16 +142,16 @@ impl Gateway {
         let answer = tokio::select! {
             // A stop comes first: an answer that arrives at the same moment is not delivered.
             biased;
-            () = dispatch.cut() => return self.stopped(dispatch, asked.era, id),
+            () = dispatch.cut() => return self.stopped(dispatch, asked.form(), id),
             answer = upstream.call(call) => answer,
         };
         match answer {
-            Ok(Answer::Whole(reply)) => self.deliver(dispatch, reply, asked.era, id).await,
+            Ok(Answer::Whole(reply)) => self.deliver(dispatch, reply, asked.form(), id).await,
             Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
-                self.stream(dispatch, *events, asked.era, id)
+                self.stream(dispatch, *events, asked.form(), id)
             }
-            Ok(Answer::Stream(events)) => self.collect(dispatch, *events, asked.era, id).await,
-            Err(why) => self.failed(dispatch, &why, asked.era, id).await,
+            Ok(Answer::Stream(events)) => self.collect(dispatch, *events, asked.form(), id).await,
+            Err(why) => self.failed(dispatch, &why, asked.form(), id).await,
         }
     }
 
@@ -125,7 +160,7 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         reply: Reply,
-        era: Era,
+        form: Form,
         id: &RequestId,
     ) -> Response {
         self.look_after(&dispatch, reply.outcome);
@@ -133,7 +168,7 @@ impl Gateway {
         let ending = ending(reply.outcome);
         match dispatch.settle(ending, Some(digest)).await {
             Ok(()) => json(reply.bytes),
-            Err(refusal) => withheld(id, era, &refusal),
+            Err(refusal) => withheld(id, form, &refusal),
         }
     }
 
@@ -142,17 +177,17 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         events: Events,
-        era: Era,
+        form: Form,
         id: &RequestId,
     ) -> Response {
         let reply = tokio::select! {
             biased;
-            () = dispatch.cut() => return self.stopped(dispatch, era, id),
+            () = dispatch.cut() => return self.stopped(dispatch, form, id),
             reply = self.reply_of(events, &dispatch) => reply,
         };
         match reply {
-            Ok(reply) => self.deliver(dispatch, reply, era, id).await,
-            Err(why) => self.failed(dispatch, &why, era, id).await,
+            Ok(reply) => self.deliver(dispatch, reply, form, id).await,
+            Err(why) => self.failed(dispatch, &why, form, id).await,
         }
     }
 
@@ -184,12 +219,12 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         events: Events,
-        era: Era,
+        form: Form,
         id: &RequestId,
     ) -> Response {
         let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         let (gateway, id) = (self.clone(), id.clone());
-        tokio::spawn(async move { gateway.pump(dispatch, events, era, &id, sender).await });
+        tokio::spawn(async move { gateway.pump(dispatch, events, form, &id, sender).await });
         let body = stream::unfold(receiver, |mut receiver| async move {
             let event: Bytes = receiver.recv().await?;
             Some((Ok::<_, std::convert::Infallible>(event), receiver))
@@ -207,7 +242,7 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         mut events: Events,
-        era: Era,
+        form: Form,
         id: &RequestId,
         sender: mpsc::Sender<Bytes>,
     ) {
@@ -226,7 +261,7 @@ impl Gateway {
                 biased;
                 () = dispatch.cut() => {
                     drop(events);
-                    let words = cut_words(&dispatch, era, id);
+                    let words = cut_words(&dispatch, form, id);
                     dispatch.settle_cut();
                     if let Some(room) = room {
                         room.send(event(&words).into());
@@ -251,7 +286,7 @@ impl Gateway {
                     let settled = dispatch.settle(ending(reply.outcome), Some(digest)).await;
                     let last = match settled {
                         Ok(()) => reply.bytes.to_vec(),
-                        Err(refusal) => refusal::withheld(id, era, &INFO, &refusal),
+                        Err(refusal) => refusal::withheld(id, form, &INFO, &refusal),
                     };
                     return room.send(event(&last).into());
                 }
@@ -266,8 +301,8 @@ impl Gateway {
         }
     }
 
-    fn stopped(&self, dispatch: Dispatch, era: Era, id: &RequestId) -> Response {
-        let words = cut_words(&dispatch, era, id);
+    fn stopped(&self, dispatch: Dispatch, form: Form, id: &RequestId) -> Response {
+        let words = cut_words(&dispatch, form, id);
         dispatch.settle_cut();
         json(words)
     }
@@ -276,12 +311,12 @@ impl Gateway {
         &self,
         dispatch: Dispatch,
         why: &UpstreamError,
-        era: Era,
+        form: Form,
         id: &RequestId,
     ) -> Response {
         tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
         self.settle_late(dispatch, failure(why)).await;
-        fault(&upstream_fault(why), era, Some(id))
+        fault(&upstream_fault(why), form.era, Some(id))
     }
 
     /// Records a failure. The answer says that the call failed; that stays true when its record is late.
@@ -314,19 +349,19 @@ fn failure(why: &UpstreamError) -> Ending {
     }
 }
 
-fn refused(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
-    json(refusal::response(id, era, &INFO, refusal))
+fn refused(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
+    json(refusal::response(id, form, &INFO, refusal))
 }
 
-fn withheld(id: &RequestId, era: Era, refusal: &Refusal) -> Response {
-    json(refusal::withheld(id, era, &INFO, refusal))
+fn withheld(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
+    json(refusal::withheld(id, form, &INFO, refusal))
 }
 
-fn cut_words(dispatch: &Dispatch, era: Era, id: &RequestId) -> Vec<u8> {
+fn cut_words(dispatch: &Dispatch, form: Form, id: &RequestId) -> Vec<u8> {
     let reason =
         "a stop cut this call while it was on its way; what the upstream did by then is not known";
     let refusal = Refusal::new(dispatch.action(), Code::Stopped, reason);
-    refusal::response(id, era, &INFO, &refusal)
+    refusal::response(id, form, &INFO, &refusal)
 }
 
 /// What a client is told of an upstream's failure: what it is, never the upstream's address or words.

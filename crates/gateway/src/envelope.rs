@@ -12,13 +12,16 @@ mod result;
 #[cfg(test)]
 mod tests;
 
-pub use call::{ToolCall, tool_call_request};
+pub use call::{ToolCall, method_params, method_request, tool_call_request};
 pub use era::{Era, HeaderError, LEGACY_VERSIONS, MODERN_VERSION, header_name, request_headers};
 pub use fault::{Code, Fault};
 pub use media::{Accepts, MediaError, accepts};
 pub use message::{EnvelopeError, MAX_BYTES, MAX_DEPTH, Message, RequestId};
 pub use mirror::{Mirror, MirrorError};
-pub use result::{ServerInfo, discover, event, initialize, pong, reply, tool_error, tools_list};
+pub use result::{
+    Capabilities, ServerInfo, discover, event, initialize, pong, reply, tool_error, tools_list,
+};
 
+pub(crate) use call::name_of;
 pub(crate) use era::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION, encode};
 pub(crate) use media::{is_event_stream, is_json};

@@ -18,7 +18,11 @@ use model::Name;
 
 use crate::{
     challenge::{challenge, metadata, with_nonce},
-    envelope::{self, Accepts, Era, Fault, MAX_BYTES, Message, ServerInfo},
+    envelope::{
+        self, Accepts, Capabilities, Era, Fault, MAX_BYTES, Message, RequestId, ServerInfo,
+    },
+    refusal::Form,
+    upstream::METHOD,
     upstreams::Upstreams,
 };
 
@@ -50,10 +54,43 @@ pub(crate) struct Asked {
     pub(crate) era: Era,
 }
 
+impl Asked {
+    /// How this client is answered.
+    pub(crate) fn form(&self) -> Form {
+        Form { era: self.era, is_tool: self.message.method() == "tools/call" }
+    }
+}
+
 impl Gateway {
     /// A gateway that decides by `engine` and reaches servers through `upstreams`.
     pub fn new(engine: Arc<Engine>, upstreams: Arc<Upstreams>) -> Arc<Self> {
         Arc::new(Self { engine, upstreams })
+    }
+}
+
+impl Gateway {
+    /// What this caller may ask for beside tools, with some arguments.
+    fn offered(&self, asked: &Asked) -> Capabilities {
+        let listed = self.engine.listable(&asked.caller, &asked.system);
+        let has = |family: &str| {
+            let of_family =
+                |name: &str| name.strip_prefix(METHOD).is_some_and(|it| it.starts_with(family));
+            listed.iter().any(|tool| of_family(&tool.name))
+        };
+        Capabilities {
+            completions: has("completion/"),
+            prompts: has("prompts/"),
+            resources: has("resources/"),
+        }
+    }
+
+    /// Refuses a method that nobody has said the meaning of.
+    pub(crate) fn unmapped(&self, asked: &Asked, id: &RequestId) -> Response {
+        let method = asked.message.method();
+        let shown = model::Foreign::new(method.chars().take(64).collect::<String>());
+        let reason = format!("the method `{shown}` is not mapped");
+        self.engine.refuse(&asked.caller, &asked.system, Code::MethodNotMapped, reason.clone());
+        fault(&Fault::new(envelope::Code::MethodNotFound, reason), asked.era, Some(id))
     }
 }
 
@@ -177,27 +214,18 @@ async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
         ("initialize", Era::Legacy) => {
             let version =
                 asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
-            json(envelope::initialize(&id, version, &INFO))
+            json(envelope::initialize(&id, version, &INFO, gateway.offered(&asked)))
         }
         ("ping", Era::Legacy) => json(envelope::pong(&id)),
-        ("server/discover", _) => json(envelope::discover(&id, &INFO)),
+        ("server/discover", _) => json(envelope::discover(&id, &INFO, gateway.offered(&asked))),
         ("tools/list", _) => {
             let tools = gateway.engine.listable(&asked.caller, &asked.system);
-            let tools = tools.iter().map(|tool| tool.text.as_bytes());
+            let tools = tools.iter().filter(|tool| !tool.name.starts_with(METHOD));
+            let tools = tools.map(|tool| tool.text.as_bytes());
             json(envelope::tools_list(&id, era, &INFO, tools, LIST_TTL_MS))
         }
         ("tools/call", _) => gateway.call(asked, id).await,
-        (method, _) => {
-            let shown = model::Foreign::new(method.chars().take(64).collect::<String>());
-            let reason = format!("the method `{shown}` is not mapped");
-            gateway.engine.refuse(
-                &asked.caller,
-                &asked.system,
-                Code::MethodNotMapped,
-                reason.clone(),
-            );
-            fault(&Fault::new(envelope::Code::MethodNotFound, reason), era, Some(&id))
-        }
+        _ => gateway.request(asked, id).await,
     }
 }
 

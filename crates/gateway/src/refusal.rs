@@ -3,27 +3,33 @@
 use decide::{Code, Refusal};
 use model::ijson::Json;
 
-use crate::envelope::{Era, RequestId, ServerInfo, tool_error};
+use crate::envelope::{self, Era, Fault, RequestId, ServerInfo, tool_error};
 
 /// The member of `_meta` that carries the facts.
 const META: &str = "bailiwick/refusal";
 
+/// To whom an answer goes: in which revision, and whether as a tool's result, which its model reads, or as an error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) era: Era,
+    pub(crate) is_tool: bool,
+}
+
 /// The answer to a refused call.
 pub(crate) fn response(
     id: &RequestId,
-    era: Era,
+    form: Form,
     server: &ServerInfo<'_>,
     refusal: &Refusal,
 ) -> Vec<u8> {
-    let facts = facts(refusal, refusal.code.retryable());
-    tool_error(id, era, server, &words(refusal), (META, facts))
+    said(id, form, server, refusal, refusal.code.retryable())
 }
 
 /// The answer to a call that was made and whose result is not handed out, because nothing proves that it was. Whatever
 /// kept the record may pass, but the call must not be repeated blindly.
 pub(crate) fn withheld(
     id: &RequestId,
-    era: Era,
+    form: Form,
     server: &ServerInfo<'_>,
     refusal: &Refusal,
 ) -> Vec<u8> {
@@ -34,7 +40,22 @@ pub(crate) fn withheld(
     let reason = format!("the call was made, but {what}: {}", refusal.reason);
     let next = "Do not repeat the call before its effect was looked at.".to_owned();
     let refusal = Refusal { reason, next, ..refusal.clone() };
-    tool_error(id, era, server, &words(&refusal), (META, facts(&refusal, false)))
+    said(id, form, server, &refusal, false)
+}
+
+fn said(
+    id: &RequestId,
+    form: Form,
+    server: &ServerInfo<'_>,
+    refusal: &Refusal,
+    retryable: bool,
+) -> Vec<u8> {
+    let (words, facts) = (words(refusal), facts(refusal, retryable));
+    if form.is_tool {
+        return tool_error(id, form.era, server, &words, (META, facts));
+    }
+    let code = if retryable { envelope::Code::Unavailable } else { envelope::Code::Denied };
+    Fault::new(code, words).with_data(Json::object([(META, facts)])).response(Some(id))
 }
 
 fn words(refusal: &Refusal) -> String {

@@ -7,6 +7,7 @@ mod answer;
 mod events;
 mod link;
 mod message;
+mod methods;
 mod pipe;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,10 @@ pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
 
+pub(crate) use methods::METHOD;
+
 use link::Link;
+use methods::Offers;
 use pipe::Pipe;
 
 /// How long finding the revision and opening a session may take.
@@ -55,6 +59,8 @@ struct Server {
     protocol: Protocol,
     /// What was agreed with the server; `None` until it is needed.
     agreed: Mutex<Option<Arc<Link>>>,
+    /// What it offers beside tools.
+    offers: Mutex<Offers>,
     /// Held by the one caller that agrees with the server while others wait for it.
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
@@ -89,9 +95,9 @@ pub enum Protocol {
 pub struct Call<'c> {
     /// The client's id of the call, which the answer will carry.
     pub id: &'c RequestId,
-    /// The tool.
+    /// The tool, or a method of the protocol as the catalog names it (`mcp:resources/read`).
     pub tool: &'c str,
-    /// The canonical bytes of its arguments, an object.
+    /// The canonical bytes of its arguments, an object; a method's are its parameters.
     pub arguments: &'c [u8],
     /// The client's progress token. The server gets one of ours, and progress that it reports under that is passed on
     /// under the client's. Nothing of the client's `_meta` goes on: it was not decided on, and nobody records it.
@@ -191,6 +197,7 @@ impl Upstream {
             wire,
             protocol,
             agreed: Mutex::default(),
+            offers: Mutex::default(),
             agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
         }))
@@ -296,11 +303,22 @@ impl Server {
         let id = self.next_id();
         let client_progress = call.progress.cloned();
         let meta = link.meta(client_progress.as_ref().map(|_| &id));
-        let body = envelope::tool_call_request(&id, call.tool, call.arguments, meta.as_ref());
-        let mut headers = link.headers("tools/call", Some(call.tool));
-        if link.era() == Era::Modern {
-            headers.extend(call.mirrored()?);
-        }
+        let (body, headers) = match call.tool.strip_prefix(METHOD) {
+            None => {
+                let (tool, arguments) = (call.tool, call.arguments);
+                let body = envelope::tool_call_request(&id, tool, arguments, meta.as_ref());
+                let mut headers = link.headers("tools/call", Some(tool));
+                if link.era() == Era::Modern {
+                    headers.extend(call.mirrored()?);
+                }
+                (body, headers)
+            }
+            Some(method) => {
+                let body = envelope::method_request(&id, method, call.arguments, meta.as_ref());
+                let name = envelope::name_of(method, call.arguments);
+                (body, link.headers(method, name.as_deref()))
+            }
+        };
         let (client_id, link) = (call.id.clone(), link.clone());
         let sent = Sent { id, client_id, client_progress, headers, body, link };
         answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)

@@ -31,7 +31,7 @@ pub enum ResourceError {
     Length,
     /// The id hides something.
     #[error(
-        "a resource's id is normalized (NFC), without control characters, `..`, `//`, `%` and `*`"
+        "a resource's id is normalized (NFC), without control characters, `..`, `%`, `*`, and `//` but behind a scheme"
     )]
     Characters,
     /// Not `system/Kind/id`.
@@ -88,10 +88,24 @@ fn check_id(id: &str) -> Result<(), ResourceError> {
         return Err(ResourceError::Length);
     }
     let hidden = id.chars().any(|c| c.is_control() || c == '%' || c == '*');
-    if hidden || id.contains("..") || id.contains("//") || !is_nfc(id) {
+    if hidden || id.contains("..") || below_scheme(id).contains("//") || !is_nfc(id) {
         return Err(ResourceError::Characters);
     }
     Ok(())
+}
+
+/// What follows the scheme of a URI, or the whole of what is none. A scheme has one spelling here, the lower-case one.
+fn below_scheme(id: &str) -> &str {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
+    match id.split_once("://") {
+        Some((scheme, rest))
+            if scheme.starts_with(|first: char| first.is_ascii_lowercase())
+                && scheme.bytes().all(plain) =>
+        {
+            rest
+        }
+        _ => id,
+    }
 }
 
 /// Which ids a pattern covers.
@@ -232,5 +246,37 @@ impl Serialize for Pattern {
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: &str) -> Result<(), ResourceError> {
+        Resource::new("files".parse().unwrap(), "File", id).map(drop)
+    }
+
+    #[test]
+    fn a_uri_is_an_id_and_no_thing_has_two_spellings() {
+        for good in ["A-1001", "a/b/c", "file:///srv/note.txt", "git+ssh://host/repository", "a:b"]
+        {
+            assert_eq!(id(good), Ok(()), "{good}");
+        }
+        let bad =
+            ["a//b", "//a", "file:///a//b", "FILE://a", "://a", "1a://b", "a/b://c", "x://y://z"];
+        for bad in bad.into_iter().chain(["a/../b", "file://a/%2e", "a*", "e\u{301}", "a\n"]) {
+            assert_eq!(id(bad), Err(ResourceError::Characters), "{bad}");
+        }
+        assert_eq!(id(""), Err(ResourceError::Length));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_is_below_a_uri() {
+        let pattern: Pattern = "files/File/file:///srv/*".parse().unwrap();
+        let covers =
+            |id| pattern.covers(&Resource::new("files".parse().unwrap(), "File", id).unwrap());
+        assert!(covers("file:///srv/note.txt") && !covers("file:///etc/note.txt"));
+        assert_eq!(pattern.to_string(), "files/File/file:///srv/*");
     }
 }

@@ -148,6 +148,64 @@ effect = [{ verb = "read", resource = "Entity", id = "'all'" }]
 }
 
 #[test]
+fn resources_and_prompts_are_decided_on_like_tools_once_somebody_has_said_what_they_mean() {
+    let office = Office::with_program(
+        "everything",
+        &published("everything", &[], ""),
+        r#"
+server = "everything"
+
+[[tool]]
+name = "mcp:resources/list"
+effect = [{ verb = "read", resource = "Document", id = "'all'" }]
+
+[[tool]]
+name = "mcp:resources/read"
+effect = [{ verb = "read", resource = "Document", id = "args.uri" }]
+
+[[tool]]
+name = "mcp:prompts/get"
+effect = [{ verb = "export", resource = "Prompt", id = "args.name" }]
+"#,
+    );
+    office.open_task("task.token");
+    let mut client = Client::of(&office);
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let opened = client.ask(0, "initialize", &params);
+    let offered = json!({ "prompts": {}, "resources": {}, "tools": {} });
+    assert_eq!(opened["result"]["capabilities"], offered, "what was not accepted is not offered");
+    let tools = client.ask(1, "tools/list", &json!({}));
+    assert_eq!(tools["result"]["tools"], json!([]));
+
+    let listed = client.ask(2, "resources/list", &json!({}));
+    let uri = listed["result"]["resources"][0]["uri"].clone();
+    assert!(uri.is_string(), "{listed}");
+    let read = client.ask(3, "resources/read", &json!({ "uri": uri }));
+    assert_eq!(read["result"]["contents"][0]["uri"], uri, "{read}");
+    // The newer revision says the same in its headers, and to the server as far as that speaks it.
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} });
+    let read = client.ask(4, "resources/read", &json!({ "uri": uri, "_meta": meta }));
+    assert_eq!(read["result"]["contents"][0]["uri"], uri, "{read}");
+
+    let refused = client.ask(5, "prompts/get", &json!({ "name": "simple-prompt" }));
+    assert_eq!(refused["error"]["code"], 403, "{refused}");
+    assert_eq!(refused["error"]["data"]["bailiwick/refusal"]["verdict"], "deny");
+    let unknown = client.ask(6, "resources/read", &json!({ "uri": uri, "and": "more" }));
+    assert_eq!(
+        unknown["error"]["data"]["bailiwick/refusal"]["code"], "arguments_invalid",
+        "{unknown}"
+    );
+    let unaccepted = client.ask(7, "prompts/list", &json!({}));
+    assert_eq!(unaccepted["error"]["data"]["bailiwick/refusal"]["code"], "tool_not_accepted");
+    let never = client.ask(8, "resources/subscribe", &json!({ "uri": uri }));
+    assert_eq!(never["error"]["code"], -32601, "{never}");
+    let disguised = call("mcp:resources/read", &json!({ "uri": uri }));
+    assert_eq!(client.ask(9, "tools/call", &disguised)["error"]["code"], -32602);
+    let shown = office.olivia().run(&["ledger", "show", "-o", "json"]).ends(0).stdout;
+    assert!(shown.contains("mcp:resources/read"));
+}
+
+#[test]
 fn a_program_reaches_neither_the_nodes_data_nor_its_keys_nor_the_node_itself() {
     let marks = folder();
     let office = Office::with_program("peek", &peek(marks.path(), ""), PEEK);

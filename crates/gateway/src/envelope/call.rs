@@ -1,8 +1,10 @@
 //! `tools/call`: read from a client's message, written for an upstream.
 
-use model::ijson::Json;
+use model::ijson::{self, Json, Limits};
 
-use super::{EnvelopeError, Message, RequestId, message::is_name};
+use super::{
+    EnvelopeError, MAX_BYTES, MAX_DEPTH, Message, RequestId, era::named_by, message::is_name,
+};
 
 /// What a client calls, out of the one reading of its message.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,11 +28,7 @@ impl<'m> ToolCall<'m> {
     /// # Errors
     /// The name or the arguments are missing or of the wrong type.
     pub fn of(message: &'m Message) -> Result<Self, EnvelopeError> {
-        for unasked in ["inputResponses", "requestState"] {
-            if message.param(unasked).is_some() {
-                return Err(EnvelopeError::UnaskedInput(unasked));
-            }
-        }
+        refuse_unasked(message)?;
         let name = message.param("name").and_then(Json::as_str).filter(|name| is_name(name));
         let arguments = message.param("arguments").unwrap_or(&NO_ARGUMENTS);
         if !matches!(arguments, Json::Object(_)) {
@@ -43,6 +41,28 @@ impl<'m> ToolCall<'m> {
     pub fn canonical_arguments(&self) -> Vec<u8> {
         self.arguments.canonical()
     }
+}
+
+/// The parameters of another request, without what it says about itself.
+///
+/// # Errors
+/// It answers a question that nobody passed on.
+pub fn method_params(message: &Message) -> Result<Json, EnvelopeError> {
+    refuse_unasked(message)?;
+    let members = match message.params() {
+        Some(Json::Object(members)) => members.iter().filter(|(name, _)| name != "_meta").cloned(),
+        _ => return Ok(Json::Object(Vec::new())),
+    };
+    Ok(Json::Object(members.collect()))
+}
+
+fn refuse_unasked(message: &Message) -> Result<(), EnvelopeError> {
+    for unasked in ["inputResponses", "requestState"] {
+        if message.param(unasked).is_some() {
+            return Err(EnvelopeError::UnaskedInput(unasked));
+        }
+    }
+    Ok(())
 }
 
 /// The body of a `tools/call` request. `arguments` are a JSON object's bytes and stand in the body unchanged.
@@ -65,4 +85,31 @@ pub fn tool_call_request(
     }
     body.extend_from_slice(b"}}");
     body
+}
+
+/// The body of a request for another method of the protocol. `params` are a JSON object's bytes without `_meta`, and stand in
+/// the body unchanged.
+pub fn method_request(id: &RequestId, method: &str, params: &[u8], meta: Option<&Json>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(128 + params.len());
+    body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    body.extend_from_slice(&id.to_json().canonical());
+    body.extend_from_slice(b",\"method\":");
+    body.extend_from_slice(&Json::String(method.to_owned()).canonical());
+    body.extend_from_slice(b",\"params\":");
+    body.extend_from_slice(params);
+    if let Some(meta) = meta {
+        body.pop();
+        body.extend_from_slice(if params == b"{}" { b"\"_meta\":" } else { b",\"_meta\":" });
+        body.extend_from_slice(&meta.canonical());
+        body.push(b'}');
+    }
+    body.push(b'}');
+    body
+}
+
+/// What `Mcp-Name` says of such a request.
+pub(crate) fn name_of(method: &str, params: &[u8]) -> Option<String> {
+    let source = named_by(method)?;
+    let params = ijson::parse(params, Limits { bytes: MAX_BYTES, depth: MAX_DEPTH }).ok()?;
+    params.member(source)?.as_str().map(str::to_owned)
 }

@@ -168,7 +168,7 @@ fn agree(headers: &HeaderMap, message: &Message, demanded: bool) -> Result<(), H
 }
 
 /// The parameter that `Mcp-Name` repeats.
-fn named_by(method: &str) -> Option<&'static str> {
+pub(super) fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),

@@ -18,6 +18,17 @@ pub struct ServerInfo<'a> {
     pub instructions: Option<&'a str>,
 }
 
+/// What one client is offered, beside tools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Proposals for arguments.
+    pub completions: bool,
+    /// Prompts.
+    pub prompts: bool,
+    /// Resources.
+    pub resources: bool,
+}
+
 /// The response with a result whose bytes stand unchanged.
 pub fn reply(id: &RequestId, result: &[u8]) -> Vec<u8> {
     let mut response = Vec::with_capacity(64 + result.len());
@@ -31,11 +42,16 @@ pub fn reply(id: &RequestId, result: &[u8]) -> Vec<u8> {
 
 /// The response to `initialize`: the requested version where it is one with a handshake, else the newest such
 /// ([MCP 2025-11-25, lifecycle](https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle)).
-pub fn initialize(id: &RequestId, requested: Option<&str>, server: &ServerInfo<'_>) -> Vec<u8> {
+pub fn initialize(
+    id: &RequestId,
+    requested: Option<&str>,
+    server: &ServerInfo<'_>,
+    capabilities: Capabilities,
+) -> Vec<u8> {
     let known = LEGACY_VERSIONS.into_iter().find(|version| Some(*version) == requested);
     let mut members = vec![
         ("protocolVersion", text(known.unwrap_or(LEGACY_VERSIONS[0]))),
-        ("capabilities", capabilities()),
+        ("capabilities", capabilities.to_json()),
         ("serverInfo", server.to_json()),
     ];
     members.extend(server.instructions.map(|instructions| ("instructions", text(instructions))));
@@ -44,10 +60,12 @@ pub fn initialize(id: &RequestId, requested: Option<&str>, server: &ServerInfo<'
 
 /// The response to `server/discover`
 /// ([MCP 2026-07-28](https://modelcontextprotocol.io/specification/2026-07-28/server/discover)).
-pub fn discover(id: &RequestId, server: &ServerInfo<'_>) -> Vec<u8> {
+pub fn discover(id: &RequestId, server: &ServerInfo<'_>, capabilities: Capabilities) -> Vec<u8> {
     let versions = [MODERN_VERSION].into_iter().chain(LEGACY_VERSIONS).map(text).collect();
-    let mut members =
-        vec![("supportedVersions", Json::Array(versions)), ("capabilities", capabilities())];
+    let mut members = vec![
+        ("supportedVersions", Json::Array(versions)),
+        ("capabilities", capabilities.to_json()),
+    ];
     members.extend(modern(server, Some(DISCOVER_TTL_MS)));
     members.extend(server.instructions.map(|instructions| ("instructions", text(instructions))));
     reply(id, &Json::object(members).canonical())
@@ -139,8 +157,17 @@ fn introduction(server: &ServerInfo<'_>) -> (&'static str, Json) {
     ("io.modelcontextprotocol/serverInfo", server.to_json())
 }
 
-fn capabilities() -> Json {
-    Json::object([("tools", Json::object::<&str>([]))])
+impl Capabilities {
+    fn to_json(self) -> Json {
+        let all = [
+            ("completions", self.completions),
+            ("prompts", self.prompts),
+            ("resources", self.resources),
+            ("tools", true),
+        ];
+        let offered = all.into_iter().filter(|(_, offered)| *offered);
+        Json::object(offered.map(|(name, _)| (name, Json::object::<&str>([]))))
+    }
 }
 
 fn text(text: &str) -> Json {

@@ -192,7 +192,7 @@ fn results_are_written_for_their_era() {
         (None, "2025-11-25"),
     ] {
         assert_eq!(
-            text(initialize(&id, requested, &SERVER)),
+            text(initialize(&id, requested, &SERVER, Capabilities::default())),
             format!(
                 r#"{head}{{"capabilities":{{"tools":{{}}}},"instructions":"be kind","protocolVersion":"{answered}","serverInfo":{{"name":"desk","version":"1"}}}}}}"#
             )
@@ -200,7 +200,7 @@ fn results_are_written_for_their_era() {
     }
     let meta = r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"desk","version":"1"}}"#;
     assert_eq!(
-        text(discover(&id, &SERVER)),
+        text(discover(&id, &SERVER, Capabilities::default())),
         format!(
             r#"{head}{{{meta},"cacheScope":"private","capabilities":{{"tools":{{}}}},"instructions":"be kind","resultType":"complete","supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26"],"ttlMs":60000}}}}"#
         )

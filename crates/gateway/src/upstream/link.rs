@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
     message::{RpcError, ServerMessage},
+    methods::Offers,
     pipe::Pipe,
 };
 use crate::{
@@ -92,12 +93,16 @@ impl Link {
 struct Discovered {
     #[serde(rename = "supportedVersions")]
     supported_versions: Vec<String>,
+    #[serde(default)]
+    capabilities: Offers,
 }
 
 #[derive(Deserialize)]
 struct Initialized {
     #[serde(rename = "protocolVersion")]
     protocol_version: String,
+    #[serde(default)]
+    capabilities: Offers,
 }
 
 impl Server {
@@ -149,6 +154,11 @@ impl Server {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the server said last that it offers.
+    pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn agree(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
         if let Wire::Pipe(pipe) = &self.wire {
             return self.agree_by(pipe, deadline).await;
@@ -193,6 +203,7 @@ impl Server {
                 let discovered: Discovered = serde_json::from_str(result.get()).map_err(|_| {
                     UpstreamError::Malformed("its discovery names no `supportedVersions`")
                 })?;
+                *self.offers() = discovered.capabilities;
                 discovered.supported_versions
             }
             Ok((Err(error), _)) if error.code == Code::UnsupportedVersion.number() => {
@@ -233,6 +244,7 @@ impl Server {
         let initialized: Initialized = serde_json::from_str(result.get()).map_err(|_| {
             UpstreamError::Malformed("its answer to `initialize` names no `protocolVersion`")
         })?;
+        *self.offers() = initialized.capabilities;
         let spoken = initialized.protocol_version;
         let version = LEGACY_VERSIONS.into_iter().find(|version| *version == spoken);
         let version = version.ok_or_else(|| unsupported(&spoken))?;

@@ -11,8 +11,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Server, UpstreamError, link::Link};
-use crate::envelope::{Era, MAX_DEPTH, Mirror, MirrorError};
+use super::{
+    Server, UpstreamError,
+    link::Link,
+    methods::{METHOD, Offers},
+};
+use crate::envelope::{Code, Era, MAX_DEPTH, Mirror, MirrorError};
 
 /// The most tools of one server: a model chooses badly among hundreds already.
 const MAX_TOOLS: usize = 1024;
@@ -26,7 +30,7 @@ const MAX_NAME: usize = 256;
 /// What a server lists.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// Tools in the server's order.
+    /// Tools in the server's order, then what the server offers beside tools.
     pub tools: Vec<ToolDefinition>,
     /// Definitions that cannot be offered; one bad definition does not take away the others.
     pub refused: Vec<RefusedTool>,
@@ -66,6 +70,9 @@ pub enum ToolError {
     /// Headers that its arguments cannot be repeated in.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// A name that is kept for methods of the protocol.
+    #[error("names that start with `{METHOD}` are kept for methods of the protocol")]
+    Reserved,
     /// Another tool has the same name.
     #[error("the server lists more than one tool of this name")]
     Repeated,
@@ -73,6 +80,20 @@ pub enum ToolError {
 
 impl ToolDefinition {
     fn read(raw: &RawValue, era: Era) -> Result<Self, RefusedTool> {
+        let read = Self::of(raw, era)?;
+        if read.name.starts_with(METHOD) {
+            let name = Some(Foreign::new(read.name.chars().take(64).collect::<String>()));
+            return Err(RefusedTool { name, error: ToolError::Reserved });
+        }
+        Ok(read)
+    }
+
+    /// The entry of a method of the protocol.
+    pub(super) fn of_method(raw: &RawValue) -> Result<Self, RefusedTool> {
+        Self::of(raw, Era::Legacy)
+    }
+
+    fn of(raw: &RawValue, era: Era) -> Result<Self, RefusedTool> {
         let limits = Limits { bytes: MAX_DEFINITION, depth: MAX_DEPTH };
         let bytes = raw.get();
         let definition = ijson::parse(bytes.as_bytes(), limits)
@@ -154,7 +175,15 @@ pub(super) async fn list(
     for _ in 0..MAX_PAGES {
         let params = Json::object(cursor.map(|cursor| ("cursor", Json::String(cursor))));
         let (result, _) = server.ask(link, "tools/list", params, deadline).await?;
-        let result = result.map_err(|error| error.refused("tools/list"))?;
+        let offers = *server.offers();
+        let result = match result {
+            Ok(result) => result,
+            // It offers no tools, but something else.
+            Err(error) if error.code == Code::MethodNotFound.number() && offers.any() => {
+                return Ok(listing.with(offers));
+            }
+            Err(error) => return Err(error.refused("tools/list")),
+        };
         let page: Page<'_> = serde_json::from_str(result.get())
             .map_err(|_| UpstreamError::Malformed("its list has no `tools`"))?;
         for raw in page.tools {
@@ -169,13 +198,19 @@ pub(super) async fn list(
         cursor = page.next_cursor;
         if cursor.is_none() {
             listing.refuse_repeated();
-            return Ok(listing);
+            return Ok(listing.with(offers));
         }
     }
     Err(UpstreamError::TooManyTools(MAX_TOOLS))
 }
 
 impl Listing {
+    /// With the entries of what the server offers beside tools.
+    fn with(mut self, offers: Offers) -> Self {
+        self.tools.extend(offers.definitions());
+        self
+    }
+
     /// Refuses all tools that share a name: which of them a call would reach is the server's secret.
     fn refuse_repeated(&mut self) {
         let mut count: HashMap<&str, usize> = HashMap::new();
