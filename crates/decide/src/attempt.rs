@@ -13,7 +13,7 @@ use policy::{DenyClass, Outcome, Verdict};
 
 use crate::{
     authenticate::Caller,
-    catalog::{Pair, ResolveError, Tool, ToolState},
+    catalog::{Pair, Tool},
     deciding::Deciding,
     engine::Engine,
     entries::{EffectMark, PolicyMark, to_json},
@@ -141,30 +141,12 @@ impl Engine {
             .ok_or_else(|| refuse(Code::SystemUnknown, format!("there is no system `{system}`")))?;
         let entry = entry
             .ok_or_else(|| refuse(Code::ToolUnknown, format!("`{system}` has no such tool")))?;
-        let tool = match (entry.state(), entry.accepted) {
-            (_, Some(tool)) => tool,
-            (ToolState::Gone, None) => {
-                let reason = format!("`{system}` no longer shows this tool");
-                return Err(refuse(Code::ToolUnknown, reason));
-            }
-            (ToolState::Quarantined, None) => {
-                let reason = format!("`{system}` has changed this tool since it was accepted");
-                return Err(refuse(Code::ToolQuarantined, reason));
-            }
-            (ToolState::Accepted | ToolState::NotAccepted, None) => {
-                let reason = format!("nobody has accepted what this tool of `{system}` does");
-                return Err(refuse(Code::ToolNotAccepted, reason));
-            }
-        };
+        let tool = entry.in_force().map_err(|(code, reason)| refuse(code, reason))?;
         deciding.body.catalog = Some(tool.mapping);
         deciding.body.definition = Some(tool.definition);
-        let pairs = tool.resolve(arguments).map_err(|why| match why {
-            ResolveError::Schema(_) => refuse(Code::ArgumentsInvalid, why.to_string()),
-            ResolveError::Expression(_) => refuse(Code::MappingFailed, why.to_string()),
-        })?;
+        let (pairs, cost) = tool.reading(arguments).map_err(|(code, why)| refuse(code, why))?;
         deciding.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
         deciding.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
-        let cost = total(&pairs).map_err(|why| refuse(Code::MappingFailed, why.to_string()))?;
         let digest = deciding.body.call.unwrap_or_default();
         Ok(Call { server, tool, pairs, cost, digest })
     }
@@ -389,12 +371,6 @@ fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
     let bytes = arguments.canonical();
     let digest = sha256(&[b"arguments/v1\0", &bytes]);
     (bytes, digest)
-}
-
-fn total(pairs: &[Pair]) -> Result<Option<Money>, model::MoneyError> {
-    pairs.iter().filter_map(|pair| pair.amount).try_fold(None, |sum: Option<Money>, amount| {
-        sum.map_or(Ok(amount), |sum| sum.plus(amount)).map(Some)
-    })
 }
 
 fn deadline(standing: &Standing, now: Timestamp) -> Timestamp {

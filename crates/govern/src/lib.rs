@@ -12,6 +12,7 @@ mod evidence;
 mod grants;
 mod people;
 mod policies;
+mod proposing;
 mod servers;
 
 pub use agents::{
@@ -25,6 +26,7 @@ pub use evidence::ReadPayloads;
 pub use grants::{GiveGrant, RevokeGrant, check_grant, give_grant, revoke_grant};
 pub use people::{AddPerson, add_person, check_person, enrol_first};
 pub use policies::{ApplyPolicies, apply_policies, asked_policies, check_policies};
+pub use proposing::{Proposal, propose};
 pub use servers::{
     AcceptTools, Acceptance, AddServer, RefreshTools, accept_tools, add_server, check_acceptance,
     is_accepted, record_tools,

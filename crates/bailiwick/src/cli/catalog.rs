@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 mod diff;
+mod propose;
+mod trial;
 
 use super::show::{self, People};
 use crate::{
@@ -31,6 +33,15 @@ pub(crate) enum Command {
         #[arg(long)]
         tool: Option<String>,
     },
+    /// Print a mapping file that guesses what tools do. It is in force when somebody accepts it, and not before.
+    Propose {
+        server: Name,
+        /// Only this tool.
+        #[arg(long)]
+        tool: Option<String>,
+    },
+    /// Try a mapping file on recorded calls, or on one that is given: what each would do, and what it does now.
+    Test(trial::Trial),
     /// Accept what tools do, from a file, as they are defined now.
     Accept {
         /// TOML: server, and [[tool]] with name, digest and [[tool.effect]] with verb, resource, id.
@@ -87,17 +98,16 @@ impl Command {
                 Ok(Answer::new(tool, text))
             }
             Self::Diff { server, tool } => {
-                let mut client = Client::sign_in(context).await?;
-                let mut document = client.get(&format!("{}/diff", path(&server))).await?;
-                if let Some(name) = tool {
-                    find(&client.get(&path(&server)).await?, &server, &name)?;
-                    if let Some(tools) = document["tools"].as_array_mut() {
-                        tools.retain(|tool| tool["name"] == name);
-                    }
-                }
+                let document = part(context, &server, "diff", "name", tool).await?;
                 let text = diff::text(&document, server.as_str());
                 Ok(Answer::new(document, text))
             }
+            Self::Propose { server, tool } => {
+                let document = part(context, &server, "proposal", "tool", tool).await?;
+                let text = propose::text(&document, server.as_str());
+                Ok(Answer::new(document, text))
+            }
+            Self::Test(trial) => trial.run(Client::sign_in(context)).await,
             Self::Accept { file } => {
                 let wish: Acceptance = toml_input::read(&file)?;
                 let mut client = Client::sign_in(context).await?;
@@ -113,6 +123,25 @@ impl Command {
             }
         }
     }
+}
+
+/// One view of a server's tools, of all or of one.
+async fn part(
+    context: &Context,
+    server: &Name,
+    view: &str,
+    member: &str,
+    tool: Option<String>,
+) -> Result<Value> {
+    let mut client = Client::sign_in(context).await?;
+    let mut document = client.get(&format!("{}/{view}", path(server))).await?;
+    if let Some(name) = tool {
+        find(&client.get(&path(server)).await?, server, &name)?;
+        if let Some(tools) = document["tools"].as_array_mut() {
+            tools.retain(|tool| tool[member] == name);
+        }
+    }
+    Ok(document)
 }
 
 fn path(server: &Name) -> String {

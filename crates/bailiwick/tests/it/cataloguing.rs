@@ -53,6 +53,11 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
         .says("order_id")
         .says("definition\n    {\n");
 
+    olivia.run(&["catalog", "diff", "support-desk"]).ends(0).says("get_order  NOT ACCEPTED");
+    olivia.run(&["catalog", "diff", "support-desk", "--tool", "get_odor"]).ends(6);
+    let proposed = olivia.run(&["catalog", "propose", "support-desk"]).ends(0);
+    place.write("proposed.toml", &proposed.stdout);
+
     // Until then policies cannot even name what the tool is about.
     olivia.run(&["policy", "check", "support.cedar"]).ends(3).says("Order");
     olivia.run(&["catalog", "accept", "unknown.toml"]).ends(6).says("get_odor");
@@ -62,6 +67,28 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     olivia.run(&["catalog", "accept", "accept.toml"]).ends(0).says("read Order");
     let same = olivia.run(&["catalog", "accept", "accept.toml"]).ends(0);
     same.says("nothing changes");
+    let diff = olivia.run(&["catalog", "diff", "support-desk", "--tool", "get_order"]).ends(0);
+    diff.says("every tool is as it was accepted");
+
+    // A guess is in force for nobody until it is accepted; it can be tried before.
+    let pay = r#"{"order_id": "A-1001", "amount": 4000, "currency": "EUR"}"#;
+    let refund = ["catalog", "test", "proposed.toml", "--tool", "refund_order", "--arguments", pay];
+    let tried = olivia.run(&refund).ends(0);
+    tried
+        .says("would be   pay support-desk/Refund/A-1001, 40.00 EUR [financial pii]")
+        .says("is now     refused: nobody has accepted");
+    let get = ["catalog", "test", "accept.toml", "--tool", "get_order", "--arguments"];
+    let same = olivia.run(&[&get[..], &[r#"{"order_id": "A-1001"}"#]].concat()).ends(0);
+    same.says("would be   read support-desk/Order/A-1001 [pii]").says("is now     the same");
+    olivia.run(&[&get[..], &[r#"{"order": 7}"#]].concat()).ends(3).says("arguments_invalid");
+    olivia.run(&[&get[..], &["{"]].concat()).ends(2).says("--arguments");
+    olivia.run(&["catalog", "test", "accept.toml"]).ends(6).says("--arguments JSON");
+    let unnamed = ["catalog", "test", "unnamed.toml", "--tool", "get_order", "--arguments", "{}"];
+    olivia.run(&unnamed).ends(1).says("no argument of the tool");
+    olivia.run(&["catalog", "test", "nowhere.toml"]).ends(6);
+    olivia.run(&["catalog", "accept", "proposed.toml"]).ends(0).says("export Customer");
+    let none = olivia.run(&["catalog", "propose", "support-desk"]).ends(0);
+    none.says("# Every tool of `support-desk` is accepted");
     olivia.run(&["policy", "apply", "support.cedar"]).ends(0);
     olivia.run(&["grant", "give", "grant.toml"]).ends(0);
     olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(0).says("PERMIT");

@@ -146,8 +146,28 @@ fn a_folder_that_is_kept_can_be_served_and_its_people_still_find_their_way() {
     BufReader::new(node.stdout.take().unwrap()).read_line(&mut ready).unwrap();
     let profile = folder.path().join("people/olivia.toml");
     let whoami = program().args(["whoami", "--profile"]).arg(&profile).output().unwrap();
+    // What the agents did is there to try a mapping on: the one in force, and one that says something else.
+    let catalog = folder.path().join("input/catalog.toml");
+    let other = folder.path().join("other.toml");
+    let text = fs::read_to_string(&catalog).unwrap();
+    fs::write(&other, text.replace("resource = \"Order\"", "resource = \"Sale\"")).unwrap();
+    let test = |file: &Path| {
+        let mut command = program();
+        command.args(["catalog", "test", "-o", "json", "--profile"]).arg(&profile).arg(file);
+        let output = command.output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()["calls"].clone()
+    };
+    let (same, differs) = (test(&catalog), test(&other));
     kill_process(Pid::from_child(&node), Signal::TERM).unwrap();
     node.wait().unwrap();
+    let (same, differs) = (same.as_array().unwrap(), differs.as_array().unwrap());
+    assert!(same.iter().all(|call| call["differs"] == false), "{same:?}");
+    let small = same.iter().find(|call| call["arguments"]["amount"] == 4_000).unwrap();
+    assert_eq!(small["recorded"]["verdict"], "permit");
+    assert_eq!(small["proposed"]["effects"][0]["resource"], "support-desk/Refund/A-1001");
+    let changed: Vec<&Value> =
+        differs.iter().filter(|call| call["differs"] == true).map(|call| &call["tool"]).collect();
+    assert!(!changed.is_empty() && changed.iter().all(|tool| *tool == "get_order"), "{differs:?}");
     assert_eq!(whoami.status.code(), Some(0), "{ready}: {whoami:?}");
     assert!(String::from_utf8_lossy(&whoami.stdout).contains("olivia"));
 }

@@ -1,9 +1,12 @@
-use model::Name;
+use std::sync::Arc;
+
+use model::{Money, MoneyError, Name, ijson::Json};
 
 use crate::{
-    catalog::ToolEntry,
+    catalog::{Pair, ResolveError, Tool, ToolEntry},
     hash::sha256,
     records::{Former, ToolRecord},
+    refusal::Code,
 };
 
 /// How a tool stands.
@@ -41,6 +44,49 @@ impl ToolEntry {
             (None, None) => ToolState::NotAccepted,
         }
     }
+
+    /// The tool, if its calls are decided by what was accepted; else why they are refused.
+    ///
+    /// # Errors
+    /// The code and the reason of the refusal.
+    pub fn in_force(&self) -> Result<Arc<Tool>, (Code, String)> {
+        let system = &self.record.server;
+        match (&self.accepted, self.state()) {
+            (Some(tool), _) => Ok(tool.clone()),
+            (None, ToolState::Gone) => {
+                Err((Code::ToolUnknown, format!("`{system}` no longer shows this tool")))
+            }
+            (None, ToolState::Quarantined) => {
+                let reason = format!("`{system}` has changed this tool since it was accepted");
+                Err((Code::ToolQuarantined, reason))
+            }
+            (None, ToolState::Accepted | ToolState::NotAccepted) => {
+                let reason = format!("nobody has accepted what this tool of `{system}` does");
+                Err((Code::ToolNotAccepted, reason))
+            }
+        }
+    }
+}
+
+impl Tool {
+    /// What a call with these arguments does, and what it costs in all.
+    ///
+    /// # Errors
+    /// The code and the reason of the refusal.
+    pub fn reading(&self, arguments: &Json) -> Result<(Vec<Pair>, Option<Money>), (Code, String)> {
+        let pairs = self.resolve(arguments).map_err(|why| match why {
+            ResolveError::Schema(_) => (Code::ArgumentsInvalid, why.to_string()),
+            ResolveError::Expression(_) => (Code::MappingFailed, why.to_string()),
+        })?;
+        let cost = total(&pairs).map_err(|why| (Code::MappingFailed, why.to_string()))?;
+        Ok((pairs, cost))
+    }
+}
+
+fn total(pairs: &[Pair]) -> Result<Option<Money>, MoneyError> {
+    pairs.iter().filter_map(|pair| pair.amount).try_fold(None, |sum: Option<Money>, amount| {
+        sum.map_or(Ok(amount), |sum| sum.plus(amount)).map(Some)
+    })
 }
 
 impl ToolRecord {

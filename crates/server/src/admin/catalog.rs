@@ -1,3 +1,5 @@
+mod trial;
+
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Effect as Did, Mapping as Meaning, ServerEntry, ToolEntry, ToolState};
 use govern::{AcceptTools, Acceptance};
@@ -16,6 +18,8 @@ use crate::{
 pub(crate) const ROUTES: &[Route] = &[
     Route::session(Method::GET, "/v1/catalog/{server}", |filter| on(filter, show)),
     Route::session(Method::GET, "/v1/catalog/{server}/diff", |filter| on(filter, diff)),
+    Route::session(Method::GET, "/v1/catalog/{server}/proposal", |filter| on(filter, proposal)),
+    Route::session(Method::POST, "/v1/catalog/{server}/try", |filter| on(filter, trial::run)),
     Route::session(Method::POST, "/v1/catalog/{server}/accept", |filter| on(filter, accept)),
 ];
 
@@ -88,6 +92,22 @@ struct Difference {
     before: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Proposals {
+    server: Name,
+    tools: Vec<Proposal>,
+}
+
+/// What a tool that nobody has accepted as it is probably does.
+#[derive(Serialize)]
+struct Proposal {
+    tool: String,
+    digest: Digest,
+    state: &'static str,
+    mapping: Option<Mapping>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -236,6 +256,30 @@ async fn diff(
     }))
 }
 
+async fn proposal(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Segment(name): Segment,
+) -> Result<Json<Proposals>, Problem> {
+    let name = names::name(&name)?;
+    server.engine.look(&caller, "Tool", name.as_str())?;
+    let entry = known(&server, &name)?;
+    let open =
+        |tool: &&ToolEntry| matches!(tool.state(), ToolState::NotAccepted | ToolState::Quarantined);
+    let proposal = |tool: &ToolEntry| {
+        let govern::Proposal { mapping, notes } = govern::propose(&entry, tool);
+        Proposal {
+            tool: tool.record.name.clone(),
+            digest: tool.record.digest,
+            state: tool.state().name(),
+            mapping: mapping.map(Mapping::from),
+            notes,
+        }
+    };
+    let tools = entry.tools.values().filter(open).map(proposal).collect();
+    Ok(Json(Proposals { server: name, tools }))
+}
+
 /// Checked before it is decided, so that nobody is asked to approve what cannot be done, or what is so already.
 async fn accept(
     State(server): State<Shared>,
@@ -245,10 +289,7 @@ async fn accept(
 ) -> Result<Json<Changed>, Problem> {
     let engine = &server.engine;
     let name = names::name(&name)?;
-    let digests = wish.tools.iter().map(|tool| tool.digest).collect();
-    let accepted = |it: AcceptedTool| Acceptance { tool: it.tool, mapping: it.mapping.into() };
-    let tools = wish.tools.into_iter().map(accepted).collect();
-    let act = AcceptTools { server: name.clone(), tools, digests };
+    let act = wish_of(name.clone(), wish.tools);
     engine.look(&caller, "Tool", name.as_str())?;
     govern::check_acceptance(engine, &act)?;
     let changed = !govern::is_accepted(engine, &act)?;
@@ -256,6 +297,12 @@ async fn accept(
         govern::accept_tools(engine, engine.allow(&caller, act).await?).await?;
     }
     Ok(Json(Changed { catalog: catalog(&server, name)?, changed }))
+}
+
+fn wish_of(server: Name, tools: Vec<AcceptedTool>) -> AcceptTools {
+    let digests = tools.iter().map(|tool| tool.digest).collect();
+    let accepted = |it: AcceptedTool| Acceptance { tool: it.tool, mapping: it.mapping.into() };
+    AcceptTools { server, tools: tools.into_iter().map(accepted).collect(), digests }
 }
 
 fn catalog(server: &Shared, name: Name) -> Result<Catalog, Problem> {

@@ -1,6 +1,7 @@
 //! The public listener and the operators' one, with real people, keys, tokens and listeners.
 
 mod bodies;
+mod cataloguing;
 mod describing;
 mod governing;
 mod listening;
