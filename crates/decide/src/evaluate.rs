@@ -120,6 +120,32 @@ impl Engine {
         combine(&outcomes)
     }
 
+    /// Whether policy denies a tool to somebody of the chain whatever its arguments are. The ids of `asked.pairs` say
+    /// nothing.
+    pub(crate) fn denies_kinds(&self, asked: &Asked<'_>) -> bool {
+        let policies = self.directory.policies();
+        let facts = self.facts(asked);
+        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
+        let canary = |policy: &Name| self.canary(policy, root);
+        let hops = std::iter::once(&asked.standing.person.principal)
+            .chain(asked.standing.agents.iter().map(|entry| &entry.principal));
+        let mut each = hops.flat_map(|who| asked.pairs.iter().map(move |pair| (who, pair)));
+        each.any(|(principal, pair)| {
+            policies.denies_kind(&Request {
+                principal,
+                verb: pair.verb,
+                resource: &pair.resource,
+                classes: &pair.classes,
+                owner: None,
+                group: None,
+                amount: None,
+                facts: &facts,
+                lifted: &BTreeSet::new(),
+                canary: Buckets(&canary),
+            })
+        })
+    }
+
     fn facts(&self, asked: &Asked<'_>) -> Facts {
         let task = asked.standing.task.as_ref().map(|(_, task)| task);
         let spent = task.and_then(|task| {

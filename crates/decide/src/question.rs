@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use model::{ActionId, Authority, Digest, IdentityId, Name, Timestamp};
+use model::{ActionId, Authority, Digest, IdentityId, Name, Resource, Timestamp, Verb};
 use policy::{Policies, Rule, Source, Verdict};
 use token::{Claims, SeenHeader, Thumbprint, claims::Confirmation};
 
 use crate::{
     attempt::final_word,
     authenticate::Caller,
-    catalog::Pair,
+    catalog::{Pair, Tool},
     directory::with_guards,
     engine::Engine,
     evaluate::{self, Asked, holds},
@@ -122,22 +122,46 @@ impl Engine {
         })
     }
 
-    /// The tools of a system that the caller may be able to call with some arguments: what a listing shows. Nothing, for
-    /// somebody who may do nothing at all.
-    pub fn listable(&self, caller: &Arc<Caller>, system: &Name) -> Vec<Arc<crate::catalog::Tool>> {
+    /// The tools of a system that the caller may be able to call with some arguments: what a listing shows. One that is
+    /// denied for all arguments is not shown: by a stop or the state of somebody in the chain, by an authority that does
+    /// not reach it, or by policy.
+    pub fn listable(&self, caller: &Arc<Caller>, system: &Name) -> Vec<Arc<Tool>> {
         let Some(server) = self.directory.server(system) else { return Vec::new() };
         let now = self.context.now();
         let standing = self.standing(caller, self.context.id(), Some(system), now);
         let Ok(standing) = standing else { return Vec::new() };
         let mut held: Vec<Arc<Authority>> = self.held(&standing).map(|(_, one)| one).collect();
         held.push(Arc::new(caller.claims.authority.clone()));
-        let reachable = |tool: &crate::catalog::Tool| {
+        let reachable = |tool: &Tool| {
             tool.verbs()
                 .all(|(verb, kind, _)| held.iter().all(|one| one.reaches(verb, system, kind, now)))
         };
+        let denied = |tool: &Tool| {
+            let asked = Asked {
+                caller,
+                standing: &standing,
+                pairs: &on_anything(tool),
+                owner: None,
+                group: None,
+                tool: Some(&tool.name),
+                cost: None,
+                now,
+            };
+            self.denies_kinds(&asked)
+        };
         let accepted = server.tools.into_values().filter_map(|tool| tool.accepted);
-        accepted.filter(|tool| reachable(tool)).collect()
+        accepted.filter(|tool| reachable(tool) && !denied(tool)).collect()
     }
+}
+
+/// A tool's effects on any thing: their ids say nothing.
+fn on_anything(tool: &Tool) -> Vec<Pair> {
+    let pair = |(verb, kind, classes): (Verb, &str, &BTreeSet<Name>)| {
+        let resource = Resource::new(tool.server.clone(), kind, "any");
+        let resource = resource.expect("the type name was checked when the tool was compiled");
+        Pair { verb, resource, classes: classes.clone(), amount: None }
+    };
+    tool.verbs().map(pair).collect()
 }
 
 fn supposed_claims(authority: Authority) -> Claims {

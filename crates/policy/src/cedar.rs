@@ -12,6 +12,6 @@ mod parse;
 mod scope;
 mod validate;
 
-pub(crate) use engine::{Answer, Engine, Question};
+pub(crate) use engine::{Answer, Applies, Engine, Question};
 pub(crate) use parse::{Parsed, parse};
 pub(crate) use validate::{Spots, validate};

@@ -3,7 +3,11 @@ use std::{collections::BTreeSet, fmt};
 use model::Digest;
 
 use crate::{
-    Fault, LoadErrors, Outcome, Request, Rule, Source, cedar::Engine, load, rule::Kind, verdict,
+    Fault, LoadErrors, Outcome, Request, Rule, Source,
+    cedar::{Applies, Engine},
+    load,
+    rule::Kind,
+    verdict,
 };
 
 /// An immutable set of validated policies, ready to answer. Cheap to share behind an `Arc`, never changed in place.
@@ -69,6 +73,28 @@ impl Policies {
                 ..Outcome::not_permitted()
             },
         }
+    }
+}
+
+impl Policies {
+    /// Whether a request is denied whatever the id of its resource and the amount are: a hard forbid applies to all of them,
+    /// or no permit to any. Conditions that ask for neither are decided as they stand now. Not a decision: where this says
+    /// no, [`Policies::evaluate`] may deny all the same.
+    pub fn denies_kind(&self, request: &Request<'_>) -> bool {
+        let Ok(question) = self.engine.ask(request) else { return true };
+        let mut permitted = false;
+        for (index, applies) in question.answers_to_kind() {
+            let rule = &self.rules[index];
+            if !rule.mode.enforces(|| (request.canary.0)(&rule.id)) {
+                continue;
+            }
+            match (&rule.kind, applies) {
+                (Kind::Forbid, Applies::Always | Applies::Errs) => return true,
+                (Kind::Permit, Applies::Always | Applies::Sometimes) => permitted = true,
+                _ => {}
+            }
+        }
+        !permitted
     }
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod house;
 mod identity;
 mod inputs;
+mod listing;
 mod load;
 mod quarantine;
 mod stops;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use cedar_policy_core::{
-    ast::{Expr, ExprKind, Literal, SlotEnv, UnaryOp, ValueKind},
+    ast::{Expr, ExprKind, Literal, SlotEnv, UnaryOp, ValueKind, Var},
     evaluator::Evaluator,
     parser::Loc,
 };
@@ -26,6 +26,19 @@ pub(super) struct Condition {
 struct Part {
     test: Test,
     written: Option<Loc>,
+}
+
+/// What a condition comes to for every id and amount that a call could have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It never is false.
+    True,
+    /// It never is true.
+    False,
+    /// It always errs.
+    Erred,
+    /// That depends.
+    Open,
 }
 
 enum Test {
@@ -83,6 +96,41 @@ fn children(kind: &ExprKind) -> Vec<&Expr> {
     }
 }
 
+/// Whether an expression reads what only a call's arguments say: which thing it is, and how much money moves. The spent
+/// budget is told in the currency of what moves.
+fn asks_arguments(expression: &Expr) -> bool {
+    let of =
+        |expression: &Expr, var| matches!(expression.expr_kind(), ExprKind::Var(it) if *it == var);
+    match expression.expr_kind() {
+        ExprKind::Var(Var::Resource | Var::Context) => true,
+        ExprKind::Is { expr, .. } if of(expr, Var::Resource) => false,
+        ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr }
+            if of(expr, Var::Resource) =>
+        {
+            attr != "classes"
+        }
+        ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr }
+            if of(expr, Var::Context) =>
+        {
+            ["amount", "currency", "history"].contains(&attr.as_str())
+        }
+        kind => children(kind).into_iter().any(asks_arguments),
+    }
+}
+
+fn all_settled<'t>(tests: impl Iterator<Item = &'t Test>, evaluator: &Evaluator<'_>) -> Settled {
+    let mut open = false;
+    for test in tests {
+        match test.settled(evaluator) {
+            Settled::True => {}
+            Settled::Open => open = true,
+            Settled::Erred if !open => return Settled::Erred,
+            Settled::False | Settled::Erred => return Settled::False,
+        }
+    }
+    if open { Settled::Open } else { Settled::True }
+}
+
 impl Condition {
     /// Takes a condition apart that [`check`] has passed.
     pub(super) fn new(condition: Option<&Expr>) -> Self {
@@ -106,6 +154,11 @@ impl Condition {
         all(self.parts.iter().map(|part| &part.test), evaluator)
     }
 
+    /// What it comes to, whatever the arguments of a call are.
+    pub(super) fn settled(&self, evaluator: &Evaluator<'_>) -> Settled {
+        all_settled(self.parts.iter().map(|part| &part.test), evaluator)
+    }
+
     /// The first part that is not true, as the policy writes it.
     pub(super) fn failed_part(&self, evaluator: &Evaluator<'_>) -> Option<Arc<str>> {
         let failed = |part: &&Part| part.test.truth(evaluator) != Ok(true);
@@ -122,6 +175,38 @@ impl Test {
             ExprKind::Or { .. } => Self::Any(each(disjuncts(expression))),
             ExprKind::UnaryApp { op: UnaryOp::Not, arg } => Self::Not(Box::new(Self::new(arg))),
             _ => Self::Atom(expression.clone()),
+        }
+    }
+
+    /// What it comes to, whatever the arguments of a call are. A part that is open may err as well, so what stands behind
+    /// one makes the whole at most false or erred, or at least true or erred.
+    fn settled(&self, evaluator: &Evaluator<'_>) -> Settled {
+        match self {
+            Self::All(tests) => all_settled(tests.iter(), evaluator),
+            Self::Any(tests) => {
+                let mut open = false;
+                for test in tests {
+                    match test.settled(evaluator) {
+                        Settled::True => return Settled::True,
+                        Settled::False => {}
+                        Settled::Open => open = true,
+                        Settled::Erred if open => return Settled::Open,
+                        Settled::Erred => return Settled::Erred,
+                    }
+                }
+                if open { Settled::Open } else { Settled::False }
+            }
+            Self::Not(test) => match test.settled(evaluator) {
+                Settled::True => Settled::False,
+                Settled::False => Settled::True,
+                other => other,
+            },
+            Self::Atom(expression) if asks_arguments(expression) => Settled::Open,
+            Self::Atom(_) => match self.truth(evaluator) {
+                Ok(true) => Settled::True,
+                Ok(false) => Settled::False,
+                Err(_) => Settled::Erred,
+            },
         }
     }
 

@@ -3,10 +3,10 @@ use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 use cedar_policy_core::{evaluator::Evaluator, extensions::Extensions};
 
 use super::{
-    condition::Condition,
+    condition::{Condition, Settled},
     inputs::{Inputs, Vocabulary},
     parse::Parsed,
-    scope::Scope,
+    scope::{Extent, Scope},
 };
 use crate::Request;
 
@@ -28,6 +28,15 @@ pub(crate) struct Question<'a> {
     request: &'a Request<'a>,
     /// The request in Cedar's terms, made when the first condition reads it.
     inputs: OnceCell<Result<Inputs, String>>,
+}
+
+/// To which things of a kind a policy applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applies {
+    Always,
+    Sometimes,
+    /// To all, and its condition errs.
+    Errs,
 }
 
 /// What a condition gives.
@@ -76,6 +85,30 @@ impl Question<'_> {
         let programs = self.engine.programs.iter().enumerate();
         let candidates = programs.filter(|(_, program)| program.scope.covers(self.request));
         candidates.map(|(index, program)| (index, self.answer(&program.condition)))
+    }
+
+    /// What each policy says to every thing of the request's kind in its system, and to every amount, ascending: whether it
+    /// applies to all of them, to none, or to some. All others apply to none.
+    pub(crate) fn answers_to_kind(&self) -> impl Iterator<Item = (usize, Applies)> {
+        self.engine.programs.iter().enumerate().filter_map(|(index, program)| {
+            let extent = program.scope.covers_kind(self.request);
+            let settled = match (extent, program.condition.is_empty()) {
+                (Extent::None, _) => return None,
+                (_, true) => Settled::True,
+                (_, false) => match self.evaluator() {
+                    Ok(evaluator) => program.condition.settled(&evaluator),
+                    Err(_) => Settled::Open,
+                },
+            };
+            let applies = match (extent, settled) {
+                (_, Settled::False) => return None,
+                (Extent::All, Settled::True) => Applies::Always,
+                (Extent::All, Settled::Erred) => Applies::Errs,
+                (_, Settled::Erred) => return None,
+                _ => Applies::Sometimes,
+            };
+            Some((index, applies))
+        })
     }
 
     /// The first part of a condition that is not true, as the policy writes it.

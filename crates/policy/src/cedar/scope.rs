@@ -17,6 +17,14 @@ pub(super) struct Scope {
     resource: Reach,
 }
 
+/// How many things of one kind in one system a head covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    None,
+    Some,
+    All,
+}
+
 /// Which entities one part of a head covers.
 enum Reach {
     Any,
@@ -59,6 +67,23 @@ impl Scope {
             Reach::Any => true,
             Reach::Is(kind) => BUILT_IN_KINDS.contains(&kind.as_str()),
             Reach::Eq(_) | Reach::In(_) | Reach::IsIn(..) | Reach::Nothing => false,
+        }
+    }
+
+    /// Whether it covers the request whatever the id of its resource is: all of the kind, some, or none.
+    pub(super) fn covers_kind(&self, request: &Request<'_>) -> Extent {
+        if !self.verbs.contains(request.verb) || !self.principal.covers(request.principal) {
+            return Extent::None;
+        }
+        match &self.resource {
+            Reach::Eq(uid) | Reach::In(uid) | Reach::IsIn(_, uid) if uid.kind != "System" => {
+                let system = request.resource.system().as_str();
+                let within = uid.id.strip_prefix(system).is_some_and(|rest| rest.starts_with('/'));
+                let may_be = within && uid.kind == request.resource.kind();
+                if may_be { Extent::Some } else { Extent::None }
+            }
+            reach if reach.covers(request.resource) => Extent::All,
+            _ => Extent::None,
         }
     }
 

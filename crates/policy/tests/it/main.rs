@@ -7,6 +7,7 @@ mod differential;
 mod dsl;
 mod evaluating;
 mod guarding;
+mod kinds;
 mod loading;
 mod validating;
 mod verdicts;
