@@ -21,6 +21,9 @@ pub use differences::{Difference, differences};
 pub use pinned::ToolState;
 pub use unnamed::check_named;
 
+/// How the name of an entry starts that is no tool but a request of the protocol, such as `mcp:resources/read`.
+pub const METHOD: &str = "mcp:";
+
 /// The most effects of one tool.
 const MAX_EFFECTS: usize = 16;
 /// The longest expression, in bytes.

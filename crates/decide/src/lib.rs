@@ -41,8 +41,8 @@ pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
 pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};
 pub use catalog::{
-    Difference, MappingError, Pair, ResolveError, Tool, ToolEntry, ToolState, check_named, compile,
-    differences,
+    Difference, METHOD, MappingError, Pair, ResolveError, Tool, ToolEntry, ToolState, check_named,
+    compile, differences,
 };
 pub use context::{Clock, ClockWentBack, Context};
 pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards};

@@ -7,7 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use decide::{Attempt, Code, Dispatch, Ending, FrozenCall, Occasion, Permit, Refusal, sha256};
+use decide::{
+    Attempt, Code, Dispatch, Ending, FrozenCall, METHOD, Occasion, Permit, Refusal, sha256,
+};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
 use model::ijson::Json;
@@ -20,7 +22,7 @@ use crate::{
     envelope::{self, Era, Fault, RequestId, ToolCall, event},
     gate::{Asked, Gateway, INFO, fault, json},
     refusal::{self, Form},
-    upstream::{Answer, Call, Event, Events, METHOD, Outcome, Reply, UpstreamError},
+    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError},
 };
 
 /// Names the attempt in the ledger, on every answer to a call.

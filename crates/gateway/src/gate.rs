@@ -12,7 +12,7 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
-use decide::{Caller, Code, Engine, NotAuthenticated, Presented};
+use decide::{Caller, Code, Engine, METHOD, NotAuthenticated, Presented};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::Name;
 
@@ -22,7 +22,6 @@ use crate::{
         self, Accepts, Capabilities, Era, Fault, MAX_BYTES, Message, RequestId, ServerInfo,
     },
     refusal::Form,
-    upstream::METHOD,
     upstreams::Upstreams,
 };
 

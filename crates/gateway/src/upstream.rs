@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use decide::METHOD;
 use http::{HeaderMap, StatusCode};
 use model::{
     Foreign,
@@ -38,8 +39,6 @@ use crate::{
 pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
-
-pub(crate) use methods::METHOD;
 
 use link::Link;
 use methods::Offers;

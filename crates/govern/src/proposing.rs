@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use decide::{Effect, Mapping, MappingError, ServerEntry, ToolEntry, check_named, compile};
+use decide::{Effect, METHOD, Mapping, MappingError, ServerEntry, ToolEntry, check_named, compile};
 use model::{Name, Verb, ijson::Json};
 
 mod definition;
@@ -38,6 +38,12 @@ pub fn propose(server: &ServerEntry, tool: &ToolEntry) -> Proposal {
         let note = "it was accepted like this before its server changed it; look at what changed";
         return Proposal { mapping: Some(former.mapping.clone()), notes: vec![note.to_owned()] };
     }
+    if let Some((verb, kind, id)) = of_method(&record.name) {
+        let effects = vec![effect(verb, kind, id.to_owned(), None)];
+        let mapping = Mapping { effects, additional_arguments: false };
+        let note = "no tool, but a request that the protocol has; its server says what lies there";
+        return Proposal { mapping: Some(mapping), notes: vec![note.to_owned()] };
+    }
     let Some(definition) = Definition::read(&record.definition, &record.name) else {
         let note = "its definition cannot be read";
         return Proposal { mapping: None, notes: vec![note.to_owned()] };
@@ -57,6 +63,18 @@ pub fn propose(server: &ServerEntry, tool: &ToolEntry) -> Proposal {
         }
     });
     Proposal { mapping, notes }
+}
+
+/// What a request beside tools does, as the protocol says.
+fn of_method(name: &str) -> Option<(Verb, &'static str, &'static str)> {
+    Some(match name.strip_prefix(METHOD)? {
+        "resources/list" | "resources/templates/list" => (Verb::List, "Document", ALL),
+        "resources/read" => (Verb::Read, "Document", "args.uri"),
+        "prompts/list" => (Verb::List, "Prompt", ALL),
+        "prompts/get" => (Verb::Read, "Prompt", "args.name"),
+        "completion/complete" => (Verb::Read, "Completion", ALL),
+        _ => return None,
+    })
 }
 
 fn check(server: &ServerEntry, tool: &ToolEntry, mapping: &Mapping) -> Result<(), MappingError> {

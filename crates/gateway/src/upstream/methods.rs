@@ -6,9 +6,6 @@ use serde_json::value::RawValue;
 
 use super::tools::ToolDefinition;
 
-/// How the names of such entries start; the method follows. No tool of a server may be called so.
-pub(crate) const METHOD: &str = "mcp:";
-
 /// The methods that are passed on, each with the capability that offers it and its definition.
 const METHODS: [(Capability, &str); 6] = [
     (

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use decide::METHOD;
 use model::{
     Digest, Foreign,
     ijson::{self, Json, JsonError, Limits},
@@ -11,11 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{
-    Server, UpstreamError,
-    link::Link,
-    methods::{METHOD, Offers},
-};
+use super::{Server, UpstreamError, link::Link, methods::Offers};
 use crate::envelope::{Code, Era, MAX_DEPTH, Mirror, MirrorError};
 
 /// The most tools of one server: a model chooses badly among hundreds already.

@@ -329,3 +329,18 @@ delete_note: read Sheet args.id
     );
     same(&shown(&server(&[], vec![accepted("note")])), "delete_note: delete Note args.id");
 }
+
+#[test]
+fn what_the_protocol_has_beside_tools_is_proposed_as_the_protocol_says() {
+    let shown = proposed(
+        &["pii"],
+        &[
+            "mcp:resources/read(uri: string)",
+            "mcp:prompts/get(name: string)",
+            "mcp:resources/list()",
+        ],
+    );
+    for line in ["read Document args.uri", "read Prompt args.name", "list Document 'all'"] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+}
