@@ -17,7 +17,7 @@ pub(super) fn text(document: &Value, server: &str) -> String {
     }
     if tools.iter().any(|tool| !tool["shown"].is_null()) {
         lines.push(format!(
-            "To put a tool in force as it is shown, accept it with this digest: bailiwick catalog propose {server}, then catalog accept FILE"
+            "If you agree with what is shown: bailiwick catalog propose {server} > FILE, read it, then bailiwick catalog accept FILE"
         ));
     } else {
         lines.pop();
@@ -127,7 +127,7 @@ find  QUARANTINED: its server has changed it since it was accepted
   shown     SHA-256 ee
   it means the same; only its bytes differ
 
-To put a tool in force as it is shown, accept it with this digest: bailiwick catalog propose desk, then catalog accept FILE"#
+If you agree with what is shown: bailiwick catalog propose desk > FILE, read it, then bailiwick catalog accept FILE"#
         );
         assert_eq!(text(&json!({ "tools": [] }), "desk"), "every tool is as it was accepted");
     }
