@@ -36,10 +36,8 @@ fn check(office: &Office, seen: &[Value], revisions: &[&str]) {
     let agreed: Vec<_> = seen.iter().map(|seen| seen["revision"].as_str().unwrap()).collect();
     assert_eq!(agreed, revisions, "{seen:?}");
     for seen in seen {
-        assert_eq!(
-            seen["tools"],
-            serde_json::json!(["export_customers", "get_order", "reindex_search"])
-        );
+        let listed = serde_json::json!(["get_order", "reindex_search"]);
+        assert_eq!(seen["tools"], listed, "what no policy permits is not listed");
         assert_eq!(seen["order"]["item"], "Desk lamp", "{seen}");
         assert_eq!(seen["export_refused"], true, "{seen}");
         assert!(

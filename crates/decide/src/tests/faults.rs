@@ -60,6 +60,23 @@ async fn a_ledger_slower_than_its_bound_denies_and_what_comes_late_lapses() {
 }
 
 #[tokio::test]
+async fn a_token_whose_record_comes_late_does_not_leave_and_the_ledger_still_verifies() {
+    let world = World::new().await;
+    let olivia = "person/olivia".parse().unwrap();
+    world.faults.hold_syncs(true);
+    let Err(refused) = world.try_session(&olivia).await else { panic!("it leaves") };
+    assert!(refused.to_string().contains("did not confirm"), "{refused}");
+    world.faults.hold_syncs(false);
+    world.lapsed().await;
+    world.session("olivia").await;
+    world.entries().await;
+    let key = world.engine.log.verifier_key();
+    world.engine.log.close().unwrap();
+    let report = ledger::verify::log(&world.directory.path().join("ledger"), &key, &[], None);
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[tokio::test]
 async fn a_caller_who_goes_away_before_the_record_is_durable_leaves_nothing_set_aside() {
     let world = World::new().await;
     let bot = world.bot(Some(eur(10_000))).await;

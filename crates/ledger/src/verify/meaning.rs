@@ -38,6 +38,8 @@ struct Action {
     /// Whether an agent is to dispatch it. What a person decides for themself is done with the decision.
     dispatched: bool,
     ended: Option<u64>,
+    /// What else was given in its course, such as a token, and with which entry it lapsed.
+    given: Vec<(Digest, Option<u64>)>,
 }
 
 impl<'a> Meaning<'a> {
@@ -145,7 +147,7 @@ impl<'a> Meaning<'a> {
 }
 
 impl Action {
-    /// One permit at most, and an end at most, and the end follows from the permit.
+    /// One permit at most, and an end at most, and the end follows from the permit. What else is given may lapse, once.
     fn see(&mut self, index: u64, hash: Digest, leaf: &Leaf) -> Result<(), String> {
         match leaf.kind.as_str() {
             "decision" if leaf.verdict.as_deref() == Some("permit") => {
@@ -156,18 +158,29 @@ impl Action {
                 self.dispatched = leaf.agent.is_some();
             }
             end @ ("outcome" | "lapsed") => {
+                let mut given = self.given.iter_mut();
+                let lapses = given.find(|(given, _)| leaf.parents.contains(given));
+                if let Some((_, ended)) = lapses.filter(|_| end == "lapsed") {
+                    return match ended.replace(index) {
+                        None => Ok(()),
+                        Some(before) => {
+                            Err(format!("its parent had lapsed with entry {before} already"))
+                        }
+                    };
+                }
                 if let Some(before) = self.ended.replace(index) {
                     return Err(format!("its action had ended with entry {before} already"));
                 }
                 match self.permitted {
-                    None => return Err(format!("an {end} of an action that was not permitted")),
+                    None => return Err(format!("{end} of an action that was not permitted")),
                     Some((permit, permit_hash)) if !leaf.parents.contains(&permit_hash) => {
                         return Err(format!("it does not name entry {permit}, its permit"));
                     }
                     Some(_) => {}
                 }
             }
-            _ => {}
+            "decision" => {}
+            _ => self.given.push((hash, None)),
         }
         Ok(())
     }

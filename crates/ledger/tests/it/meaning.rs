@@ -67,13 +67,39 @@ fn an_outcome_needs_an_earlier_permit_of_its_action() {
     assert_eq!(
         told(&["outcome 1", "decision:permit 1", "decision:deny 2", "outcome 2 2"]),
         [
-            "correctness: entry 0: an outcome of an action that was not permitted",
-            "correctness: entry 3: an outcome of an action that was not permitted",
+            "correctness: entry 0: outcome of an action that was not permitted",
+            "correctness: entry 3: outcome of an action that was not permitted",
         ]
     );
     assert_eq!(
         told(&["decision:permit 1", "token 1", "outcome 1 1"]),
         ["correctness: entry 2: it does not name entry 0, its permit"]
+    );
+}
+
+#[test]
+fn what_was_given_in_the_course_of_an_action_may_lapse_once() {
+    let given = [
+        "own:decision:permit 1",
+        "own:task 1 0",
+        "own:lapsed 1 1",
+        "own:token 1 0",
+        "own:lapsed 1 3",
+    ];
+    assert_eq!(told(&given), <[&str; 0]>::default());
+    assert_eq!(told(&["token 1", "lapsed 1 0"]), <[&str; 0]>::default());
+    assert_eq!(
+        told(&["token 1", "lapsed 1 0", "lapsed 1 0", "lapsed 1", "token 2", "lapsed 1 4"]),
+        [
+            "correctness: entry 2: its parent had lapsed with entry 1 already",
+            "correctness: entry 3: lapsed of an action that was not permitted",
+            "correctness: entry 5: its action had ended with entry 3 already",
+        ]
+    );
+    assert_eq!(
+        told(&["decision:permit 1", "token 1 0", "lapsed 1 1", "outcome 1 0"]),
+        <[&str; 0]>::default(),
+        "what lapsed is the token, not the permit"
     );
 }
 
