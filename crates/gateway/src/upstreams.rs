@@ -108,6 +108,13 @@ impl Upstreams {
         self
     }
 
+    /// Ends all programs.
+    pub async fn close(&self) {
+        for program in self.programs.values() {
+            program.close().await;
+        }
+    }
+
     /// The server at an address, or the program of that address ([`Program::address`]). A secret that changed is used from the next second on, in connections and sessions of its
     /// own; calls on their way end with the old one.
     ///

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use decide::Engine;
+use gateway::Upstreams;
 use serde::Serialize;
 use server::Patience;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -26,6 +27,7 @@ pub(crate) struct Node {
     pub(crate) addresses: Addresses,
     /// What the terminal shows while nobody is enrolled.
     pub(crate) notice: Option<String>,
+    upstreams: Arc<Upstreams>,
     stopping: CancellationToken,
     listeners: JoinSet<()>,
 }
@@ -66,14 +68,15 @@ impl Node {
             ops: ops_url,
             enroll_socket: door.as_ref().map(|_| socket.display().to_string()),
         };
+        let routers = super::routers::routers(&engine, config, &urls);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
             addresses,
+            upstreams: routers.upstreams,
             stopping: CancellationToken::new(),
             listeners: JoinSet::new(),
         };
-        let routers = super::routers::routers(&engine, config, &urls);
         node.listen(server, routers.server);
         node.listen(gateway, routers.gateway);
         node.listen(ops, routers.ops);
@@ -104,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Ends live requests, then publishes and closes the ledger.
+    /// Ends live requests and programs, then publishes and closes the ledger.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.stopping.cancel();
         let ended = async { while self.listeners.join_next().await.is_some() {} };
@@ -115,6 +118,7 @@ impl Node {
             );
             self.listeners.shutdown().await;
         }
+        self.upstreams.close().await;
         let log = self.engine.log().clone();
         let closed = tokio::task::spawn_blocking(move || log.close()).await;
         let unclosed = |error: &dyn std::error::Error| {

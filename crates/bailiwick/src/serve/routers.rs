@@ -23,6 +23,8 @@ pub(super) struct Routers {
     pub(super) server: Router,
     pub(super) gateway: Router,
     pub(super) ops: Router,
+    /// What the gateway reaches; programs among it end with the node.
+    pub(super) upstreams: Arc<Upstreams>,
 }
 
 /// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
@@ -41,8 +43,9 @@ pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Rou
     };
     Routers {
         server: server::router(server),
-        gateway: gateway::router(Gateway::new(engine.clone(), upstreams)),
+        gateway: gateway::router(Gateway::new(engine.clone(), upstreams.clone())),
         ops: server::ops_router(engine.clone()),
+        upstreams,
     }
 }
 

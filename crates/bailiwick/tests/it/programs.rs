@@ -289,6 +289,38 @@ fn a_program_that_ends_is_started_again_and_a_call_on_its_way_fails() {
 }
 
 #[test]
+fn a_program_ends_with_the_node_and_so_does_what_it_started() {
+    let marks = folder();
+    // A shell that stays when its server has gone, and ignores the end of its stdin.
+    let config = peek(marks.path(), "");
+    let (command, rest) = config.split_once("\ncommand = ").unwrap();
+    let (python, rest) = rest.split_once('\n').unwrap();
+    let script = script("peek.py").canonicalize().unwrap();
+    let line = format!(
+        "{} {}; sleep 1000 # {}",
+        python.trim_matches('"'),
+        script.display(),
+        marks.path().display()
+    );
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let config =
+        format!("{command}\ncommand = \"/bin/sh\"\narguments = [\"-c\", {line:?}]\n{rest}")
+            .replace("reads = [", &format!("reads = [{python}, "));
+    let office = Office::with_program("peek", &config, PEEK);
+    assert!(runs(marks.path()), "discovering its tools has started it");
+    assert_eq!(office.node.stop(), 0);
+    office.place.eventually("nothing of it runs", || !runs(marks.path()));
+}
+
+/// Whether a process names this path on its command line.
+fn runs(path: &Path) -> bool {
+    let path = path.display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let lines = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).any(|line| line.contains(&path))
+}
+
+#[test]
 fn a_stop_ends_the_work_of_a_program() {
     let marks = folder();
     let office = Office::with_program("peek", &peek(marks.path(), ""), PEEK);
