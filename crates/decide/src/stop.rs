@@ -192,14 +192,16 @@ impl InForce {
         next
     }
 
+    /// An order that is known already, as one that comes back from the store is, changes nothing, so there is nothing to
+    /// acknowledge.
     fn add(&mut self, order: &Order) {
-        self.epoch += 1;
         if self.resumed.contains(&order.id) {
             return;
         }
         let held = self.orders.entry(order.scope.clone()).or_default();
         if !held.iter().any(|known| known.id == order.id) {
             held.push(order.clone());
+            self.epoch += 1;
         }
     }
 
