@@ -65,7 +65,7 @@ pub struct AgentEntry {
 /// A server in force, with its tools.
 pub struct ServerEntry {
     /// The server.
-    pub record: ServerRecord,
+    pub record: Arc<ServerRecord>,
     /// Its tools by name.
     pub tools: BTreeMap<String, ToolEntry>,
 }
@@ -373,18 +373,8 @@ impl Directory {
     /// The server with its tools.
     pub fn server(&self, name: &Name) -> Option<ServerEntry> {
         let catalog = self.catalog.load();
-        let record = ServerRecord::clone(catalog.servers.get(name)?);
-        Some(ServerEntry { record, tools: catalog.tools.get(name).cloned().unwrap_or_default() })
-    }
-
-    /// The server as it is shared, with its tools.
-    pub(crate) fn tools(
-        &self,
-        name: &Name,
-    ) -> Option<(Arc<ServerRecord>, BTreeMap<String, ToolEntry>)> {
-        let catalog = self.catalog.load();
         let record = catalog.servers.get(name)?.clone();
-        Some((record, catalog.tools.get(name).cloned().unwrap_or_default()))
+        Some(ServerEntry { record, tools: catalog.tools.get(name).cloned().unwrap_or_default() })
     }
 
     /// The names of all servers.

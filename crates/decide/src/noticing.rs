@@ -14,6 +14,7 @@ use store::{Expect, PutError, Row};
 
 use crate::{
     context::Monotonic,
+    directory::ServerEntry,
     engine::Engine,
     governance::NotInForce,
     records::{ServerRecord, ToolRecord},
@@ -92,7 +93,7 @@ impl Engine {
     pub fn look_at(&self, system: &Name, occasion: Occasion) -> Option<Look> {
         let now = self.context.clock.monotonic();
         let turn = self.looks.turn(system, occasion, now)?;
-        let (server, tools) = self.directory.tools(system)?;
+        let ServerEntry { record: server, tools } = self.directory.server(system)?;
         let held = tools.into_iter().filter(|(_, tool)| tool.record.is_held());
         let accepted: BTreeMap<_, _> =
             held.map(|(name, tool)| (name, tool.record.digest)).collect();

@@ -17,7 +17,7 @@ use token::Secret;
 use tokio::{
     process::{Child, Command},
     runtime::Handle,
-    sync::oneshot,
+    sync::{OwnedSemaphorePermit, oneshot},
 };
 
 pub use fence::{FenceError, can_fence};
@@ -70,6 +70,9 @@ pub enum ProgramError {
     /// It has ended, most likely at once.
     #[error("the program ended only a moment ago; it is started again in another")]
     TooSoon,
+    /// An earlier start is not through.
+    #[error("the program is still being started; a file system may hang")]
+    Starting,
     /// It ended, or closed its stdout.
     #[error("the program has ended")]
     Ended,
@@ -87,10 +90,11 @@ impl Program {
         !self.unsafe_same_user
     }
 
-    /// Starts it with these secrets in its environment.
+    /// Starts it with these secrets in its environment; `turn` is held until that is through.
     pub(crate) async fn start(
         &self,
         secrets: Vec<(String, Secret)>,
+        turn: OwnedSemaphorePermit,
     ) -> Result<Started, ProgramError> {
         let failed = |source| ProgramError::Start { command: self.command.clone(), source };
         let (program, runtime) = (self.clone(), Handle::current());
@@ -100,8 +104,10 @@ impl Program {
         thread
             .spawn(move || {
                 let _entered = runtime.enter();
-                // Nobody waits any more: the program, if it was started, ends with what is dropped here.
-                let _ = sender.send(program.start_here(&secrets));
+                let started = program.start_here(&secrets);
+                drop(turn);
+                // Where nobody waits any more, the program ends with what is dropped here.
+                let _ = sender.send(started);
             })
             .map_err(failed)?;
         started.await.unwrap_or_else(|_| Err(failed(io::ErrorKind::Other.into())))

@@ -137,10 +137,10 @@ impl Settings {
         })?;
         let table =
             DeTable::parse(&text).map_err(|error| toml_input::refused(file, &text, &error))?;
-        // A program that a later file names is that file's.
-        self.programs.extend(programs::read(file, &text)?);
         for (section, value) in table.get_ref() {
             if section.get_ref() == PROGRAMS {
+                // A program that a later file names is that file's.
+                self.programs.extend(programs::read(file, &text)?);
                 continue;
             }
             let place = toml_input::place(file, &text, Some(section.span()));

@@ -26,26 +26,24 @@ name = "export_customers"
 effect = [{ verb = "export", resource = "Customer", id = "'all'" }]
 "#;
 
-const BLUEPRINT: &str = r#"
-name = "support"
-purpose = "answers customers"
-owner = "olivia"
-depth = 1
-
+/// What an agent of this kind may do, and what its owner may.
+const ALLOW: &str = r#"
 [[allow]]
 verbs = ["read", "execute", "export"]
 resources = "support-desk/*/*"
 until = "2099-01-01"
 "#;
 
+const BLUEPRINT: &str = r#"
+name = "support"
+purpose = "answers customers"
+owner = "olivia"
+depth = 1
+"#;
+
 const GRANT: &str = r#"
 name = "olivia-support"
 holder = "olivia"
-
-[[allow]]
-verbs = ["read", "execute", "export"]
-resources = "support-desk/*/*"
-until = "2099-01-01"
 "#;
 
 const AGENT: &str = r#"
@@ -118,8 +116,8 @@ impl Office {
         place.run(["key", "new", "bot.pem"]).ends(0);
         for (file, text) in [
             ("accept.toml", accept),
-            ("blueprint.toml", BLUEPRINT),
-            ("grant.toml", GRANT),
+            ("blueprint.toml", &[BLUEPRINT, ALLOW].concat()),
+            ("grant.toml", &[GRANT, ALLOW].concat()),
             ("agent.toml", AGENT),
             ("support.cedar", POLICY),
         ] {

@@ -308,6 +308,13 @@ fn a_program_ends_with_the_node_and_so_does_what_it_started() {
             .replace("reads = [", &format!("reads = [{python}, "));
     let office = Office::with_program("peek", &config, PEEK);
     assert!(runs(marks.path()), "discovering its tools has started it");
+    // Also while it works for somebody.
+    office.open_task("task.token");
+    let mut client = Client::of(&office);
+    client.initialize();
+    let work = call("work", &json!({ "seconds": 60 }));
+    client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
+    office.place.eventually("it has begun", || exists(&marks.path().join("begun")));
     assert_eq!(office.node.stop(), 0);
     office.place.eventually("nothing of it runs", || !runs(marks.path()));
 }

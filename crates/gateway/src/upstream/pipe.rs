@@ -14,10 +14,11 @@ use bytes::Bytes;
 use model::Foreign;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use token::Secret;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::ChildStdin,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
@@ -48,6 +49,9 @@ pub(super) struct Pipe {
     running: Mutex<Option<Arc<Running>>>,
     /// When it was started last.
     started: Mutex<Option<Instant>>,
+    /// Held until a start is through, also where nobody waits for it any more: a file system that hangs takes one thread of
+    /// this node, not one for each attempt.
+    turn: Arc<Semaphore>,
 }
 
 /// One process. Dropped, it is killed with whatever it started.
@@ -55,7 +59,7 @@ struct Running {
     input: mpsc::Sender<Bytes>,
     waiting: Arc<Waiting>,
     tasks: Vec<AbortHandle>,
-    _started: Started,
+    started: Mutex<Option<Started>>,
 }
 
 /// Who waits for what a process says. Once it has ended nobody waits any more.
@@ -97,7 +101,8 @@ struct Progress {
 
 impl Pipe {
     pub(super) fn new(program: Arc<Program>, own: Arc<OwnSecrets>) -> Self {
-        Self { program, own, running: Mutex::default(), started: Mutex::default() }
+        let turn = Arc::new(Semaphore::new(1));
+        Self { program, own, running: Mutex::default(), started: Mutex::default(), turn }
     }
 
     /// Whether a process is there to speak with.
@@ -120,18 +125,22 @@ impl Pipe {
     /// Starts a process in the place of whatever is there.
     pub(super) async fn start_again(&self, deadline: Instant) -> Result<(), UpstreamError> {
         self.stop();
+        let turn = self.turn.clone().try_acquire_owned().map_err(|_| ProgramError::Starting)?;
         let starting = async {
-            let secrets = self.secrets().await?;
-            Ok::<_, UpstreamError>(Running::of(self.program.start(secrets).await?))
+            let (secrets, turn) = self.secrets(turn).await?;
+            Ok::<_, UpstreamError>(Running::of(self.program.start(secrets, turn).await?))
         };
         let running = timeout_at(deadline, starting).await.map_err(|_| BodyError::Deadline)??;
         *locked(&self.running) = Some(Arc::new(running));
         Ok(())
     }
 
-    /// Ends the process.
+    /// Ends the process, whatever calls are on their way to it.
     pub(super) fn stop(&self) {
-        locked(&self.running).take();
+        let running = locked(&self.running).take();
+        if let Some(running) = running {
+            running.end();
+        }
     }
 
     /// Sends a request and waits for the first message that comes back for it; gives it with whatever is to follow.
@@ -162,16 +171,20 @@ impl Pipe {
         running.as_ref().filter(|it| !it.waiting.ended.load(Ordering::SeqCst)).cloned()
     }
 
-    async fn secrets(&self) -> Result<Vec<(String, token::Secret)>, UpstreamError> {
+    async fn secrets(
+        &self,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(Vec<(String, Secret)>, OwnedSemaphorePermit), UpstreamError> {
         let (own, wanted) = (self.own.clone(), self.program.secrets.clone());
         let read = tokio::task::spawn_blocking(move || {
             let read = |(name, reference): (String, String)| {
                 own.resolve(&reference).map(|secret| (name, secret))
             };
-            wanted.into_iter().map(read).collect::<Result<Vec<_>, _>>()
+            (wanted.into_iter().map(read).collect::<Result<Vec<_>, _>>(), turn)
         });
-        let read = read.await.map_err(|_| UpstreamError::Secret("its reader failed".to_owned()))?;
-        read.map_err(|error| UpstreamError::Secret(error.to_string()))
+        let failed = |_| UpstreamError::Secret("its reader failed".to_owned());
+        let (read, turn) = read.await.map_err(failed)?;
+        Ok((read.map_err(|error| UpstreamError::Secret(error.to_string()))?, turn))
     }
 }
 
@@ -199,7 +212,7 @@ impl Running {
         if let Some(stderr) = started.child.stderr.take() {
             tasks.push(tokio::spawn(log(stderr)).abort_handle());
         }
-        Self { input, waiting, tasks, _started: started }
+        Self { input, waiting, tasks, started: Mutex::new(Some(started)) }
     }
 
     fn expect(self: &Arc<Self>, id: i64, deadline: Instant) -> Answers {
@@ -214,6 +227,13 @@ impl Running {
         Answers { progress, response, deadline, id, running: self.clone() }
     }
 
+    /// Kills the process and tells whoever waits for it.
+    fn end(&self) {
+        self.waiting.end();
+        self.tasks.iter().for_each(AbortHandle::abort);
+        locked(&self.started).take();
+    }
+
     async fn say(&self, line: Bytes, deadline: Instant) -> Result<(), UpstreamError> {
         let sent = timeout_at(deadline, self.input.send(line)).await;
         sent.map_err(|_| BodyError::Deadline)?.map_err(|_| ProgramError::Ended.into())
@@ -222,7 +242,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.end();
     }
 }
 
@@ -343,4 +363,68 @@ async fn log(stderr: impl AsyncRead + Unpin) {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(seconds: &str) -> Pipe {
+        let program = Program {
+            command: "/bin/sleep".into(),
+            arguments: vec![seconds.to_owned()],
+            unsafe_same_user: true,
+            ..Program::default()
+        };
+        Pipe::new(Arc::new(program), Arc::default())
+    }
+
+    /// Whether a process with this on its command line is there.
+    fn runs(seconds: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let mut lines = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+        lines.any(|line| line == format!("/bin/sleep\0{seconds}\0").as_bytes())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_program_that_is_ended_learns_of_it_and_nothing_of_it_stays() {
+        let pipe = Arc::new(sleeper("4711.1"));
+        pipe.start(soon()).await.unwrap();
+        let asking = pipe.clone();
+        let asked = tokio::spawn(async move {
+            let asked = asking.ask(&RequestId::Number(1), b"{}".to_vec(), soon()).await;
+            asked.map(|_| ()).unwrap_err()
+        });
+        while locked(&pipe.current().unwrap().waiting.calls).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(runs("4711.1"));
+        pipe.stop();
+        let why = asked.await.unwrap();
+        assert!(matches!(why, UpstreamError::Program(ProgramError::Ended)), "{why}");
+        assert!(why.may_have_arrived());
+        while runs("4711.1") {
+            tokio::task::yield_now().await;
+        }
+        let why = pipe.ask(&RequestId::Number(2), b"{}".to_vec(), soon()).await;
+        assert!(why.is_err(), "nobody is asked who does not run");
+    }
+
+    #[tokio::test]
+    async fn a_start_that_hangs_takes_one_thread_and_what_ends_at_once_is_not_started_again_at_once()
+     {
+        let pipe = sleeper("0");
+        // As when a secret's file system, or the program's, hangs in the middle of a start.
+        let turn = pipe.turn.clone().acquire_owned().await.unwrap();
+        let why = pipe.start(soon()).await.unwrap_err();
+        assert!(matches!(why, UpstreamError::Program(ProgramError::Starting)), "{why}");
+        assert!(!why.may_have_arrived());
+        drop(turn);
+        let why = pipe.start(soon()).await.unwrap_err();
+        assert!(matches!(why, UpstreamError::Program(ProgramError::TooSoon)), "{why}");
+    }
 }

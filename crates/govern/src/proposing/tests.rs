@@ -51,7 +51,7 @@ fn server(classes: &[&str], tools: Vec<ToolRecord>) -> ServerEntry {
         credential: None,
         default_classes: classes.iter().map(|class| class.parse().unwrap()).collect(),
     };
-    ServerEntry { record, tools }
+    ServerEntry { record: Arc::new(record), tools }
 }
 
 fn shown(server: &ServerEntry) -> String {
