@@ -1,7 +1,7 @@
 use model::{Digest, IdentityId};
 use token::{SigningKey, assertion, dpop::Prover};
 
-use super::{Reply, World};
+use super::{Reply, World, http::recorded};
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -44,15 +44,18 @@ impl Agent {
 
     /// Asks for an exchange of a token; `more` adds parameters to the form.
     pub async fn exchange(&self, subject_token: &str, more: &[(&str, &str)]) -> Reply {
-        let assertion = self.assertion();
-        let form = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("client_assertion_type", CLIENT_ASSERTION),
-            ("client_assertion", assertion.as_str()),
-            ("subject_token", subject_token),
-            ("subject_token_type", ACCESS_TOKEN),
-        ];
-        self.world.token(&self.prover, &[&form, more].concat()).await
+        recorded(async || {
+            let assertion = self.assertion();
+            let form = [
+                ("grant_type", TOKEN_EXCHANGE),
+                ("client_assertion_type", CLIENT_ASSERTION),
+                ("client_assertion", assertion.as_str()),
+                ("subject_token", subject_token),
+                ("subject_token_type", ACCESS_TOKEN),
+            ];
+            self.world.token(&self.prover, &[&form, more].concat()).await
+        })
+        .await
     }
 
     /// A token for one system, out of a task's hand-over token.

@@ -83,6 +83,18 @@ impl Reply {
     }
 }
 
+/// Asks again as long as a busy disk holds records up for longer than their bound: nothing was done then.
+pub(super) async fn recorded(mut ask: impl AsyncFnMut() -> Reply) -> Reply {
+    for _ in 0..10 {
+        let reply = ask().await;
+        let json = reply.json();
+        if [&json["code"], &json["bailiwick_code"]].iter().all(|code| **code != "ledger_slow") {
+            return reply;
+        }
+    }
+    ask().await
+}
+
 /// The pairs as `application/x-www-form-urlencoded`.
 pub(super) fn form(pairs: &[(&str, &str)]) -> String {
     let encoded = |text: &str| -> String {

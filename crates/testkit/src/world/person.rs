@@ -8,7 +8,7 @@ use token::{
 };
 use tokio::sync::Mutex;
 
-use super::{Agent, Reply, World, jwk};
+use super::{Agent, Reply, World, http::recorded, jwk};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
@@ -60,8 +60,11 @@ impl Person {
         if let Some(token) = &*session {
             return token.clone();
         }
-        let form = [("grant_type", JWT_BEARER), ("assertion", &self.assertion())];
-        let token = self.world.token(&self.prover, &form).await.ok();
+        let opened = recorded(async || {
+            let form = [("grant_type", JWT_BEARER), ("assertion", &self.assertion())];
+            self.world.token(&self.prover, &form).await
+        });
+        let token = opened.await.ok();
         let token = token["access_token"].as_str().expect("a token").to_owned();
         *session = Some(token.clone());
         token
@@ -77,14 +80,18 @@ impl Person {
         let token = self.session().await;
         let url = format!("{}{path}", self.world.url());
         let bare = url.split('?').next().unwrap_or_default();
-        let proof = self.world.prove(&self.prover, method, bare, Some(&token)).await;
         let authorization = format!("DPoP {token}");
-        let mut headers = vec![("authorization", authorization.as_str()), ("dpop", proof.as_str())];
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        if !body.is_empty() {
-            headers.push(("content-type", "application/json"));
-        }
-        self.world.wire().send(method, &url, &headers, body).await
+        recorded(async || {
+            let proof = self.world.prove(&self.prover, method, bare, Some(&token)).await;
+            let mut headers =
+                vec![("authorization", authorization.as_str()), ("dpop", proof.as_str())];
+            if !body.is_empty() {
+                headers.push(("content-type", "application/json"));
+            }
+            self.world.wire().send(method, &url, &headers, body.clone()).await
+        })
+        .await
     }
 
     /// `GET`
