@@ -120,6 +120,7 @@ pub(super) async fn record_bytes(engine: &Arc<Engine>, token: &str) -> anyhow::R
         system: SYSTEM.parse()?,
         tool: TOOL.to_owned(),
         arguments: Json::object([("order", Json::String("A-1042".to_owned()))]),
+        inputs: None,
     };
     let first = engine.log().acknowledged();
     let dispatch = engine.attempt(attempt).await?.dispatch()?;
@@ -294,7 +295,7 @@ fn tool((name, verb, kind): &(&str, Verb, &str)) -> anyhow::Result<ToolRecord> {
         name: (*name).to_owned(),
         digest: sha256(&[definition.as_bytes()]),
         definition,
-        mapping: Some(Mapping { effects: vec![effect], additional_arguments: false }),
+        mapping: Some(Mapping { effects: vec![effect], ..Mapping::default() }),
         accepted_by: Some(person_id(OWNER)?),
         former: None,
         gone: false,

@@ -19,6 +19,7 @@ use crate::{
     entries::{EffectMark, PolicyMark, to_json},
     evaluate::{self, Asked, holds, party},
     hash::sha256,
+    inputs::{FrozenInputs, Inputs, not_asked},
     permit::{FrozenCall, Held, Permit, Reserved, SetAside},
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
@@ -44,6 +45,8 @@ pub struct Attempt {
     pub tool: String,
     /// The arguments, parsed once.
     pub arguments: Json,
+    /// What the client answers to a server that asked for something before.
+    pub inputs: Option<Inputs>,
 }
 
 /// Everything of a call that is decided on.
@@ -75,7 +78,7 @@ impl Engine {
         attempt: &Attempt,
         deciding: &mut Deciding<'_>,
     ) -> Result<Permit, Refusal> {
-        let Attempt { action, caller, system, tool, arguments } = attempt;
+        let Attempt { action, caller, system, tool, arguments, inputs } = attempt;
         let action = *action;
         deciding.body.system = Some(system.clone());
         deciding.body.tool = Some(tool.chars().take(128).collect());
@@ -83,7 +86,10 @@ impl Engine {
             let (bytes, digest) = canonical_arguments(arguments);
             (bytes, Some(digest))
         };
-        if deciding.arguments.len() > MAX_PAYLOAD {
+        let inputs = inputs.as_ref().map(FrozenInputs::of);
+        deciding.body.inputs = inputs.as_ref().map(|inputs| inputs.digest);
+        let payload = payload(&deciding.arguments, inputs.as_ref());
+        if payload.len() > MAX_PAYLOAD {
             // Numbers may be longer in canonical form than they came.
             let reason = format!("the arguments take more than {MAX_PAYLOAD} bytes to record");
             return Err(Refusal::new(action, Code::ArgumentsInvalid, reason));
@@ -105,7 +111,8 @@ impl Engine {
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
         self.step(Step::Policy);
-        let approval = self.verdict(&asked, &call, action, deciding).await?;
+        let answers = attempt.inputs.as_ref();
+        let approval = self.verdict(&asked, &call, answers, action, deciding).await?;
         self.step(Step::Budget);
         let set_aside = self.reserve(&standing, &call, approval.as_deref(), action)?;
         deciding.body.reserve = set_aside.cost;
@@ -114,10 +121,12 @@ impl Engine {
             tool: call.tool,
             policies: deciding.body.policy_epoch.unwrap_or_default(),
             arguments: deciding.arguments.as_slice().into(),
+            inputs: inputs.map(|inputs| inputs.bytes.into()),
             deadline: deadline(&standing, now),
         };
         self.step(Step::Record);
-        let (decision, reserved) = self.record_permit(attempt, deciding, set_aside).await?;
+        let (decision, reserved) =
+            self.record_permit(attempt, deciding, payload, set_aside).await?;
         let touches = Touches { tool: Some(frozen.tool.name.clone()), ..standing.touches };
         Ok(Permit::of(Held {
             engine: self.clone(),
@@ -142,6 +151,9 @@ impl Engine {
         let entry = entry
             .ok_or_else(|| refuse(Code::ToolUnknown, format!("`{system}` has no such tool")))?;
         let tool = entry.in_force().map_err(|(code, reason)| refuse(code, reason))?;
+        if let Some(kind) = attempt.inputs.as_ref().and_then(|it| it.beyond(&tool.input_requests)) {
+            return Err(Refusal::new(*action, Code::MethodNotMapped, not_asked(kind)));
+        }
         deciding.body.catalog = Some(tool.mapping);
         deciding.body.definition = Some(tool.definition);
         let (pairs, cost) = tool.reading(arguments).map_err(|(code, why)| refuse(code, why))?;
@@ -167,6 +179,7 @@ impl Engine {
         self: &Arc<Self>,
         asked: &Asked<'_>,
         call: &Call,
+        inputs: Option<&Inputs>,
         action: ActionId,
         deciding: &mut Deciding<'_>,
     ) -> Result<Option<Arc<ApprovalRecord>>, Refusal> {
@@ -177,14 +190,15 @@ impl Engine {
         if let Some(refusal) = final_word(&outcome, action, true) {
             return refusal.map(|()| None);
         }
-        let rest = Json::object([
+        let mut rest = vec![
             ("arguments", to_json(&call.digest)),
             ("catalog", to_json(&call.tool.mapping)),
             ("definition", to_json(&call.tool.definition)),
             ("server", to_json(&*call.server)),
-        ]);
-        let binding = self.binding(asked, &outcome, rest);
-        let shown = shown_to_approver(asked, call, &deciding.arguments);
+        ];
+        rest.extend(deciding.body.inputs.map(|digest| ("inputs", to_json(&digest))));
+        let binding = self.binding(asked, &outcome, Json::object(rest));
+        let shown = shown_to_approver(asked, call, &deciding.arguments, inputs);
         let told = &mut deciding.refusal;
         let approval = self.approval(asked, &outcome, binding, shown, action, told).await?;
         let lifted = lifted(&approval);
@@ -240,7 +254,7 @@ impl Engine {
             demands: holds(outcome),
             shown,
             amount: asked.cost,
-            nonce: self.nonce_text(),
+            nonce: self.unguessable(),
             asked: asked.now,
             expires: asked.now.plus_seconds(APPROVAL_SECONDS),
             answers: Vec::new(),
@@ -288,13 +302,14 @@ impl Engine {
         self: &Arc<Self>,
         attempt: &Attempt,
         deciding: &Deciding<'_>,
+        payload: Vec<u8>,
         set_aside: SetAside,
     ) -> Result<(Digest, Reserved), Refusal> {
         let action = attempt.action;
         let mut draft = self.decision(&attempt.caller, action, &deciding.body);
         draft.verdict = Some(Verdict::Permit.name().to_owned());
         draft.approval = set_aside.approval;
-        draft.payload = Some(deciding.arguments.clone());
+        draft.payload = Some(payload);
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let hash = sealed.hash();
         let reserved = set_aside.taken();
@@ -373,13 +388,28 @@ fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
     (bytes, digest)
 }
 
+/// What the ledger keeps, sealed: the arguments; where answers came with them, both.
+fn payload(arguments: &[u8], inputs: Option<&FrozenInputs>) -> Vec<u8> {
+    match inputs {
+        None => arguments.to_vec(),
+        Some(inputs) => {
+            [b"{\"arguments\":", arguments, b",\"inputs\":", &inputs.bytes, b"}"].concat()
+        }
+    }
+}
+
 fn deadline(standing: &Standing, now: Timestamp) -> Timestamp {
     let latest = now.plus_seconds(CALL_SECONDS);
     standing.task.as_ref().map_or(latest, |(_, task)| task.deadline.min(latest))
 }
 
 /// What an approver sees: accepted texts and canonical arguments, and who asks for whom.
-fn shown_to_approver(asked: &Asked<'_>, call: &Call, arguments: &[u8]) -> Json {
+fn shown_to_approver(
+    asked: &Asked<'_>,
+    call: &Call,
+    arguments: &[u8],
+    inputs: Option<&Inputs>,
+) -> Json {
     let effects = call.pairs.iter().map(|pair| {
         let amount = pair.amount.map_or(Json::Null, |amount| Json::String(amount.to_string()));
         Json::object([
@@ -389,7 +419,7 @@ fn shown_to_approver(asked: &Asked<'_>, call: &Call, arguments: &[u8]) -> Json {
             ("verb", to_json(&pair.verb)),
         ])
     });
-    Json::object([
+    let mut shown = vec![
         ("arguments", serde_json::from_slice(arguments).unwrap_or(Json::Null)),
         ("chain", to_json(&asked.caller.chain())),
         ("effects", Json::Array(effects.collect())),
@@ -403,5 +433,7 @@ fn shown_to_approver(asked: &Asked<'_>, call: &Call, arguments: &[u8]) -> Json {
         ),
         ("system", to_json(&call.server.name)),
         ("tool", Json::String(call.tool.name.to_string())),
-    ])
+    ];
+    shown.extend(inputs.map(|inputs| ("inputs", inputs.to_json())));
+    Json::object(shown)
 }

@@ -10,6 +10,7 @@ use model::{Digest, Money, Name, Resource, Verb, ijson, ijson::Json};
 
 use crate::{
     hash::sha256,
+    inputs::InputMethod,
     records::{Effect, Mapping, ServerRecord, ToolRecord},
 };
 
@@ -43,6 +44,8 @@ pub struct Tool {
     pub mapping: Digest,
     /// The definition as the server sent it.
     pub text: Arc<str>,
+    /// What the server may ask of the client in the middle of a call.
+    pub input_requests: BTreeSet<InputMethod>,
     effects: Vec<Compiled>,
     arguments: Validator,
     /// The arguments that the schema names; `None` where others were accepted, too.
@@ -149,6 +152,7 @@ pub fn compile(
         definition: record.digest,
         mapping: sha256(&[b"mapping/v1\0", canonical.as_bytes()]),
         text: record.definition.as_str().into(),
+        input_requests: mapping.input_requests.clone(),
         effects: effects.collect::<Result<_, _>>()?,
         arguments: compile_schema(&record.definition, mapping.additional_arguments)?,
         named: (!mapping.additional_arguments).then(|| named(&record.definition)),
@@ -430,7 +434,7 @@ mod tests {
         };
         compile(
             &record,
-            &Mapping { effects: vec![effect], additional_arguments: false },
+            &Mapping { effects: vec![effect], ..Mapping::default() },
             &["pii".parse().unwrap()],
         )
     }
@@ -503,7 +507,7 @@ mod tests {
                 currency: None,
                 classes: None,
             };
-            let mapping = Mapping { effects: vec![effect], additional_arguments: false };
+            let mapping = Mapping { effects: vec![effect], ..Mapping::default() };
             let tool = compile(&record, &mapping, &[]).unwrap();
             let arguments = |text: &str| serde_json::from_str::<Json>(text).unwrap();
             assert!(tool.resolve(&arguments(r#"{"order":"A-1"}"#)).is_ok());

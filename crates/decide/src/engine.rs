@@ -205,8 +205,13 @@ impl Engine {
         bytes
     }
 
+    /// A tag over something that is handed out and comes back, which only this deployment can make (HMAC-SHA-256).
+    pub fn tag(&self, what: &[u8]) -> [u8; 32] {
+        self.blind(b"handed-out", what)
+    }
+
     /// 128 unpredictable bits as text.
-    pub(crate) fn nonce_text(&self) -> String {
+    pub fn unguessable(&self) -> String {
         format!("{:016x}{:016x}", self.context.random(), self.context.random())
     }
 

@@ -48,6 +48,9 @@ bodies! {
         /// What the call does.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         effects: Vec<EffectMark>,
+        /// SHA-256 over the answers to what the server asked before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        inputs: Option<Digest>,
         /// The data classes touched.
         #[serde(skip_serializing_if = "BTreeSet::is_empty")]
         labels: BTreeSet<Name>,
@@ -82,8 +85,17 @@ bodies! {
         /// What was spent; what was reserved and is not here was given back.
         #[serde(skip_serializing_if = "Option::is_none")]
         spent: Option<Money>,
-        /// `completed`, `failed`, `not_sent`, `cut` or `unknown`.
+        /// `completed`, `input_required`, `failed`, `not_sent`, `cut` or `unknown`.
         status: String,
+    }
+
+    /// An answer went to the server of a call that is on its way.
+    Input "input" {
+        /// SHA-256 over the canonical answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        answer: Option<Digest>,
+        /// What the server had asked for.
+        method: String,
     }
 
     /// A recorded permit that was not used: nothing left, reservations are released.

@@ -30,6 +30,8 @@ pub struct FrozenCall {
     pub policies: Digest,
     /// The canonical arguments.
     pub arguments: Arc<[u8]>,
+    /// The canonical answers to what the server asked before, where it did: see [`crate::Inputs::to_json`].
+    pub inputs: Option<Arc<[u8]>>,
     /// When the call ends, answered or not.
     pub deadline: Timestamp,
 }
@@ -126,6 +128,8 @@ pub struct Dispatch {
 pub enum Ending {
     /// The upstream says it is done.
     Completed,
+    /// The upstream wants answers first, and the call again with them.
+    InputRequired,
     /// The upstream says it was not done.
     Failed,
     /// Nothing was sent: no connection.
@@ -141,6 +145,7 @@ impl Ending {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
+            Self::InputRequired => "input_required",
             Self::Failed => "failed",
             Self::NotSent => "not_sent",
             Self::Cut => "cut",
@@ -180,7 +185,8 @@ impl Permit {
 }
 
 impl Held {
-    fn recheck(&self) -> Result<(), Refusal> {
+    /// Whether everything that was true at the decision still is.
+    pub(crate) fn recheck(&self) -> Result<(), Refusal> {
         let (engine, action) = (&self.engine, self.action);
         let now = engine.sure_moment(action)?;
         let standing = engine.standing(&self.caller, action, Some(&self.call.server.name), now)?;
@@ -246,14 +252,27 @@ impl Drop for Permit {
 }
 
 impl Dispatch {
+    pub(crate) fn held(&self) -> &Held {
+        self.held.as_ref().expect("a dispatch holds its call until it is settled")
+    }
+
     /// The call to send, exactly.
     pub fn call(&self) -> &FrozenCall {
-        &self.held.as_ref().expect("a dispatch holds its call until it is settled").call
+        &self.held().call
+    }
+
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.held().caller
     }
 
     /// The attempt that became this call; find its record by it.
     pub fn action(&self) -> ActionId {
-        self.held.as_ref().expect("a dispatch holds its call until it is settled").action
+        self.held().action
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.live.is_cut()
     }
 
     /// Resolves when a stop cuts this call.

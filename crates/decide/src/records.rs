@@ -1,5 +1,7 @@
 //! What the store keeps for governance: one type a kind, each the whole truth about one object.
 
+use std::collections::BTreeSet;
+
 use model::{
     ActionId, Agent, ApprovalId, Authority, Blueprint, Digest, EntryId, IdentityId, Money, Name,
     Person, TaskId, Timestamp, Version, ijson::Json,
@@ -7,7 +9,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use store::Governed;
 
-use crate::stop::Order;
+use crate::{inputs::InputMethod, stop::Order};
 
 /// A person and the keys they enrolled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +114,7 @@ pub struct Former {
 }
 
 /// What a call of one tool does: every effect must be permitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     /// 1 to 16 effects.
@@ -120,6 +122,9 @@ pub struct Mapping {
     /// Whether arguments that the schema does not name are let through.
     #[serde(default)]
     pub additional_arguments: bool,
+    /// What the server may ask of the client in the middle of a call.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub input_requests: BTreeSet<InputMethod>,
 }
 
 /// One (verb, resource) pair, with expressions over the call's arguments.
@@ -151,7 +156,7 @@ pub struct PolicySetRecord {
     pub sources: Vec<PolicyFile>,
     /// The resource types of the catalog when they came into force.
     #[serde(default)]
-    pub kinds: std::collections::BTreeSet<String>,
+    pub kinds: BTreeSet<String>,
 }
 
 /// One file of policies.

@@ -1,34 +1,37 @@
 //! One tool call: decided, dispatched, answered, settled. A stop cuts it at both sides.
 
+mod stream;
+
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use decide::{
-    Attempt, Code, Dispatch, Ending, FrozenCall, METHOD, Occasion, Permit, Refusal, sha256,
+    Attempt, Code, Dispatch, Ending, FrozenCall, Inputs, METHOD, Occasion, Permit, Refusal, sha256,
 };
-use futures_util::stream;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use model::ijson::Json;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
 
 use crate::{
-    envelope::{self, Era, Fault, RequestId, ToolCall, event},
+    envelope::{self, Able, EnvelopeError, Era, Fault, RequestId, ToolCall},
     gate::{Asked, Gateway, INFO, fault, json},
     refusal::{self, Form},
-    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError},
+    rounds::whose,
+    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError, not_passed_on},
 };
 
 /// Names the attempt in the ledger, on every answer to a call.
 const ACTION: HeaderName = HeaderName::from_static("bailiwick-action");
-/// How many events wait for a slow client before its upstream has to wait, too.
-const EVENTS_AHEAD: usize = 16;
+
+/// Who waits for the answer to a call.
+pub(crate) struct Waiting {
+    /// The client's id of the call.
+    pub(crate) id: RequestId,
+    pub(crate) form: Form,
+    /// What its server may ask of it.
+    pub(crate) able: Able,
+}
 
 impl Gateway {
     /// Answers `tools/call`.
@@ -66,14 +69,26 @@ impl Gateway {
         if entry.and_then(|(_, entry)| entry).is_none() {
             return self.unmapped(&asked, &id);
         }
-        match envelope::method_params(&asked.message) {
-            Ok(params) => self.decide(asked, id, tool, params).await,
-            Err(why) => {
-                let said = why.to_string();
-                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
-                fault(&why.fault(), asked.era, Some(&id))
-            }
+        let params = envelope::method_params(&asked.message);
+        self.decide(asked, id, tool, params).await
+    }
+
+    /// The answers that come with a call, with the server's state as the server gave it.
+    fn inputs(
+        &self,
+        asked: &Asked,
+        tool: &str,
+        arguments: &Json,
+    ) -> Result<Option<Inputs>, EnvelopeError> {
+        let Some(mut inputs) = envelope::inputs(&asked.message)? else { return Ok(None) };
+        if asked.era == Era::Legacy {
+            return Err(EnvelopeError::InputResponses);
         }
+        if let Some(state) = &mut inputs.state {
+            let whose = whose(&asked.caller, &asked.system, tool, &arguments.canonical());
+            *state = self.untied(whose, state).ok_or(EnvelopeError::RequestState)?;
+        }
+        Ok(Some(inputs))
     }
 
     async fn decide(
@@ -83,12 +98,21 @@ impl Gateway {
         tool: String,
         arguments: Json,
     ) -> Response {
+        let inputs = match self.inputs(&asked, &tool, &arguments) {
+            Ok(inputs) => inputs,
+            Err(why) => {
+                let said = why.to_string();
+                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
+                return fault(&why.fault(), asked.era, Some(&id));
+            }
+        };
         let attempt = Attempt {
             action: self.engine.context().id(),
             caller: asked.caller.clone(),
             system: asked.system.clone(),
             tool,
             arguments,
+            inputs,
         };
         let action = attempt.action;
         let response = match self.engine.attempt(attempt).await.and_then(Permit::dispatch) {
@@ -116,7 +140,14 @@ impl Gateway {
         asked: &Asked,
         id: &RequestId,
     ) -> Response {
-        let FrozenCall { server, tool, arguments, .. } = dispatch.call().clone();
+        let FrozenCall { server, tool, arguments, inputs, .. } = dispatch.call().clone();
+        let able = match asked.era {
+            Era::Modern => Able::declared(&asked.message),
+            Era::Legacy if asked.accepts.event_stream => Able::anything(),
+            Era::Legacy => Able::default(),
+        };
+        let able = able.only(|kind| tool.input_requests.contains(&kind));
+        let waiting = Waiting { id: id.clone(), form: asked.form(), able };
         self.look(&server.name, Occasion::Use);
         let credential = server.credential.as_deref();
         let upstream = tokio::select! {
@@ -137,6 +168,9 @@ impl Gateway {
             id,
             tool: &tool.name,
             arguments: &arguments,
+            inputs: inputs.as_deref(),
+            era: asked.era,
+            able: &waiting.able,
             progress: asked.message.progress_token(),
             mirror: &mirror,
             deadline: self.deadline(&dispatch),
@@ -148,29 +182,38 @@ impl Gateway {
             answer = upstream.call(call) => answer,
         };
         match answer {
-            Ok(Answer::Whole(reply)) => self.deliver(dispatch, reply, asked.form(), id).await,
-            Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
-                self.stream(dispatch, *events, asked.form(), id)
+            Ok(Answer::Whole(reply)) => {
+                let status = status(reply.outcome, asked.era);
+                (status, json(self.last_word(dispatch, reply, &waiting).await)).into_response()
             }
-            Ok(Answer::Stream(events)) => self.collect(dispatch, *events, asked.form(), id).await,
+            Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
+                self.stream(dispatch, *events, waiting)
+            }
+            Ok(Answer::Stream(events)) => self.collect(dispatch, *events, &waiting).await,
             Err(why) => self.failed(dispatch, &why, asked.form(), id).await,
         }
     }
 
-    /// A whole answer leaves once its outcome is recorded.
-    async fn deliver(
+    /// The answer as the client gets it, once its outcome is recorded.
+    async fn last_word(
         self: &Arc<Self>,
         dispatch: Dispatch,
         reply: Reply,
-        form: Form,
-        id: &RequestId,
-    ) -> Response {
+        waiting: &Waiting,
+    ) -> Bytes {
+        let Waiting { id, form, .. } = waiting;
         self.look_after(&dispatch, reply.outcome);
         let digest = sha256(&[&reply.bytes]);
-        let ending = ending(reply.outcome);
-        match dispatch.settle(ending, Some(digest)).await {
-            Ok(()) => json(reply.bytes),
-            Err(refusal) => withheld(id, form, &refusal),
+        let words = match reply.outcome {
+            Outcome::InputRequired => self.asks(&dispatch, waiting, &reply.bytes).map(Bytes::from),
+            _ => Ok(reply.bytes),
+        };
+        // A server that asks for what it may not is not believed that it did nothing yet.
+        let ending = if words.is_ok() { ending(reply.outcome) } else { Ending::Unknown };
+        match (dispatch.settle(ending, Some(digest)).await, words) {
+            (Ok(()), Ok(words)) => words,
+            (Ok(()), Err(refusal)) => refusal::response(id, *form, &INFO, &refusal).into(),
+            (Err(refusal), _) => refusal::withheld(id, *form, &INFO, &refusal).into(),
         }
     }
 
@@ -179,17 +222,16 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         events: Events,
-        form: Form,
-        id: &RequestId,
+        waiting: &Waiting,
     ) -> Response {
         let reply = tokio::select! {
             biased;
-            () = dispatch.cut() => return self.stopped(dispatch, form, id),
+            () = dispatch.cut() => return self.stopped(dispatch, waiting.form, &waiting.id),
             reply = self.reply_of(events, &dispatch) => reply,
         };
         match reply {
-            Ok(reply) => self.deliver(dispatch, reply, form, id).await,
-            Err(why) => self.failed(dispatch, &why, form, id).await,
+            Ok(reply) => json(self.last_word(dispatch, reply, waiting).await),
+            Err(why) => self.failed(dispatch, &why, waiting.form, &waiting.id).await,
         }
     }
 
@@ -202,6 +244,7 @@ impl Gateway {
             match event {
                 Event::Reply(reply) => return Ok(reply),
                 Event::Notification(bytes) => self.look_on(&dispatch.call().server.name, &bytes),
+                Event::Request { id, .. } => events.answer(&id, &Err(not_passed_on())),
                 Event::Refused { .. } => {}
             }
         }
@@ -212,94 +255,6 @@ impl Gateway {
     fn look_after(self: &Arc<Self>, dispatch: &Dispatch, outcome: Outcome) {
         if let Outcome::Error(_) = outcome {
             self.look(&dispatch.call().server.name, Occasion::Sign);
-        }
-    }
-
-    /// Passes events on as they come. The pump owns the call: when the client goes away the channel closes, the pump ends,
-    /// and with it the upstream's stream.
-    fn stream(
-        self: &Arc<Self>,
-        dispatch: Dispatch,
-        events: Events,
-        form: Form,
-        id: &RequestId,
-    ) -> Response {
-        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
-        let (gateway, id) = (self.clone(), id.clone());
-        tokio::spawn(async move { gateway.pump(dispatch, events, form, &id, sender).await });
-        let body = stream::unfold(receiver, |mut receiver| async move {
-            let event: Bytes = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(event), receiver))
-        });
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ];
-        (headers, Body::from_stream(body)).into_response()
-    }
-
-    /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the channel by then
-    /// is not delivered.
-    async fn pump(
-        self: &Arc<Self>,
-        dispatch: Dispatch,
-        mut events: Events,
-        form: Form,
-        id: &RequestId,
-        sender: mpsc::Sender<Bytes>,
-    ) {
-        let deadline = self.deadline(&dispatch);
-        loop {
-            let room = tokio::select! {
-                biased;
-                () = dispatch.cut() => None,
-                room = timeout_at(deadline, sender.reserve()) => match room {
-                    Ok(Ok(room)) => Some(room),
-                    // The client is gone or does not read: dropped unsettled, the outcome is unknown.
-                    Ok(Err(_)) | Err(_) => return,
-                },
-            };
-            let next = tokio::select! {
-                biased;
-                () = dispatch.cut() => {
-                    drop(events);
-                    let words = cut_words(&dispatch, form, id);
-                    dispatch.settle_cut();
-                    if let Some(room) = room {
-                        room.send(event(&words).into());
-                    }
-                    return;
-                }
-                () = sender.closed() => return,
-                next = events.next() => next,
-            };
-            let Some(room) = room else { return };
-            match next {
-                Ok(Some(Event::Notification(bytes))) => {
-                    self.look_on(&dispatch.call().server.name, &bytes);
-                    room.send(event(&bytes).into());
-                }
-                Ok(Some(Event::Refused { method })) => {
-                    tracing::warn!(code = "BW-2002", %method, "an upstream asked the client for something; refused");
-                }
-                Ok(Some(Event::Reply(reply))) => {
-                    self.look_after(&dispatch, reply.outcome);
-                    let digest = sha256(&[&reply.bytes]);
-                    let settled = dispatch.settle(ending(reply.outcome), Some(digest)).await;
-                    let last = match settled {
-                        Ok(()) => reply.bytes.to_vec(),
-                        Err(refusal) => refusal::withheld(id, form, &INFO, &refusal),
-                    };
-                    return room.send(event(&last).into());
-                }
-                Ok(None) => return,
-                Err(why) => {
-                    tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
-                    let fault = upstream_fault(&why).response(Some(id));
-                    self.settle_late(dispatch, failure(&why)).await;
-                    return room.send(event(&fault).into());
-                }
-            }
         }
     }
 
@@ -338,7 +293,18 @@ impl Gateway {
 fn ending(outcome: Outcome) -> Ending {
     match outcome {
         Outcome::Done => Ending::Completed,
+        Outcome::InputRequired => Ending::InputRequired,
         Outcome::ToolError | Outcome::Error(_) => Ending::Failed,
+    }
+}
+
+/// With which status a server's answer goes to the client; 2026-07-28 has some for errors that the client can mend.
+fn status(outcome: Outcome, era: Era) -> StatusCode {
+    let is = |code: envelope::Code| outcome == Outcome::Error(code.number());
+    match era {
+        Era::Modern if is(envelope::Code::MissingCapability) => StatusCode::BAD_REQUEST,
+        Era::Modern if is(envelope::Code::MethodNotFound) => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
     }
 }
 
@@ -353,10 +319,6 @@ fn failure(why: &UpstreamError) -> Ending {
 
 fn refused(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
     json(refusal::response(id, form, &INFO, refusal))
-}
-
-fn withheld(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
-    json(refusal::withheld(id, form, &INFO, refusal))
 }
 
 fn cut_words(dispatch: &Dispatch, form: Form, id: &RequestId) -> Vec<u8> {

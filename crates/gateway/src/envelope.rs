@@ -5,6 +5,7 @@
 mod call;
 mod era;
 mod fault;
+mod inputs;
 mod media;
 mod message;
 mod mirror;
@@ -15,8 +16,9 @@ mod tests;
 pub use call::{ToolCall, method_params, method_request, tool_call_request};
 pub use era::{Era, HeaderError, LEGACY_VERSIONS, MODERN_VERSION, header_name, request_headers};
 pub use fault::{Code, Fault};
+pub use inputs::{Able, inputs};
 pub use media::{Accepts, MediaError, accepts};
-pub use message::{EnvelopeError, MAX_BYTES, MAX_DEPTH, Message, RequestId};
+pub use message::{EnvelopeError, Incoming, MAX_BYTES, MAX_DEPTH, Message, RequestId, Response};
 pub use mirror::{Mirror, MirrorError};
 pub use result::{
     Capabilities, ServerInfo, discover, event, initialize, pong, reply, tool_error, tools_list,
@@ -24,4 +26,5 @@ pub use result::{
 
 pub(crate) use call::name_of;
 pub(crate) use era::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION, encode};
+pub(crate) use inputs::kind as input_kind;
 pub(crate) use media::{is_event_stream, is_json};

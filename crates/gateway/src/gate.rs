@@ -19,8 +19,10 @@ use model::Name;
 use crate::{
     challenge::{challenge, metadata, with_nonce},
     envelope::{
-        self, Accepts, Capabilities, Era, Fault, MAX_BYTES, Message, RequestId, ServerInfo,
+        self, Accepts, Capabilities, Era, Fault, Incoming, MAX_BYTES, Message, RequestId,
+        ServerInfo,
     },
+    questions::Questions,
     refusal::Form,
     upstreams::Upstreams,
 };
@@ -41,6 +43,7 @@ pub(crate) const INFO: ServerInfo<'static> = ServerInfo {
 pub struct Gateway {
     pub(crate) engine: Arc<Engine>,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) questions: Questions,
 }
 
 /// One request of somebody who was believed.
@@ -63,7 +66,7 @@ impl Asked {
 impl Gateway {
     /// A gateway that decides by `engine` and reaches servers through `upstreams`.
     pub fn new(engine: Arc<Engine>, upstreams: Arc<Upstreams>) -> Arc<Self> {
-        Arc::new(Self { engine, upstreams })
+        Arc::new(Self { engine, upstreams, questions: Questions::default() })
     }
 }
 
@@ -129,7 +132,8 @@ async fn enter(
         return with_nonce(&engine, (StatusCode::METHOD_NOT_ALLOWED, allow).into_response());
     }
     let response = match read(&engine, &caller, &name, parts.headers, body).await {
-        Ok(asked) => serve(&gateway, asked).await,
+        Ok(Read::Asked(asked)) => serve(&gateway, *asked).await,
+        Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
         Err(response) => *response,
     };
     with_nonce(&engine, response)
@@ -172,6 +176,13 @@ fn only<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<Option<&'
     }
 }
 
+/// What a client sent.
+enum Read {
+    Asked(Box<Asked>),
+    /// An answer to what a server asked.
+    Response(envelope::Response),
+}
+
 /// Reads the message once. What cannot be read is recorded, since its sender is known, and goes no further.
 async fn read(
     engine: &Engine,
@@ -179,7 +190,7 @@ async fn read(
     system: &Name,
     headers: HeaderMap,
     body: Body,
-) -> Result<Asked, Box<Response>> {
+) -> Result<Read, Box<Response>> {
     let refuse = |reason: &dyn std::fmt::Display, response: Response| {
         engine.refuse(
             caller,
@@ -196,11 +207,16 @@ async fn read(
             (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than 1 MiB, or broke off");
         refuse(&why, response.into_response())
     })?;
-    let message = Message::parse(&bytes)
+    let message = Incoming::parse(&bytes)
         .map_err(|why| refuse(&why, fault(&why.fault(), Era::Legacy, None)))?;
+    let message = match message {
+        Incoming::Message(message) => message,
+        Incoming::Response(response) => return Ok(Read::Response(response)),
+    };
     let era = Era::of(&headers, &message)
         .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
-    Ok(Asked { caller: caller.clone(), system: system.clone(), headers, accepts, message, era })
+    let (caller, system) = (caller.clone(), system.clone());
+    Ok(Read::Asked(Box::new(Asked { caller, system, headers, accepts, message, era })))
 }
 
 async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {

@@ -30,7 +30,7 @@ use model::{
 use tokio::time::Instant;
 
 use crate::{
-    envelope::{self, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
+    envelope::{self, Able, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
     upstreams::OwnSecrets,
@@ -38,6 +38,7 @@ use crate::{
 
 pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
+pub(crate) use events::{asked_as, not_passed_on};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
 
 use link::Link;
@@ -58,6 +59,8 @@ struct Server {
     protocol: Protocol,
     /// What was agreed with the server; `None` until it is needed.
     agreed: Mutex<Option<Arc<Link>>>,
+    /// A session of the older revision in which the server may ask its clients something; `None` until it is needed.
+    asking: Mutex<Option<Arc<Link>>>,
     /// What it offers beside tools.
     offers: Mutex<Offers>,
     /// Held by the one caller that agrees with the server while others wait for it.
@@ -98,6 +101,12 @@ pub struct Call<'c> {
     pub tool: &'c str,
     /// The canonical bytes of its arguments, an object; a method's are its parameters.
     pub arguments: &'c [u8],
+    /// The canonical bytes of the answers to what the server asked before, an object.
+    pub inputs: Option<&'c [u8]>,
+    /// The revision that the client speaks, in which a server asks it.
+    pub era: Era,
+    /// What the server may ask of the client: what the client can be asked and a person has accepted.
+    pub able: &'c Able,
     /// The client's progress token. The server gets one of ours, and progress that it reports under that is passed on
     /// under the client's. Nothing of the client's `_meta` goes on: it was not decided on, and nobody records it.
     pub progress: Option<&'c RequestId>,
@@ -158,9 +167,9 @@ pub enum UpstreamError {
     /// One event is too long.
     #[error(transparent)]
     EventTooLong(#[from] crate::sse::EventTooLong),
-    /// The server wants the client to answer something first.
-    #[error("the server asks the client for input, which is not passed on")]
-    InputRequired,
+    /// Answers to what was asked before, for a server that does not take them so.
+    #[error("the server speaks a revision in which a call carries no answers")]
+    NoInputs,
     /// The server sent a request where there may be none, or too many of them.
     #[error("the server sent the request `{0}` to the client, which is not passed on")]
     ServerRequest(Foreign),
@@ -196,6 +205,7 @@ impl Upstream {
             wire,
             protocol,
             agreed: Mutex::default(),
+            asking: Mutex::default(),
             offers: Mutex::default(),
             agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
@@ -233,7 +243,10 @@ impl Upstream {
     /// # Errors
     /// See [`UpstreamError`]; [`UpstreamError::may_have_arrived`] tells whether the server may have acted.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
-        let link = self.0.link(call.deadline).await?;
+        let link = match call.era {
+            Era::Legacy if !call.able.is_empty() => self.0.asking_link(call.deadline).await?,
+            _ => self.0.link(call.deadline).await?,
+        };
         match self.0.call(&link, call).await {
             Err(error) if self.0.forgot_session(&link, &error) => Err(UpstreamError::SessionLost),
             answered => answered,
@@ -243,11 +256,11 @@ impl Upstream {
     /// Ends the session with a legacy server, if there is one, and a program. A server that does not want to know is left
     /// alone.
     pub async fn close(&self) {
-        let agreed = self.0.agreed().take();
+        let links = [self.0.agreed().take(), self.0.asking().take()];
         if let Wire::Pipe(pipe) = &self.0.wire {
             return pipe.stop();
         }
-        if let Some(link) = agreed {
+        for link in links.into_iter().flatten() {
             self.0.end_session(&link).await;
         }
     }
@@ -258,7 +271,7 @@ impl UpstreamError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Send(error) => error.may_have_arrived(),
-            Self::Handshake(_) | Self::Secret(_) => false,
+            Self::Handshake(_) | Self::Secret(_) | Self::NoInputs => false,
             Self::Program(error) => matches!(error, ProgramError::Ended),
             _ => true,
         }
@@ -274,6 +287,8 @@ struct Sent {
     headers: HeaderMap,
     body: Vec<u8>,
     link: Arc<Link>,
+    /// What the server may ask of the client while it works.
+    able: Able,
 }
 
 impl Call<'_> {
@@ -301,11 +316,17 @@ impl Server {
     ) -> Result<Answer, UpstreamError> {
         let id = self.next_id();
         let client_progress = call.progress.cloned();
-        let meta = link.meta(client_progress.as_ref().map(|_| &id));
+        if call.inputs.is_some() && link.era() == Era::Legacy {
+            return Err(UpstreamError::NoInputs);
+        }
+        // In the other revision the server asks in a way that this client does not understand.
+        let able = if link.era() == call.era { call.able.clone() } else { Able::default() };
+        let meta = link.meta(client_progress.as_ref().map(|_| &id), &able);
         let (body, headers) = match call.tool.strip_prefix(METHOD) {
             None => {
                 let (tool, arguments) = (call.tool, call.arguments);
-                let body = envelope::tool_call_request(&id, tool, arguments, meta.as_ref());
+                let inputs = call.inputs;
+                let body = envelope::tool_call_request(&id, tool, arguments, inputs, meta.as_ref());
                 let mut headers = link.headers("tools/call", Some(tool));
                 if link.era() == Era::Modern {
                     headers.extend(call.mirrored()?);
@@ -313,13 +334,14 @@ impl Server {
                 (body, headers)
             }
             Some(method) => {
-                let body = envelope::method_request(&id, method, call.arguments, meta.as_ref());
+                let (params, inputs) = (call.arguments, call.inputs);
+                let body = envelope::method_request(&id, method, params, inputs, meta.as_ref());
                 let name = envelope::name_of(method, call.arguments);
                 (body, link.headers(method, name.as_deref()))
             }
         };
         let (client_id, link) = (call.id.clone(), link.clone());
-        let sent = Sent { id, client_id, client_progress, headers, body, link };
+        let sent = Sent { id, client_id, client_progress, headers, body, link, able };
         answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)
     }
 

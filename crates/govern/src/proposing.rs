@@ -40,7 +40,7 @@ pub fn propose(server: &ServerEntry, tool: &ToolEntry) -> Proposal {
     }
     if let Some((verb, kind, id)) = of_method(&record.name) {
         let effects = vec![effect(verb, kind, id.to_owned(), None)];
-        let mapping = Mapping { effects, additional_arguments: false };
+        let mapping = Mapping { effects, ..Mapping::default() };
         let note = "no tool, but a request that the protocol has; its server says what lies there";
         return Proposal { mapping: Some(mapping), notes: vec![note.to_owned()] };
     }
@@ -110,7 +110,7 @@ impl Guess<'_> {
             }
             None => self.effects()?,
         };
-        Some(Mapping { effects, additional_arguments: false })
+        Some(Mapping { effects, ..Mapping::default() })
     }
 
     fn effects(&mut self) -> Option<Vec<Effect>> {

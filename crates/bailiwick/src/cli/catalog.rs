@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use decide::InputMethod;
 use model::{Digest, Name, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,6 +67,9 @@ struct Tool {
     effect: Vec<Effect>,
     #[serde(default)]
     additional_arguments: bool,
+    /// What the server may ask of clients in the middle of a call, such as `elicitation/create`.
+    #[serde(default)]
+    input_requests: Vec<InputMethod>,
 }
 
 /// What a call does; `id`, `amount` and `currency` are expressions over its arguments.
@@ -156,7 +160,11 @@ fn accepted(tool: &Tool, server: &Name, catalog: &Value) -> Result<Value> {
     Ok(json!({
         "tool": tool.name,
         "digest": digest,
-        "mapping": { "effects": tool.effect, "additional_arguments": tool.additional_arguments },
+        "mapping": {
+            "effects": tool.effect,
+            "additional_arguments": tool.additional_arguments,
+            "input_requests": tool.input_requests,
+        },
     }))
 }
 
@@ -175,7 +183,10 @@ fn table(catalog: &Value) -> String {
         let effect = |effect: &Value| {
             format!("{} {}", show::cell(effect, "verb"), show::cell(effect, "resource"))
         };
-        effects.iter().map(effect).collect::<Vec<_>>().join(", ")
+        let asks =
+            tool["mapping"]["input_requests"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ask = |method: &Value| format!("asks for {}", show::text(method));
+        effects.iter().map(effect).chain(asks.iter().map(ask)).collect::<Vec<_>>().join(", ")
     };
     let mut table = crate::output::Table::new(&["TOOL", "STATE", "DOES", "DIGEST"]);
     for tool in show::rows(catalog) {

@@ -127,7 +127,10 @@ impl Door {
     /// Whether the client meant this address, and is no page of somebody else's.
     fn is_asked(&self, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-        host == Some(self.address.as_bytes()) && !headers.contains_key(header::ORIGIN)
+        let is_here = |origin: &HeaderValue| {
+            origin.as_bytes().strip_prefix(b"http://") == Some(self.address.as_bytes())
+        };
+        host == Some(self.address.as_bytes()) && headers.get_all(header::ORIGIN).iter().all(is_here)
     }
 
     fn believes(&self, headers: &HeaderMap) -> bool {

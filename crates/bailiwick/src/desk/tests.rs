@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use gateway::{
-    envelope::{Era, Mirror, RequestId},
+    envelope::{Able, Era, Mirror, RequestId},
     outbound::{Credential, Limits, Outbound},
     upstream::{Answer, Call, Event, Outcome, Protocol, Reply, Upstream, UpstreamError},
 };
@@ -68,7 +68,17 @@ async fn open(
     let arguments = json(arguments).canonical();
     let deadline = Instant::now() + Duration::from_secs(100);
     upstream
-        .call(Call { id: &id, tool, arguments: &arguments, progress, mirror: &mirror, deadline })
+        .call(Call {
+            id: &id,
+            tool,
+            arguments: &arguments,
+            inputs: None,
+            era: Era::Modern,
+            able: &Able::default(),
+            progress,
+            mirror: &mirror,
+            deadline,
+        })
         .await
 }
 
@@ -222,6 +232,7 @@ async fn long_work_reports_its_progress_and_ends() {
                     break;
                 }
                 Event::Refused { method } => panic!("{method}"),
+                Event::Request { kind, .. } => panic!("{kind:?}"),
             }
         }
         assert_eq!(steps, 4);

@@ -4,6 +4,7 @@
 mod by_hand;
 mod cataloguing;
 mod configuring;
+mod conformance;
 mod connecting;
 mod demo;
 mod enrolling;

@@ -106,7 +106,7 @@ mod tests {
             currency: None,
             classes: None,
         };
-        let mapping = Mapping { effects: vec![effect], additional_arguments };
+        let mapping = Mapping { effects: vec![effect], additional_arguments, ..Mapping::default() };
         check_named(DEFINITION, &mapping)
             .map_or_else(|why| why.to_string(), |()| "named".to_owned())
     }

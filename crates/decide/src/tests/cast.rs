@@ -92,7 +92,7 @@ pub(super) fn tool(name: &str, effects: Vec<Effect>, properties: &str) -> ToolRe
         name: name.to_owned(),
         digest: sha256(&[definition.as_bytes()]),
         definition,
-        mapping: Some(Mapping { effects, additional_arguments: false }),
+        mapping: Some(Mapping { effects, ..Mapping::default() }),
         accepted_by: Some(person_id("olivia")),
         former: None,
         gone: false,

@@ -76,6 +76,7 @@ async fn a_system_that_nobody_added_is_not_called() {
         system: "attic".parse().unwrap(),
         tool: READ.0.to_owned(),
         arguments: json(READ.1),
+        inputs: None,
     };
     let refusal = world.engine.attempt(attempt).await.err().unwrap();
     assert_eq!(
@@ -216,6 +217,7 @@ fn at_once(world: &World, bot: &Arc<Caller>, arguments: &str) -> Vec<Result<Perm
                 system: "desk".parse().unwrap(),
                 tool: "refund".to_owned(),
                 arguments: json(arguments),
+                inputs: None,
             };
             let (engine, start, runtime) = (world.engine.clone(), start.clone(), Handle::current());
             std::thread::spawn(move || {
@@ -341,6 +343,7 @@ async fn a_refusal_is_recorded_however_long_what_it_is_about_is() {
             system: "desk".parse().unwrap(),
             tool: tool.to_owned(),
             arguments: ijson::Json::object([("x", ijson::Json::String("y".repeat(length)))]),
+            inputs: None,
         };
         assert_eq!(world.engine.attempt(attempt).await.err().unwrap().code, Code::ArgumentsInvalid);
     }

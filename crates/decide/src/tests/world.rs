@@ -291,6 +291,7 @@ impl World {
             system: "desk".parse().unwrap(),
             tool: tool.to_owned(),
             arguments: json(arguments),
+            inputs: None,
         };
         self.engine.attempt(attempt).await
     }

@@ -22,13 +22,12 @@ static NO_ARGUMENTS: Json = Json::Object(Vec::new());
 impl<'m> ToolCall<'m> {
     /// The call in a message whose method is `tools/call`.
     ///
-    /// Of its parameters `name`, `arguments` and `_meta` count. Answers to a server's question are refused, since none
-    /// was passed on; whatever else stands there is neither decided on nor sent on.
+    /// Of its parameters `name`, `arguments` and `_meta` count here, and those of [`super::inputs`]; whatever else stands there
+    /// is neither decided on nor sent on.
     ///
     /// # Errors
     /// The name or the arguments are missing or of the wrong type.
     pub fn of(message: &'m Message) -> Result<Self, EnvelopeError> {
-        refuse_unasked(message)?;
         let name = message.param("name").and_then(Json::as_str).filter(|name| is_name(name));
         let arguments = message.param("arguments").unwrap_or(&NO_ARGUMENTS);
         if !matches!(arguments, Json::Object(_)) {
@@ -43,33 +42,25 @@ impl<'m> ToolCall<'m> {
     }
 }
 
-/// The parameters of another request, without what it says about itself.
-///
-/// # Errors
-/// It answers a question that nobody passed on.
-pub fn method_params(message: &Message) -> Result<Json, EnvelopeError> {
-    refuse_unasked(message)?;
-    let members = match message.params() {
-        Some(Json::Object(members)) => members.iter().filter(|(name, _)| name != "_meta").cloned(),
-        _ => return Ok(Json::Object(Vec::new())),
-    };
-    Ok(Json::Object(members.collect()))
-}
-
-fn refuse_unasked(message: &Message) -> Result<(), EnvelopeError> {
-    for unasked in ["inputResponses", "requestState"] {
-        if message.param(unasked).is_some() {
-            return Err(EnvelopeError::UnaskedInput(unasked));
+/// The parameters of another request, without what it says about itself and without answers.
+pub fn method_params(message: &Message) -> Json {
+    let beside = ["_meta", "inputResponses", "requestState"];
+    match message.params() {
+        Some(Json::Object(members)) => {
+            let kept = members.iter().filter(|(name, _)| !beside.contains(&name.as_str()));
+            Json::Object(kept.cloned().collect())
         }
+        _ => Json::Object(Vec::new()),
     }
-    Ok(())
 }
 
-/// The body of a `tools/call` request. `arguments` are a JSON object's bytes and stand in the body unchanged.
+/// The body of a `tools/call` request. `arguments`, and `inputs` where there are any, are a JSON object's bytes and stand in
+/// the body unchanged.
 pub fn tool_call_request(
     id: &RequestId,
     name: &str,
     arguments: &[u8],
+    inputs: Option<&[u8]>,
     meta: Option<&Json>,
 ) -> Vec<u8> {
     let mut body = Vec::with_capacity(128 + arguments.len());
@@ -79,6 +70,10 @@ pub fn tool_call_request(
     body.extend_from_slice(&Json::String(name.to_owned()).canonical());
     body.extend_from_slice(b",\"arguments\":");
     body.extend_from_slice(arguments);
+    if let Some(members) = inputs.and_then(members) {
+        body.push(b',');
+        body.extend_from_slice(members);
+    }
     if let Some(meta) = meta {
         body.extend_from_slice(b",\"_meta\":");
         body.extend_from_slice(&meta.canonical());
@@ -87,24 +82,36 @@ pub fn tool_call_request(
     body
 }
 
-/// The body of a request for another method of the protocol. `params` are a JSON object's bytes without `_meta`, and stand in
-/// the body unchanged.
-pub fn method_request(id: &RequestId, method: &str, params: &[u8], meta: Option<&Json>) -> Vec<u8> {
+/// The body of a request for another method of the protocol. `params`, without `_meta`, and `inputs` where there are any, are a
+/// JSON object's bytes and stand in the body unchanged.
+pub fn method_request(
+    id: &RequestId,
+    method: &str,
+    params: &[u8],
+    inputs: Option<&[u8]>,
+    meta: Option<&Json>,
+) -> Vec<u8> {
     let mut body = Vec::with_capacity(128 + params.len());
     body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     body.extend_from_slice(&id.to_json().canonical());
     body.extend_from_slice(b",\"method\":");
     body.extend_from_slice(&Json::String(method.to_owned()).canonical());
-    body.extend_from_slice(b",\"params\":");
-    body.extend_from_slice(params);
-    if let Some(meta) = meta {
-        body.pop();
-        body.extend_from_slice(if params == b"{}" { b"\"_meta\":" } else { b",\"_meta\":" });
-        body.extend_from_slice(&meta.canonical());
-        body.push(b'}');
+    body.extend_from_slice(b",\"params\":{");
+    let meta = meta.map(|meta| [b"\"_meta\":", meta.canonical().as_slice()].concat());
+    let parts = [members(params), inputs.and_then(members), meta.as_deref()];
+    for (at, part) in parts.into_iter().flatten().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(part);
     }
-    body.push(b'}');
+    body.extend_from_slice(b"}}");
     body
+}
+
+/// What stands between the braces of an object; `None` where nothing does.
+fn members(object: &[u8]) -> Option<&[u8]> {
+    object.strip_prefix(b"{")?.strip_suffix(b"}").filter(|members| !members.is_empty())
 }
 
 /// What `Mcp-Name` says of such a request.

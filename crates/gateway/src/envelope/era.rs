@@ -90,7 +90,8 @@ impl Era {
     /// The version is not supported, a demanded header or `_meta` member is missing, or headers and body disagree.
     pub fn of(headers: &HeaderMap, message: &Message) -> Result<Self, HeaderError> {
         let sent = single(headers, &header_name::PROTOCOL_VERSION)?;
-        let opens = message.method() == "initialize";
+        // 2026-07-28 has no handshake: there it is a method like any other that nobody knows.
+        let opens = message.method() == "initialize" && sent != Some(MODERN_VERSION);
         let body = if opens {
             message.param("protocolVersion")
         } else {
@@ -171,7 +172,7 @@ fn agree(headers: &HeaderMap, message: &Message, demanded: bool) -> Result<(), H
 pub(super) fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "resources/read" => Some("uri"),
         "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
         _ => None,
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use decide::MAX_INPUTS;
 use model::{
     Foreign,
     ijson::{self, Json, JsonError, Limits},
@@ -51,7 +52,7 @@ pub enum EnvelopeError {
     #[error("a message is a JSON object")]
     NotAnObject,
     /// A response, although nothing was asked.
-    #[error("a response is refused: the client was not asked for anything")]
+    #[error("a response stands here where a request was expected")]
     Response,
     /// A member that JSON-RPC does not have.
     #[error("a message has no member `{0}`; only `jsonrpc`, `id`, `method` and `params`")]
@@ -87,9 +88,85 @@ pub enum EnvelopeError {
     /// The arguments are not an object.
     #[error("`params.arguments` must be an object")]
     Arguments,
-    /// An answer to a question that was never passed on.
-    #[error("`params.{0}` is refused: no input was asked for, since servers may not ask clients")]
-    UnaskedInput(&'static str),
+    /// Not the answers to what a server asked.
+    #[error(
+        "`params.inputResponses` must be an object of at most {MAX_INPUTS} results of `elicitation/create`, `roots/list` or `sampling/createMessage`"
+    )]
+    InputResponses,
+    /// What a server wants back is no text, or is not what this client got for this call.
+    #[error(
+        "`params.requestState` must be what the last answer to this very call said; begin again"
+    )]
+    RequestState,
+    /// The result of nothing that was asked, in a form that nothing here asks for.
+    #[error("a response has an `id` that is a text, and either `result` or `error`, both objects")]
+    NoAnswer,
+}
+
+/// A message of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// A request or a notification.
+    Message(Message),
+    /// A response to what a server asked before 2026-07-28.
+    Response(Response),
+}
+
+/// A client's response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// The id of the question.
+    pub id: String,
+    /// The result, or the error, both objects.
+    pub outcome: Result<Json, Json>,
+}
+
+impl Incoming {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// The bytes are not I-JSON within the limits, a batch, or not JSON-RPC 2.0 as MCP narrows it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let members = members(bytes)?;
+        if members.iter().any(|(name, _)| matches!(name.as_str(), "result" | "error")) {
+            return Response::of(members).map(Self::Response);
+        }
+        Message::of(members).map(Self::Message)
+    }
+}
+
+impl Response {
+    fn of(members: Vec<(String, Json)>) -> Result<Self, EnvelopeError> {
+        let (mut id, mut outcome, mut version) = (None, None, None);
+        for (name, value) in members {
+            match (name.as_str(), value) {
+                ("id", Json::String(text)) if text.len() <= MAX_NAME => id = Some(text),
+                ("jsonrpc", value) => version = Some(value),
+                ("result", value @ Json::Object(_)) if outcome.is_none() => {
+                    outcome = Some(Ok(value));
+                }
+                ("error", value @ Json::Object(_)) if outcome.is_none() => {
+                    outcome = Some(Err(value));
+                }
+                _ => return Err(EnvelopeError::NoAnswer),
+            }
+        }
+        if version.as_ref().and_then(Json::as_str) != Some("2.0") {
+            return Err(EnvelopeError::Version);
+        }
+        match (id, outcome) {
+            (Some(id), Some(outcome)) => Ok(Self { id, outcome }),
+            _ => Err(EnvelopeError::NoAnswer),
+        }
+    }
+}
+
+fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, EnvelopeError> {
+    match ijson::parse(bytes, Limits { bytes: MAX_BYTES, depth: MAX_DEPTH })? {
+        Json::Object(members) => Ok(members),
+        Json::Array(_) => Err(EnvelopeError::Batch),
+        _ => Err(EnvelopeError::NotAnObject),
+    }
 }
 
 impl Message {
@@ -98,11 +175,10 @@ impl Message {
     /// # Errors
     /// The bytes are not I-JSON within the limits, a batch, a response, or not JSON-RPC 2.0 as MCP narrows it.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let members = match ijson::parse(bytes, Limits { bytes: MAX_BYTES, depth: MAX_DEPTH })? {
-            Json::Object(members) => members,
-            Json::Array(_) => return Err(EnvelopeError::Batch),
-            _ => return Err(EnvelopeError::NotAnObject),
-        };
+        Self::of(members(bytes)?)
+    }
+
+    fn of(members: Vec<(String, Json)>) -> Result<Self, EnvelopeError> {
         let (mut id, mut method, mut params, mut version) = (None, None, None, None);
         for (name, value) in members {
             match name.as_str() {
@@ -179,6 +255,7 @@ impl EnvelopeError {
             Self::Batch
             | Self::NotAnObject
             | Self::Response
+            | Self::NoAnswer
             | Self::UnknownMember(_)
             | Self::Version
             | Self::Id
@@ -189,7 +266,8 @@ impl EnvelopeError {
             | Self::ProgressToken
             | Self::Name
             | Self::Arguments
-            | Self::UnaskedInput(_) => Code::InvalidParams,
+            | Self::InputResponses
+            | Self::RequestState => Code::InvalidParams,
         };
         Fault::malformed(code, self.to_string())
     }

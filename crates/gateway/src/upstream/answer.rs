@@ -39,6 +39,8 @@ pub struct Reply {
 pub enum Outcome {
     /// The tool did its work.
     Done,
+    /// The server wants answers of the client first, and the call again with them.
+    InputRequired,
     /// The tool says that it failed.
     ToolError,
     /// The server refused the call with this code.
@@ -63,7 +65,7 @@ async fn by_pipe(
     sent: Sent,
     deadline: Instant,
 ) -> Result<Answer, UpstreamError> {
-    let Sent { id, client_id, client_progress, body, link, .. } = sent;
+    let Sent { id, client_id, client_progress, body, link, able, .. } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
     let (first, answers) = match pipe.ask(&id, body, deadline).await {
         Ok(answered) => answered,
@@ -79,7 +81,7 @@ async fn by_pipe(
         return Ok(Answer::Whole(reply));
     }
     let source = Source::Pipe { first: Some(first), answers };
-    let events = Events::new(source, id, client_id, client_progress, cut);
+    let events = Events::new(source, id, client_id, client_progress, able, cut);
     Ok(Answer::Stream(Box::new(events)))
 }
 
@@ -89,7 +91,7 @@ async fn by_http(
     sent: Sent,
     deadline: Instant,
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
-    let Sent { id, client_id, client_progress, headers, body, link } = sent;
+    let Sent { id, client_id, client_progress, headers, body, link, able } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
     let mut response = match http.post(headers, body, deadline).await {
         Ok(response) => response,
@@ -106,7 +108,7 @@ async fn by_http(
     let kind = kind.unwrap_or_default();
     if response.status.is_success() && is_event_stream(kind) {
         let source = Source::http(response.body);
-        let events = Events::new(source, id, client_id, client_progress, cut);
+        let events = Events::new(source, id, client_id, client_progress, able, cut);
         return Ok((Answer::Stream(Box::new(events)), headers));
     }
     if !response.status.is_success() {
@@ -157,6 +159,7 @@ impl Reply {
         let (member, raw, outcome) = match message {
             ServerMessage::Result { raw, is_error: false } => ("result", raw, Outcome::Done),
             ServerMessage::Result { raw, is_error: true } => ("result", raw, Outcome::ToolError),
+            ServerMessage::InputRequired { raw } => ("result", raw, Outcome::InputRequired),
             ServerMessage::Error { raw, error } => ("error", raw, Outcome::Error(error.code)),
             ServerMessage::Notification { .. } | ServerMessage::Request { .. } => return None,
         };

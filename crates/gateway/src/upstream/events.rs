@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Foreign;
+use decide::InputMethod;
+use model::{Foreign, ijson::Json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::{
@@ -13,13 +16,13 @@ use super::{
     pipe::Answers,
 };
 use crate::{
-    envelope::{Era, RequestId},
+    envelope::{Able, Code, Era, RequestId},
     outbound::Body,
     sse::Parser,
 };
 
-/// How many requests to the client are refused before the stream is.
-const MAX_REFUSALS: usize = 16;
+/// How many requests a server may send to the client in one call.
+const MAX_REQUESTS: usize = 16;
 /// How long a stream may take to end after its last message, so that its connection can be used again.
 const ENDING: Duration = Duration::from_secs(1);
 
@@ -29,8 +32,9 @@ pub struct Events {
     id: RequestId,
     client_id: RequestId,
     client_progress: Option<RequestId>,
+    able: Able,
     cut: Cut,
-    refusals: usize,
+    requests: usize,
 }
 
 /// Where the messages come from.
@@ -46,7 +50,16 @@ pub(super) enum Source {
 pub enum Event {
     /// A notification, as the server sent it but for our progress token, in whose place is the client's.
     Notification(Bytes),
-    /// The server sent a request to the client and got an error: such requests are not passed on.
+    /// The server asks the client something that it may ask; [`Events::answer`] answers it.
+    Request {
+        /// The server's id of the question, in JSON.
+        id: String,
+        /// What it asks for.
+        kind: InputMethod,
+        /// The request as the server sent it.
+        message: Bytes,
+    },
+    /// The server sent another request to the client and got an error: it is not passed on.
     Refused {
         /// The method that it asked for.
         method: Foreign,
@@ -61,9 +74,15 @@ impl Events {
         id: RequestId,
         client_id: RequestId,
         client_progress: Option<RequestId>,
+        able: Able,
         cut: Cut,
     ) -> Self {
-        Self { source: Some(source), id, client_id, client_progress, cut, refusals: 0 }
+        Self { source: Some(source), id, client_id, client_progress, able, cut, requests: 0 }
+    }
+
+    /// Sends the client's result or error for what the server asked.
+    pub fn answer(&self, id: &str, outcome: &Result<Json, Json>) {
+        self.cut.answer(id, outcome);
     }
 
     /// The next message; `None` after the response. May be dropped and asked again without losing one.
@@ -122,16 +141,20 @@ impl Events {
                 _ => return Err(UpstreamError::NoAnswer),
             };
             // Only legacy servers may ask, and then a bounded number of times.
-            let method = Foreign::new(method.chars().take(64).collect::<String>());
-            self.refusals += 1;
-            if self.cut.era() == Era::Modern || self.refusals > MAX_REFUSALS {
-                return Err(UpstreamError::ServerRequest(method));
+            self.requests += 1;
+            if self.cut.era() == Era::Modern || self.requests > MAX_REQUESTS {
+                return Err(UpstreamError::ServerRequest(shown(&method)));
             }
-            let is_ping = method.raw() == "ping";
-            self.cut.answer(id.get(), is_ping);
-            if !is_ping {
-                return Ok(Some(Event::Refused { method }));
+            if method == "ping" {
+                self.cut.answer(id.get(), &Ok(Json::object::<&str>([])));
+                continue;
             }
+            if let Some(kind) = InputMethod::of(&method).filter(|kind| self.able.has(*kind)) {
+                let id = id.get().to_owned();
+                return Ok(Some(Event::Request { id, kind, message: data }));
+            }
+            self.cut.answer(id.get(), &Err(not_passed_on()));
+            return Ok(Some(Event::Refused { method: shown(&method) }));
         }
     }
 }
@@ -166,6 +189,31 @@ fn replaced(message: &[u8], ours: &str, theirs: &RequestId) -> Bytes {
     let start = ours.as_ptr() as usize - message.as_ptr() as usize;
     let (before, after) = (&message[..start], &message[start + ours.len()..]);
     [before, &theirs.to_json().canonical(), after].concat().into()
+}
+
+/// The request with an id of the gateway's own in place of the server's.
+pub(crate) fn asked_as(id: &str, request: &[u8], ours: &str) -> Option<Bytes> {
+    let message: Asked<'_> = serde_json::from_slice(request).ok()?;
+    let same = message.id.get() == id;
+    same.then(|| replaced(request, message.id.get(), &RequestId::Text(ours.to_owned())))
+}
+
+#[derive(Deserialize)]
+struct Asked<'b> {
+    #[serde(borrow)]
+    id: &'b RawValue,
+}
+
+fn shown(method: &str) -> Foreign {
+    Foreign::new(method.chars().take(64).collect::<String>())
+}
+
+/// What a server hears that asks the client for something else.
+pub(crate) fn not_passed_on() -> Json {
+    Json::object([
+        ("code", Json::Integer(Code::MethodNotFound.number())),
+        ("message", Json::String("this request to the client is not passed on".to_owned())),
+    ])
 }
 
 /// Lets a stream come to its end in the background.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use decide::InputMethod;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{Foreign, ijson::Json};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     envelope::{
-        Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
+        Able, Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
         MODERN_VERSION, RequestId, encode, header_name,
     },
     outbound::{BodyError, Request, SendError},
@@ -77,13 +78,13 @@ impl Link {
     }
 
     /// The `_meta` of a request: under what progress may be told, and what the revision demands of us. All of it is ours.
-    pub(super) fn meta(&self, progress: Option<&RequestId>) -> Option<Json> {
+    pub(super) fn meta(&self, progress: Option<&RequestId>, able: &Able) -> Option<Json> {
         let mut members: Vec<(&str, Json)> = Vec::new();
         members.extend(progress.map(|token| ("progressToken", token.to_json())));
         if let Self::Modern = self {
             members.push((META_VERSION, Json::String(MODERN_VERSION.to_owned())));
             members.push((META_CLIENT_INFO, client_info()));
-            members.push((META_CLIENT_CAPABILITIES, Json::object::<&str>([])));
+            members.push((META_CLIENT_CAPABILITIES, able.to_json()));
         }
         (!members.is_empty()).then(|| Json::object(members))
     }
@@ -132,6 +133,27 @@ impl Server {
         Ok(link)
     }
 
+    /// A session of the older revision in which the server may ask something. A server that has none gives what is agreed
+    /// otherwise; in that it asks nobody.
+    pub(super) async fn asking_link(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Arc<Link>, UpstreamError> {
+        let agreed = self.link(deadline).await?;
+        if let Wire::Pipe(_) = self.wire {
+            return Ok(agreed);
+        }
+        let turn = timeout_at(deadline, self.agreeing.lock()).await;
+        let _turn = turn.map_err(|_| UpstreamError::Body(BodyError::Deadline))?;
+        if let Some(link) = self.asking().clone() {
+            return Ok(link);
+        }
+        let opened = self.initialize(asked(), deadline.min(Instant::now() + HANDSHAKE)).await;
+        let link = opened.map_or(agreed, Arc::new);
+        *self.asking() = Some(link.clone());
+        Ok(link)
+    }
+
     /// What is agreed, as long as whom it was agreed with is there.
     fn known(&self) -> Option<Arc<Link>> {
         let is_up = match &self.wire {
@@ -143,10 +165,16 @@ impl Server {
 
     /// Forgets what was agreed, unless somebody has agreed anew meanwhile.
     pub(super) fn forget(&self, link: &Arc<Link>) {
-        let mut agreed = self.agreed();
-        if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            *agreed = None;
+        for mut agreed in [self.agreed(), self.asking()] {
+            if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+                *agreed = None;
+            }
         }
+    }
+
+    /// As [`Server::agreed`].
+    pub(super) fn asking(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held for a moment only: nobody waits for the server behind it.
@@ -165,12 +193,12 @@ impl Server {
         }
         match self.protocol {
             Protocol::Only(Era::Modern) => Ok(Link::Modern),
-            Protocol::Only(Era::Legacy) => self.initialize(deadline).await,
+            Protocol::Only(Era::Legacy) => self.initialize(silent(), deadline).await,
             Protocol::Probe => {
                 if self.probe(deadline).await? == Era::Modern {
                     Ok(Link::Modern)
                 } else {
-                    self.initialize(deadline).await
+                    self.initialize(silent(), deadline).await
                 }
             }
         }
@@ -190,7 +218,7 @@ impl Server {
             Ok(Era::Legacy) => {}
             Err(_) => pipe.start_again(deadline).await?,
         }
-        self.initialize(deadline).await
+        self.initialize(silent(), deadline).await
     }
 
     /// Finds out which revision the server speaks
@@ -232,10 +260,14 @@ impl Server {
     }
 
     /// Opens a session ([MCP 2025-11-25, lifecycle](https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle)).
-    async fn initialize(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
+    async fn initialize(
+        self: &Arc<Self>,
+        capabilities: Json,
+        deadline: Instant,
+    ) -> Result<Link, UpstreamError> {
         let params = Json::object([
             ("protocolVersion", Json::String(LEGACY_VERSIONS[0].to_owned())),
-            ("capabilities", Json::object::<&str>([])),
+            ("capabilities", capabilities),
             ("clientInfo", client_info()),
         ]);
         let opening = Arc::new(Link::Opening);
@@ -268,7 +300,7 @@ impl Server {
         deadline: Instant,
     ) -> Result<(Result<Box<RawValue>, RpcError>, HeaderMap), UpstreamError> {
         let id = self.next_id();
-        let params = match (params, link.meta(None)) {
+        let params = match (params, link.meta(None, &Able::default())) {
             (Json::Object(members), Some(meta)) => {
                 Json::object(members.into_iter().chain([("_meta".to_owned(), meta)]))
             }
@@ -283,7 +315,8 @@ impl Server {
         let headers = link.headers(method, None);
         let (body, client_id) = (body.canonical(), id.clone());
         let (client_progress, link) = (None, link.clone());
-        let sent = Sent { id: id.clone(), client_id, client_progress, headers, body, link };
+        let able = Able::default();
+        let sent = Sent { id: id.clone(), client_id, client_progress, headers, body, link, able };
         let (answer, headers) = answer::exchange(self, sent, deadline).await?;
         let reply = match answer {
             Answer::Whole(reply) => reply,
@@ -355,17 +388,14 @@ impl Cut {
         }
     }
 
-    /// Answers a server's own request: `ping` with a result, everything else with an error.
-    pub(super) fn answer(&self, id: &str, is_ping: bool) {
-        let answer = if is_ping {
-            "\"result\":{}".to_owned()
-        } else {
-            let code = Code::MethodNotFound.number();
-            format!(
-                "\"error\":{{\"code\":{code},\"message\":\"requests to the client are not passed on\"}}"
-            )
+    /// Answers a server's own request, whose id is `id` in JSON.
+    pub(super) fn answer(&self, id: &str, outcome: &Result<Json, Json>) {
+        let (member, value) = match outcome {
+            Ok(result) => ("result", result),
+            Err(error) => ("error", error),
         };
-        self.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{answer}}}").into_bytes());
+        let start = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":");
+        self.send([start.as_bytes(), &value.canonical(), b"}"].concat());
     }
 
     /// Posts in the background: neither a stop nor the reading of a stream waits for a slow server.
@@ -409,4 +439,14 @@ fn client_info() -> Json {
         ("name", Json::String("bailiwick".to_owned())),
         ("version", Json::String(env!("CARGO_PKG_VERSION").to_owned())),
     ])
+}
+
+/// The capabilities of a client that cannot be asked anything.
+fn silent() -> Json {
+    Json::object::<&str>([])
+}
+
+/// The capabilities of a client that can be asked: a session serves many, and for one that cannot the answer is an error.
+fn asked() -> Json {
+    Json::object(InputMethod::ALL.map(|kind| (kind.capability(), silent())))
 }

@@ -14,6 +14,8 @@ const MAX_ID: usize = 256;
 pub(super) enum ServerMessage<'b> {
     /// The result of our request.
     Result { raw: &'b RawValue, is_error: bool },
+    /// The result of our request is that the client has to answer something first.
+    InputRequired { raw: &'b RawValue },
     /// The error of our request.
     Error { raw: &'b RawValue, error: RpcError },
     /// A message that wants no answer; of progress, under which token.
@@ -119,7 +121,7 @@ impl<'b> ServerMessage<'b> {
             None | Some("complete") => {
                 Ok(Self::Result { raw, is_error: head.is_error.unwrap_or(false) })
             }
-            Some("input_required") => Err(UpstreamError::InputRequired),
+            Some("input_required") => Ok(Self::InputRequired { raw }),
             Some(_) => Err(UpstreamError::Malformed("its `resultType` is unknown")),
         }
     }

@@ -112,6 +112,7 @@ fn upstream(server: &Server, protocol: Protocol) -> Upstream {
     Upstream::new(outbound, target, Some(credential), protocol)
 }
 
+static NOTHING: std::sync::LazyLock<Able> = std::sync::LazyLock::new(Able::default);
 static NO_MIRROR: std::sync::LazyLock<Mirror> = std::sync::LazyLock::new(Mirror::default);
 
 fn call<'c>(id: &'c RequestId, arguments: &'c [u8]) -> Call<'c> {
@@ -119,6 +120,9 @@ fn call<'c>(id: &'c RequestId, arguments: &'c [u8]) -> Call<'c> {
         id,
         tool: "refund_order",
         arguments,
+        inputs: None,
+        era: Era::Modern,
+        able: &NOTHING,
         progress: None,
         mirror: &NO_MIRROR,
         deadline: Instant::now() + Duration::from_secs(20),
@@ -181,7 +185,6 @@ async fn a_server_that_refuses_or_speaks_nothing_known_is_no_upstream() {
         (500, "", "Status(500)"),
         (200, r#"{"supportedVersions":["2024-11-05","3000-01-01"]}"#, "Unsupported"),
         (200, r#"{"versions":[]}"#, "Malformed"),
-        (200, r#"{"resultType":"input_required"}"#, "InputRequired"),
     ] {
         let server = serve(move |asked| {
             answer(status, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{body}}}"#, asked.id()))

@@ -98,7 +98,6 @@ async fn a_server_that_gives_no_usable_answer_may_have_acted_so_the_money_counts
         ),
         ("answers nothing", says(|_| send(response(202, "text/plain", "")))),
         ("wants something itself", Box::new(move |_| vec![stream(), event(sampling)])),
-        ("asks for input", says(|asked| send(asked.result(r#"{"resultType":"input_required"}"#)))),
         ("ends its stream early", says(|_| vec![stream(), Step::Send("0\r\n\r\n".into())])),
         (
             "dies in its stream",

@@ -181,7 +181,7 @@ impl House {
         let leaves =
             self.world.engine().log().entries(self.settled).map(|entry| entry.unwrap().leaf);
         leaves.filter(|leaf| match &*leaf.kind {
-            "decision" | "outcome" => leaf.agent.is_some(),
+            "decision" | "outcome" | "input" => leaf.agent.is_some(),
             kind => kind == "lapsed",
         })
     }
@@ -235,9 +235,13 @@ fn acceptance(tool: &Value) -> Option<Value> {
         "erase" => json!({ "verb": "delete", "resource": "Order", "id": "args.order" }),
         _ => return None,
     };
-    Some(
-        json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } }),
-    )
+    // The server may ask the client something where somebody looks for orders, and nowhere else.
+    let asks = match tool["name"].as_str()? {
+        "find" => json!(["elicitation/create", "sampling/createMessage"]),
+        _ => json!([]),
+    };
+    let mapping = json!({ "effects": [effect], "input_requests": asks });
+    Some(json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": mapping }))
 }
 
 fn secret(world: &World) -> PathBuf {
@@ -263,6 +267,7 @@ fn line(leaf: &ledger::Leaf) -> String {
     let words = [
         Some(leaf.kind.clone()),
         leaf.verdict.clone(),
+        text("method").map(str::to_owned),
         text("status").map(str::to_owned),
         text("code").map(str::to_owned),
         spent,

@@ -13,6 +13,7 @@ mod inputs;
 mod listing;
 mod load;
 mod quarantine;
+mod rounds;
 mod stops;
 mod streams;
 

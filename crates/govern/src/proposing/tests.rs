@@ -309,10 +309,8 @@ think: -
 fn a_tool_that_changed_is_proposed_as_it_was_if_that_still_fits() {
     let accepted = |argument: &str| {
         let id = format!("args.{argument}");
-        let mapping = Mapping {
-            effects: vec![effect(Verb::Read, "Sheet", id, None)],
-            additional_arguments: false,
-        };
+        let mapping =
+            Mapping { effects: vec![effect(Verb::Read, "Sheet", id, None)], ..Mapping::default() };
         let former = Former {
             definition: "{}".to_owned(),
             digest: model::Digest::default(),

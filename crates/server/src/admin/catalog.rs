@@ -1,7 +1,9 @@
 mod trial;
 
+use std::collections::BTreeSet;
+
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Effect as Did, Mapping as Meaning, ServerEntry, ToolEntry, ToolState};
+use decide::{Effect as Did, InputMethod, Mapping as Meaning, ServerEntry, ToolEntry, ToolState};
 use govern::{AcceptTools, Acceptance};
 use model::{Digest, IdentityId, Name, Verb};
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,9 @@ struct Mapping {
     effects: Vec<Effect>,
     #[serde(default)]
     additional_arguments: bool,
+    /// What the server may ask of clients in the middle of a call.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    input_requests: BTreeSet<InputMethod>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,6 +164,7 @@ impl From<Meaning> for Mapping {
         Self {
             effects: mapping.effects.into_iter().map(effect).collect(),
             additional_arguments: mapping.additional_arguments,
+            input_requests: mapping.input_requests,
         }
     }
 }
@@ -176,6 +182,7 @@ impl From<Mapping> for Meaning {
         Self {
             effects: mapping.effects.into_iter().map(effect).collect(),
             additional_arguments: mapping.additional_arguments,
+            input_requests: mapping.input_requests,
         }
     }
 }

@@ -45,6 +45,9 @@ fn write(tool: &Value, text: &mut String) {
     if tool["mapping"]["additional_arguments"] == true {
         text.push_str("additional_arguments = true\n");
     }
+    if let Some(methods) = tool["mapping"]["input_requests"].as_array() {
+        let _ = writeln!(text, "input_requests = [{}]", list(methods));
+    }
     for effect in effects {
         text.push_str("\n[[tool.effect]]\n");
         for member in ["verb", "resource", "id", "amount", "currency"] {
@@ -53,11 +56,13 @@ fn write(tool: &Value, text: &mut String) {
             }
         }
         if let Some(classes) = effect["classes"].as_array() {
-            let classes: Vec<String> =
-                classes.iter().map(|class| quoted(&show::text(class))).collect();
-            let _ = writeln!(text, "classes = [{}]", classes.join(", "));
+            let _ = writeln!(text, "classes = [{}]", list(classes));
         }
     }
+}
+
+fn list(texts: &[Value]) -> String {
+    texts.iter().map(|text| quoted(&show::text(text))).collect::<Vec<_>>().join(", ")
 }
 
 /// A text in TOML. What a reader would not see is written as an escape, so that nothing hides in it.

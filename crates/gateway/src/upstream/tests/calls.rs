@@ -101,10 +101,6 @@ async fn what_is_no_answer_to_the_call_is_not_passed_on() {
             "Malformed",
         ),
         (r#"{"jsonrpc":"2.0","id":ID,"result":{"resultType":"task"}}"#, "Malformed"),
-        (
-            r#"{"jsonrpc":"2.0","id":ID,"result":{"resultType":"input_required","requestState":"x"}}"#,
-            "InputRequired",
-        ),
         (r#"{"jsonrpc":"2.0","id":ID,"error":{"code":"1","message":"m"}}"#, "Malformed"),
         (r#"{"jsonrpc":"2.0","id":ID,"error":{"code":1}}"#, "Malformed"),
         (r#"{"jsonrpc":"1.0","id":ID,"result":{}}"#, "Malformed"),
