@@ -20,6 +20,13 @@ const SYSTEM: &str = "fixture";
 /// How many checks of a scenario passed, did not pass, and were skipped.
 type Counts = BTreeMap<String, [usize; 3]>;
 
+/// What the suite found, and what it said of the checks that did not pass.
+#[derive(Default)]
+struct Found {
+    counts: Counts,
+    complaints: String,
+}
+
 /// The server of the suite; it ends with its test.
 struct Fixture {
     child: Child,
@@ -51,36 +58,41 @@ impl Drop for Fixture {
 }
 
 /// Runs what a revision requires of a server.
-fn suite(revision: &str, url: &str, folder: &Path) -> Counts {
+fn suite(revision: &str, url: &str, folder: &Path) -> Found {
     let tool = "conformance/node_modules/@modelcontextprotocol/conformance/dist/index.js";
     let mut command = Command::new(installed("node/bin/node"));
     command.arg(installed(tool)).args(["server", "--url", url, "--requirements", revision]);
     // Its exit status says whether everything passed; what did is told by scenario.
     command.arg("-o").arg(folder).stdin(Stdio::null()).output().unwrap();
-    std::fs::read_dir(folder).unwrap().map(|found| counted(&found.unwrap().path())).collect()
+    let mut found = Found::default();
+    for scenario in std::fs::read_dir(folder).unwrap() {
+        found.count(&scenario.unwrap().path());
+    }
+    found
 }
 
-/// What became of one scenario, whose folder is named `server-SCENARIO-MOMENT`.
-fn counted(folder: &Path) -> (String, [usize; 3]) {
-    let name = folder.file_name().unwrap().to_str().unwrap();
-    let name = name.strip_prefix("server-").unwrap();
-    let scenario = &name[..name.len() - "-2026-01-01T00-00-00-000Z".len()];
-    let checks = std::fs::read(folder.join("checks.json")).unwrap();
-    let checks: Vec<Value> = serde_json::from_slice(&checks).unwrap();
-    let mut counts = [0; 3];
-    for check in checks {
-        match check["status"].as_str().unwrap() {
-            "SUCCESS" => counts[0] += 1,
-            "SKIPPED" => counts[2] += 1,
-            "INFO" => {}
-            _ => {
-                counts[1] += 1;
-                let (id, why) = (&check["id"], &check["errorMessage"]);
-                writeln!(std::io::stderr(), "{}: {id}: {why}", folder.display()).unwrap();
+impl Found {
+    /// Counts one scenario, whose folder is named `server-SCENARIO-MOMENT`.
+    fn count(&mut self, folder: &Path) {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let name = name.strip_prefix("server-").unwrap();
+        let scenario = &name[..name.len() - "-2026-01-01T00-00-00-000Z".len()];
+        let checks = std::fs::read(folder.join("checks.json")).unwrap();
+        let checks: Vec<Value> = serde_json::from_slice(&checks).unwrap();
+        let counts = self.counts.entry(scenario.to_owned()).or_default();
+        for check in checks {
+            match check["status"].as_str().unwrap() {
+                "SUCCESS" => counts[0] += 1,
+                "SKIPPED" => counts[2] += 1,
+                "INFO" => {}
+                _ => {
+                    counts[1] += 1;
+                    let (id, why) = (&check["id"], &check["errorMessage"]);
+                    self.complaints += &format!("{scenario}: {id}: {why}\n");
+                }
             }
         }
     }
-    (scenario.to_owned(), counts)
 }
 
 /// Says what each tool means: all of them run something that may ask the client, and one is permitted to nobody.
@@ -183,9 +195,10 @@ fn the_suite_passes_through_the_gateway(revision: &str) {
     let served = office.listen();
     let governed = suite(revision, &with_password(&served), &office.place.path("governed"));
 
-    let (alone, governed) = (written(revision, &alone), written(revision, &governed));
+    let (alone, complaints) = (written(revision, &alone.counts), &governed.complaints);
     let expected = written(revision, &expected(revision));
-    assert_eq!(governed, expected, "through the gateway; directly it is\n{alone}");
+    let governed = written(revision, &governed.counts);
+    assert_eq!(governed, expected, "directly it is\n{alone}\nthrough the gateway\n{complaints}");
 
     let arrived = std::fs::read_to_string(&calls).unwrap();
     let arrived = arrived.lines().filter(|call| is_decided(call)).count();
