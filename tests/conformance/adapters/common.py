@@ -67,9 +67,10 @@ def check(order, sealed, reindex, last):
 
 async def every_form_of_a_refusal_is_read():
     """As the SDK that is installed has it, 1.x or 2.x, and as JSON."""
-    from bailiwick import Refusal
     from mcp import types
     from mcp.shared import exceptions
+
+    from bailiwick import Refusal
 
     facts = {"code": "held", "verdict": "hold", "reason": "why", "next": "wait", "retryable": True, "action": "a"}
     facts |= {"approval": "b", "policies": ["p"], "later": 1}

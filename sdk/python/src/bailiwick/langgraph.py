@@ -53,7 +53,13 @@ async def governed_tools(
 def connection(server: Server) -> StdioConnection:
     """For a `MultiServerMCPClient` of your own; give it `tool_interceptors=[refusals()]`, too."""
     patience = {"read_timeout_seconds": timedelta(seconds=PATIENCE_SECONDS)}
-    return StdioConnection(transport="stdio", session_kwargs=patience, **server.stdio())
+    return StdioConnection(
+        transport="stdio",
+        command=server.command,
+        args=list(server.args),
+        env=dict(server.env),
+        session_kwargs=patience,
+    )
 
 
 def refusals(on_hold: OnHold = "pause") -> ToolCallInterceptor:

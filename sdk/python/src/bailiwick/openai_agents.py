@@ -43,11 +43,12 @@ class GovernedServer(MCPServerStdio):
         pauses = on_hold == "pause"
         for name in ("tool_input_guardrails", "tool_meta_resolver"):
             if pauses and options.get(name):
-                raise ValueError(f"`{name}` goes with `on_hold=\"tell\"` only: a call is attempted before it would be asked")
+                raise ValueError(f'`{name}` goes with `on_hold="tell"` only: a call is attempted before it would be asked')
         if pauses:
             options["tool_meta_resolver"] = _name_call
         options.setdefault("client_session_timeout_seconds", PATIENCE_SECONDS)
-        super().__init__(MCPServerStdioParams(**server.stdio()), name=server.name, **options)
+        program = MCPServerStdioParams(command=server.command, args=list(server.args), env=dict(server.env))
+        super().__init__(program, name=server.name, **options)
         self._pauses = pauses
         self._made: dict[str, tuple[str, CallToolResult | Exception]] = {}
         self._held: dict[str, Refusal] = {}
@@ -71,7 +72,7 @@ class GovernedServer(MCPServerStdio):
 
     async def cleanup(self) -> None:
         self._made.clear()
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
 
     def _get_needs_approval_for_tool(self, tool: MCPTool, agent: AgentBase | None) -> bool | NeedsApproval:
         local = super()._get_needs_approval_for_tool(tool, agent)

@@ -34,7 +34,7 @@ class GovernedToolset(MCPToolset[AgentDepsT]):
         # What an agent may use changes while it works, and nobody would tell a list that is kept.
         options.setdefault("cache_tools", False)
         options.setdefault("id", server.name)
-        transport = StdioTransport(**server.stdio(), keep_alive=False)
+        transport = StdioTransport(server.command, list(server.args), dict(server.env), keep_alive=False)
         super().__init__(_Client(transport, on_hold), **options)
 
 

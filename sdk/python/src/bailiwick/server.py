@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 PATIENCE_SECONDS = 150.0
@@ -22,12 +21,8 @@ class Server:
     name: str
     command: str
     args: tuple[str, ...]
-    env: Mapping[str, str] | None = None
-
-    def stdio(self) -> dict[str, Any]:
-        """As MCP clients take it."""
-        env = None if self.env is None else dict(self.env)
-        return {"command": self.command, "args": list(self.args), "env": env}
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Beside the few variables that MCP clients pass on to programs."""
 
 
 def connect(
@@ -43,8 +38,8 @@ def connect(
 
     `url` is the gateway's URL for the server, `https://GATEWAY/mcp/SERVER`; `agent` the file that `bailiwick agent show
     NAME -o json` printed; `agent_key` its private key; `token` the file that `bailiwick task open --token-file` wrote,
-    which is read again whenever a token is due. `env` is given to the program beside the few
-    variables that MCP clients pass on.
+    which is read again whenever a token is due. `env` is given to the program beside the few variables that MCP clients
+    pass on.
 
     Raises `ValueError` for a URL that names no server, `FileNotFoundError` for a file or a program that is not there.
     """
@@ -57,7 +52,7 @@ def connect(
             raise FileNotFoundError(f"`{file}` is no file: `bailiwick agent show NAME -o json` and `bailiwick key new` make them")
     whole = [os.path.abspath(path) for path in (*files, Path(token))]
     args = ("connect", url, "--agent", whole[0], "--agent-key", whole[1], "--token", whole[2])
-    return Server(_name(url), os.path.abspath(command), args, env)
+    return Server(_name(url), os.path.abspath(command), args, env or {})
 
 
 def configured(file: str | os.PathLike[str]) -> list[Server]:
@@ -68,7 +63,7 @@ def configured(file: str | os.PathLike[str]) -> list[Server]:
     servers = json.loads(Path(file).read_text(encoding="utf-8")).get("mcpServers")
     try:
         return [
-            Server(name, str(entry["command"]), tuple(map(str, entry["args"])), entry.get("env"))
+            Server(name, str(entry["command"]), tuple(map(str, entry["args"])), entry.get("env") or {})
             for name, entry in servers.items()
         ]
     except (AttributeError, KeyError, TypeError) as error:
