@@ -20,7 +20,10 @@ ORDER = ("get_order", {"order_id": "A-1001"})
 SEALED = ("get_order", {"order_id": "A-1002"})
 REINDEX = ("reindex_search", {"seconds": 1})
 WAITING = ("reindex_search", {"seconds": 60})
-"""Held, too, and never approved."""
+"""Held, too, and never answered."""
+DENIED = ("reindex_search", {"seconds": 59})
+"""Held, and denied then."""
+NOT_NOW = "This call was refused.\nWhy: the approver said no to exactly this: not now (forbidden)\nNext: "
 MORE = ("get_order", {"order_id": "A-1001", "and_then": "refund it"})
 """With an argument that the tool does not have."""
 
@@ -42,10 +45,26 @@ def example(heading, answer):
 
 
 def approve(asked):
-    """Bob does what a line `bailiwick approve ID  # …` says, or what an id means."""
-    approval = asked.split()[2] if " " in asked else asked
-    command = ["bailiwick", "approve", approval, "--yes", "--profile", "bob.toml"]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    """Bob does what a line `bailiwick approve ID  # …` says, or approves what has an id."""
+    bob("approve", asked.split()[2] if " " in asked else asked)
+
+
+def deny(approval):
+    bob("deny", approval, "--reason", "not now")
+
+
+def bob(*command):
+    run(*command, "--yes", "--profile", "bob.toml")
+
+
+def stop():
+    """Olivia stops the agent; nobody resumes it."""
+    run("stop", "agent:support-bot", "--reason", "looks wrong", "--profile", "olivia.toml")
+    return ORDER
+
+
+def run(*command):
+    ran = subprocess.run(["bailiwick", *command], capture_output=True, text=True)
     assert ran.returncode == 0, ran
 
 
@@ -95,7 +114,38 @@ async def every_form_of_a_refusal_is_read():
         assert Refusal.of(other) is None, other
 
 
+async def a_server_is_named_or_read_from_a_configuration():
+    import bailiwick
+
+    named = server()
+    print_entry = [named.command, "agent", "connect-config", *named.args[1:]]
+    entry = subprocess.run(print_entry, capture_output=True, check=True).stdout
+    Path("mcp.json").write_bytes(entry)
+    (read,) = bailiwick.configured("mcp.json")
+    assert (read.name, read.args, read.env) == ("support-desk", named.args, {}) and named.name == read.name, read
+    assert "secret" not in repr(bailiwick.Server("a", "b", (), {"KEY": "secret"}))
+
+    files = {"agent": "bot.json", "agent_key": "bot.pem", "token": "task.token"}
+    for url in ("http://127.0.0.1:8181", "http://127.0.0.1:8181/mcp/", "http://127.0.0.1:8181/x/mcp/a", "mcp/a"):
+        refused(ValueError, url, lambda url=url: bailiwick.connect(url, **files))
+    for name in ("agent", "agent_key"):
+        refused(FileNotFoundError, "nowhere", lambda name=name: bailiwick.connect(URL, **{**files, name: "nowhere"}))
+    refused(FileNotFoundError, "no-such", lambda: bailiwick.connect(URL, **files, program="no-such"))
+    for text in ("[]", "{}", '{"mcpServers": {"a": {"url": "http://127.0.0.1"}}}', '{"mcpServers": [1]}', "{"):
+        Path("mcp.json").write_text(text)
+        refused(ValueError, "", lambda: bailiwick.configured("mcp.json"))
+
+
+def refused(kind, why, act):
+    try:
+        act()
+    except kind as error:
+        assert why in str(error), error
+    else:
+        raise AssertionError(why)
+
+
 def main(*scenes):
-    for scene in scenes:
+    for scene in (every_form_of_a_refusal_is_read, a_server_is_named_or_read_from_a_configuration, *scenes):
         asyncio.run(scene())
         print(json.dumps({"passed": scene.__name__}), flush=True)

@@ -1,7 +1,7 @@
 """LangGraph through Bailiwick: the example of the README, and what else may happen."""
 
 import common
-from common import MORE, ORDER, REINDEX, SEALED, WAITING
+from common import DENIED, MORE, ORDER, REINDEX, SEALED, WAITING
 from langchain.agents import create_agent
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, ToolMessage
@@ -30,10 +30,9 @@ class Scripted(BaseChatModel):
     def _generate(self, messages, stop=None, run_manager=None, **_):
         self.read[:] = [message for message in messages if isinstance(message, ToolMessage)]
         turn = sum(isinstance(message, AIMessage) for message in messages)
-        calls = [
-            {"name": name, "args": arguments, "id": f"{turn}-{at}"}
-            for at, (name, arguments) in enumerate(self.turns[turn] if turn < len(self.turns) else [])
-        ]
+        asked = self.turns[turn] if turn < len(self.turns) else []
+        asked = enumerate(call() if callable(call) else call for call in asked)
+        calls = [{"name": name, "args": arguments, "id": f"{turn}-{at}"} for at, (name, arguments) in asked]
         said = AIMessage("" if calls else "done", tool_calls=calls)
         return ChatResult(generations=[ChatGeneration(message=said)])
 
@@ -67,6 +66,16 @@ async def too_early_a_resume_waits_on_and_nothing_is_done_twice():
     assert all(message.status == "success" for message in model.read), model.read
 
 
+async def what_a_person_denies_is_read_with_the_reason():
+    model = Scripted(turns=[[DENIED]])
+    async with governed_tools(common.server()) as tools:
+        graph = agent(model, tools)
+        state = await graph.ainvoke({"messages": [("user", "go")]}, THREAD)
+        common.deny(state["__interrupt__"][0].value["approval"])
+        await graph.ainvoke(Command(resume=True), THREAD)
+    assert model.read[0].text.startswith(common.NOT_NOW), model.read
+
+
 async def whoever_does_not_want_to_wait_lets_the_model_know():
     for reject in (False, {"decisions": [{"type": "reject"}]}):
         model = Scripted(turns=[[WAITING]])
@@ -79,7 +88,7 @@ async def whoever_does_not_want_to_wait_lets_the_model_know():
 
 async def a_graph_that_cannot_pause_reads_that_the_call_waits():
     model = Scripted(turns=[[WAITING, MORE]])
-    async with governed_tools(common.server(), on_hold="tell", tool_name_prefix=False) as tools:
+    async with governed_tools(common.server(), on_hold="tell") as tools:
         await agent(model, tools).ainvoke({"messages": [("user", "go")]}, THREAD)
         (tool,) = (tool for tool in tools if tool.name == WAITING[0])
         alone = await tool.ainvoke({"name": tool.name, "args": WAITING[1], "id": "x", "type": "tool_call"})
@@ -93,11 +102,19 @@ async def two_servers_serve_one_agent():
         assert len(tools) == 4, tools
 
 
+async def a_stop_is_read_as_a_refusal():
+    model = Scripted(turns=[[ORDER], [common.stop]])
+    async with governed_tools(common.server()) as tools:
+        await agent(model, tools).ainvoke({"messages": [("user", "go")]}, THREAD)
+    assert model.read[1].status == "error" and "(stopped)" in model.read[1].text, model.read
+
+
 common.main(
-    common.every_form_of_a_refusal_is_read,
     the_example,
     too_early_a_resume_waits_on_and_nothing_is_done_twice,
+    what_a_person_denies_is_read_with_the_reason,
     whoever_does_not_want_to_wait_lets_the_model_know,
     a_graph_that_cannot_pause_reads_that_the_call_waits,
     two_servers_serve_one_agent,
+    a_stop_is_read_as_a_refusal,
 )

@@ -4,8 +4,8 @@ import json
 
 import common
 from agents import Agent, Runner, RunState, set_tracing_disabled
-from agents.testing import ScriptedModel, assistant_message, function_call
-from common import MORE, ORDER, REINDEX, SEALED, WAITING
+from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
+from common import DENIED, MORE, ORDER, REINDEX, SEALED, WAITING
 
 from bailiwick.openai_agents import GovernedServer
 
@@ -64,6 +64,18 @@ async def to_approve_only_in_the_framework_approves_nothing():
     assert read(model)["0-0"].startswith(common.HELD)
 
 
+async def what_a_person_denies_is_read_with_the_reason():
+    model = scripted([DENIED])
+    async with GovernedServer(common.server()) as server:
+        bot = Agent(name="bot", model=model, mcp_servers=[server])
+        state = (await Runner.run(bot, "go")).to_state()
+        (item,) = state.get_interruptions()
+        common.deny(server.refusal(item).approval)
+        state.approve(item)
+        await Runner.run(bot, state)
+    assert read(model)["0-0"].startswith(common.NOT_NOW), read(model)
+
+
 async def whoever_rejects_calls_nothing():
     model = scripted([WAITING])
     async with GovernedServer(common.server()) as server:
@@ -97,21 +109,27 @@ async def an_approval_of_the_program_itself_comes_first():
 
 async def what_would_be_asked_too_late_is_refused():
     for option in ("tool_input_guardrails", "tool_meta_resolver"):
-        try:
-            GovernedServer(common.server(), **{option: [print]})
-        except ValueError as error:
-            assert option in str(error)
-        else:
-            raise AssertionError(option)
+        common.refused(ValueError, option, lambda option=option: GovernedServer(common.server(), **{option: [print]}))
+
+
+async def a_stop_is_read_as_a_refusal():
+    def stops(_):
+        return [function_call(*common.stop(), call_id="1-0")]
+
+    model = ScriptedModel([[function_call(*ORDER, call_id="0-0")], ModelStep.respond(stops), [assistant_message("done")]])
+    async with GovernedServer(common.server()) as server:
+        await Runner.run(Agent(name="bot", model=model, mcp_servers=[server]), "go")
+    assert "(stopped)" in read(model)["1-0"], read(model)
 
 
 common.main(
-    common.every_form_of_a_refusal_is_read,
     the_example,
     a_state_that_was_kept_goes_on_elsewhere_and_nothing_is_done_twice,
     to_approve_only_in_the_framework_approves_nothing,
+    what_a_person_denies_is_read_with_the_reason,
     whoever_rejects_calls_nothing,
     a_run_that_shall_not_pause_reads_that_the_call_waits,
     an_approval_of_the_program_itself_comes_first,
     what_would_be_asked_too_late_is_refused,
+    a_stop_is_read_as_a_refusal,
 )

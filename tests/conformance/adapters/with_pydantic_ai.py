@@ -1,7 +1,7 @@
 """PydanticAI through Bailiwick: the example of the README, and what else may happen."""
 
 import common
-from common import MORE, ORDER, REINDEX, SEALED, WAITING
+from common import DENIED, MORE, ORDER, REINDEX, SEALED, WAITING
 from pydantic_ai import Agent, DeferredToolRequests, ToolDenied
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import FunctionModel
@@ -22,7 +22,7 @@ class Scripted(FunctionModel):
         turn = sum(isinstance(message, ModelResponse) for message in messages)
         if turn == len(self.turns):
             return ModelResponse([TextPart("done")])
-        calls = enumerate(self.turns[turn])
+        calls = enumerate(call() if callable(call) else call for call in self.turns[turn])
         return ModelResponse([ToolCallPart(name, arguments, f"{turn}-{at}") for at, (name, arguments) in calls])
 
 
@@ -55,6 +55,17 @@ async def too_early_a_resume_waits_on_and_nothing_is_done_twice():
     assert [part.outcome for part in model.read] == ["success", "success"], model.read
 
 
+async def what_a_person_denies_is_read_with_the_reason():
+    model = Scripted([DENIED])
+    async with agent(model) as bot:
+        result = await bot.run("go")
+        (held,) = result.output.metadata.values()
+        common.deny(held["approval"])
+        again = result.output.build_results(approve_all=True)
+        await bot.run(message_history=result.all_messages(), deferred_tool_results=again)
+    assert model.read[0].outcome == "failed" and model.read[0].content.startswith(common.NOT_NOW), model.read
+
+
 async def whoever_rejects_calls_nothing():
     model = Scripted([WAITING])
     async with agent(model) as bot:
@@ -81,11 +92,19 @@ async def only_what_another_try_may_mend_is_a_retry():
     assert sealed.outcome == "failed", sealed
 
 
+async def a_stop_is_read_as_a_refusal():
+    model = Scripted([ORDER], [common.stop])
+    async with agent(model) as bot:
+        await bot.run("go")
+    assert model.read[1].outcome == "failed" and "(stopped)" in model.read[1].content, model.read
+
+
 common.main(
-    common.every_form_of_a_refusal_is_read,
     the_example,
     too_early_a_resume_waits_on_and_nothing_is_done_twice,
+    what_a_person_denies_is_read_with_the_reason,
     whoever_rejects_calls_nothing,
     a_run_that_shall_not_pause_reads_that_the_call_waits,
     only_what_another_try_may_mend_is_a_retry,
+    a_stop_is_read_as_a_refusal,
 )

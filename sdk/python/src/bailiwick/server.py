@@ -60,18 +60,20 @@ def configured(file: str | os.PathLike[str]) -> list[Server]:
 
     Raises `ValueError` for a file that says something else.
     """
-    servers = json.loads(Path(file).read_text(encoding="utf-8")).get("mcpServers")
     try:
+        servers = json.loads(Path(file).read_text(encoding="utf-8"))["mcpServers"]
         return [
             Server(name, str(entry["command"]), tuple(map(str, entry["args"])), entry.get("env") or {})
             for name, entry in servers.items()
         ]
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"`{file}` names no programs under `mcpServers`") from error
 
 
 def _name(url: str) -> str:
-    before, mcp, name = urlsplit(url).path.rstrip("/").rpartition("/mcp/")
-    if before or not mcp or not name or "/" in name:
-        raise ValueError(f"`{url}` names no server: the gateway's URL for one is like `http://127.0.0.1:8181/mcp/support-desk`")
+    parts = urlsplit(url)
+    before, mcp, name = parts.path.rstrip("/").rpartition("/mcp/")
+    if not parts.netloc or before or not mcp or "/" in name:
+        like = "the gateway's URL for one is like `http://127.0.0.1:8181/mcp/support-desk`"
+        raise ValueError(f"`{url}` names no server: {like}")
     return name
