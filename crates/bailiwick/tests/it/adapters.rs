@@ -29,7 +29,7 @@ forbid (principal, action == Action::"execute", resource in System::"support-des
 "#;
 
 /// How often calls were decided on in which way.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Decided {
     permit: usize,
     hold: usize,

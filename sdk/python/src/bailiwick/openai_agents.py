@@ -54,7 +54,7 @@ class GovernedServer(MCPServerStdio):
         self._held: dict[str, Refusal] = {}
 
     def refusal(self, item: ToolApprovalItem) -> Refusal | None:
-        """Why a run was interrupted, with the id of the approval; `None` if it was not by this object."""
+        """Why a call that has not gone on yet is held, with the id of the approval; `None` if this object held none."""
         return self._held.get(item.call_id or "")
 
     async def call_tool(
@@ -62,8 +62,9 @@ class GovernedServer(MCPServerStdio):
     ) -> CallToolResult:
         """Hands over what was done already, or makes the call."""
         meta = dict(meta or {})
-        call_id = meta.pop(CALL, None)
-        what, outcome = self._made.pop(call_id, (None, None)) if isinstance(call_id, str) else (None, None)
+        call_id = str(meta.pop(CALL, ""))
+        what, outcome = self._made.pop(call_id, (None, None))
+        self._held.pop(call_id, None)
         if outcome is None or what != _what(tool_name, arguments):
             return await super().call_tool(tool_name, arguments, meta or None)
         if isinstance(outcome, Exception):
@@ -72,6 +73,7 @@ class GovernedServer(MCPServerStdio):
 
     async def cleanup(self) -> None:
         self._made.clear()
+        self._held.clear()
         await super().cleanup()  # type: ignore[no-untyped-call]
 
     def _get_needs_approval_for_tool(self, tool: MCPTool, agent: AgentBase | None) -> bool | NeedsApproval:
