@@ -1,6 +1,7 @@
 //! The built program, run as people run it: real processes, real sockets, real files.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
+mod adapters;
 mod by_hand;
 mod cataloguing;
 mod configuring;

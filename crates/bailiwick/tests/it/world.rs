@@ -1,6 +1,7 @@
 //! An installation in a folder of its own, a node that serves it, and people who ask it.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -176,8 +177,15 @@ impl Place {
     }
 
     pub(crate) fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
-        command.args(arguments).current_dir(self.folder.path()).env("HOME", self.folder.path());
+        let mut command = self.program(env!("CARGO_BIN_EXE_bailiwick"));
+        command.args(arguments);
+        command
+    }
+
+    /// Any program, in this folder, without what the environment says to ours.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BAILIWICK") || name == "XDG_CONFIG_HOME" {
                 command.env_remove(name);
