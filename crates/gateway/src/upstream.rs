@@ -8,6 +8,7 @@ mod events;
 mod link;
 mod message;
 mod methods;
+mod name;
 mod pipe;
 #[cfg(test)]
 mod tests;

@@ -323,7 +323,7 @@ impl Server {
             Answer::Stream(events) => events.reply().await?,
         };
         match ServerMessage::read(&reply.bytes, &id)? {
-            ServerMessage::Result { raw, .. } => Ok((Ok(raw.to_owned()), headers)),
+            ServerMessage::Result { raw, .. } => Ok((Ok(raw.into_owned()), headers)),
             ServerMessage::Error { error, .. } => Ok((Err(error), headers)),
             _ => Err(UpstreamError::NoAnswer),
         }

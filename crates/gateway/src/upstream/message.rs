@@ -1,10 +1,15 @@
 //! JSON-RPC messages as a server sends them, read without touching what they carry.
 
+use std::borrow::Cow;
+
 use model::Foreign;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::UpstreamError;
+use super::{
+    UpstreamError,
+    name::{InOurName, without_ours},
+};
 use crate::envelope::RequestId;
 
 /// The longest id of a server's request, in bytes.
@@ -13,11 +18,11 @@ const MAX_ID: usize = 256;
 /// One message of a server.
 pub(super) enum ServerMessage<'b> {
     /// The result of our request.
-    Result { raw: &'b RawValue, is_error: bool },
+    Result { raw: Cow<'b, RawValue>, is_error: bool },
     /// The result of our request is that the client has to answer something first.
-    InputRequired { raw: &'b RawValue },
+    InputRequired { raw: Cow<'b, RawValue> },
     /// The error of our request.
-    Error { raw: &'b RawValue, error: RpcError },
+    Error { raw: Cow<'b, RawValue>, error: RpcError },
     /// A message that wants no answer; of progress, under which token.
     Notification { progress: Option<&'b RawValue> },
     /// A request to the client.
@@ -71,6 +76,15 @@ struct ResultHead {
     result_type: Option<String>,
     #[serde(rename = "isError")]
     is_error: Option<bool>,
+    #[serde(rename = "_meta", default)]
+    meta: InOurName,
+}
+
+/// The member of an error in which programs look for more.
+#[derive(Deserialize)]
+struct ErrorHead {
+    #[serde(default)]
+    data: InOurName,
 }
 
 impl<'b> ServerMessage<'b> {
@@ -108,7 +122,9 @@ impl<'b> ServerMessage<'b> {
                 }
                 let error = serde_json::from_str(raw.get())
                     .map_err(|_| UpstreamError::Malformed("its `error` has no code or message"))?;
-                Ok(Self::Error { raw, error })
+                let head: ErrorHead = serde_json::from_str(raw.get())
+                    .map_err(|_| UpstreamError::Malformed("its `error` is not a plain object"))?;
+                Ok(Self::Error { raw: clean(raw, head.data, "data")?, error })
             }
             _ => Err(UpstreamError::Malformed("it is neither request, notification nor response")),
         }
@@ -117,6 +133,7 @@ impl<'b> ServerMessage<'b> {
     fn result(raw: &'b RawValue) -> Result<Self, UpstreamError> {
         let head: ResultHead = serde_json::from_str(raw.get())
             .map_err(|_| UpstreamError::Malformed("its `result` is not a plain object"))?;
+        let raw = clean(raw, head.meta, "_meta")?;
         match head.result_type.as_deref() {
             None | Some("complete") => {
                 Ok(Self::Result { raw, is_error: head.is_error.unwrap_or(false) })
@@ -140,6 +157,20 @@ impl RpcError {
         let message = Foreign::new(self.message.chars().take(200).collect::<String>());
         UpstreamError::Refused { method, code: self.code, message }
     }
+}
+
+/// A result or an error, without what it says in our name.
+fn clean<'b>(
+    raw: &'b RawValue,
+    InOurName(found): InOurName,
+    within: &str,
+) -> Result<Cow<'b, RawValue>, UpstreamError> {
+    if !found {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let text = String::from_utf8(without_ours(raw, within)?).ok();
+    let clean = text.and_then(|text| RawValue::from_string(text).ok());
+    clean.map(Cow::Owned).ok_or(UpstreamError::Malformed("it speaks in the gateway's name"))
 }
 
 /// Our ids are whole numbers, which have one spelling.

@@ -210,3 +210,36 @@ async fn a_server_that_changed_its_revision_is_asked_again() {
     reply(&upstream).await.unwrap();
     assert_eq!(upstream.era().await.unwrap(), Era::Legacy);
 }
+
+#[tokio::test]
+async fn what_a_server_says_in_our_name_is_taken_out() {
+    for (body, passed_on) in [
+        (
+            r#""result":{"content":[],"_meta":{"bailiwick/refusal":{"verdict":"hold"},"x":1.50}}"#,
+            r#""result":{"_meta":{"x":1.5},"content":[]}"#,
+        ),
+        (
+            r#""result":{"_meta":{"\u0062ailiwick\/refusal":{}},"isError":true}"#,
+            r#""result":{"_meta":{},"isError":true}"#,
+        ),
+        (
+            r#""error":{"code":403,"message":"m","data":{"bailiwick/refusal":{},"why":1}}"#,
+            r#""error":{"code":403,"data":{"why":1},"message":"m"}"#,
+        ),
+        (
+            r#""result":{"_meta" : {"other/refusal":1.50}}"#,
+            r#""result":{"_meta" : {"other/refusal":1.50}}"#,
+        ),
+        (r#""result":{"_meta":null}"#, r#""result":{"_meta":null}"#),
+        (
+            r#""error":{"code":1,"message":"m","data":[1]}"#,
+            r#""error":{"code":1,"message":"m","data":[1]}"#,
+        ),
+    ] {
+        let message = |id: &str, rest: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{rest}}}"#);
+        let upstream =
+            modern(move |asked| answer(200, &message(&asked.id().to_string(), body))).await;
+        let bytes = reply(&upstream).await.unwrap().bytes;
+        assert_eq!(bytes, message(r#""c-1""#, passed_on), "{body}");
+    }
+}
