@@ -2,7 +2,7 @@
 
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -14,10 +14,11 @@ use model::ijson::Json;
 use tokio::time::Instant;
 
 use crate::{
-    envelope::{self, Able, EnvelopeError, Era, Fault, RequestId, ToolCall},
+    envelope::{self, Able, EnvelopeError, Era, Fault, Level, Logs, RequestId, ToolCall},
     gate::{Asked, Gateway, INFO, fault, json},
     refusal::{self, Form},
     rounds::whose,
+    sessions::Live,
     upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError, not_passed_on},
 };
 
@@ -31,6 +32,20 @@ pub(crate) struct Waiting {
     pub(crate) form: Form,
     /// What its server may ask of it.
     pub(crate) able: Able,
+    /// What it reads of its server's logs.
+    logs: Logs,
+    /// The request as one of its session, where it has one.
+    live: Option<Live>,
+}
+
+impl Waiting {
+    /// Resolves when the client does not want the answer any more, and says so in its session.
+    async fn cancelled(&self) {
+        match &self.live {
+            Some(live) => live.cancelled().await,
+            None => pending().await,
+        }
+    }
 }
 
 impl Gateway {
@@ -98,8 +113,10 @@ impl Gateway {
         tool: String,
         arguments: Json,
     ) -> Response {
-        let inputs = match self.inputs(&asked, &tool, &arguments) {
-            Ok(inputs) => inputs,
+        let live = asked.session.as_ref().map(|session| session.begin(&id));
+        let read = self.inputs(&asked, &tool, &arguments);
+        let (inputs, logs) = match read.and_then(|inputs| Ok((inputs, logs(&asked)?))) {
+            Ok(read) => read,
             Err(why) => {
                 let said = why.to_string();
                 self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
@@ -116,7 +133,11 @@ impl Gateway {
         };
         let action = attempt.action;
         let response = match self.engine.attempt(attempt).await.and_then(Permit::dispatch) {
-            Ok(dispatch) => self.forward(dispatch, &asked, &id).await,
+            Ok(dispatch) => {
+                let form = asked.form();
+                let able = able(&asked, &dispatch);
+                self.forward(dispatch, &asked, Waiting { id, form, able, logs, live }).await
+            }
             Err(refusal) => refused(&id, asked.form(), &refusal),
         };
         named(response, &action.to_string())
@@ -138,16 +159,10 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         asked: &Asked,
-        id: &RequestId,
+        waiting: Waiting,
     ) -> Response {
+        let id = &waiting.id;
         let FrozenCall { server, tool, arguments, inputs, .. } = dispatch.call().clone();
-        let able = match asked.era {
-            Era::Modern => Able::declared(&asked.message),
-            Era::Legacy if asked.accepts.event_stream => Able::anything(),
-            Era::Legacy => Able::default(),
-        };
-        let able = able.only(|kind| tool.input_requests.contains(&kind));
-        let waiting = Waiting { id: id.clone(), form: asked.form(), able };
         self.look(&server.name, Occasion::Use);
         let credential = server.credential.as_deref();
         let upstream = tokio::select! {
@@ -171,6 +186,7 @@ impl Gateway {
             inputs: inputs.as_deref(),
             era: asked.era,
             able: &waiting.able,
+            logs: waiting.logs,
             progress: asked.message.progress_token(),
             mirror: &mirror,
             deadline: self.deadline(&dispatch),
@@ -179,6 +195,7 @@ impl Gateway {
             // A stop comes first: an answer that arrives at the same moment is not delivered.
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, asked.form(), id),
+            () = waiting.cancelled() => return StatusCode::NO_CONTENT.into_response(),
             answer = upstream.call(call) => answer,
         };
         match answer {
@@ -227,6 +244,7 @@ impl Gateway {
         let reply = tokio::select! {
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, waiting.form, &waiting.id),
+            () = waiting.cancelled() => return StatusCode::NO_CONTENT.into_response(),
             reply = self.reply_of(events, &dispatch) => reply,
         };
         match reply {
@@ -288,6 +306,29 @@ impl Gateway {
         let left = dispatch.call().deadline.millis_since(self.engine.context().now());
         Instant::now() + Duration::from_millis(left)
     }
+}
+
+/// What the server of a call may ask of its client: what both the client can be asked and a person has accepted. A client that
+/// takes no stream cannot be asked before 2026-07-28.
+fn able(asked: &Asked, dispatch: &Dispatch) -> Able {
+    let able = match asked.era {
+        Era::Modern => Able::declared(&asked.message),
+        Era::Legacy if asked.accepts.event_stream => Able::anything(),
+        Era::Legacy => Able::default(),
+    };
+    let accepted = &dispatch.call().tool.input_requests;
+    able.only(|kind| accepted.contains(&kind))
+}
+
+/// What a client reads of its server's logs.
+fn logs(asked: &Asked) -> Result<Logs, EnvelopeError> {
+    Ok(match asked.era {
+        Era::Modern => Level::of_request(&asked.message)?.map_or(Logs::Nothing, Logs::From),
+        Era::Legacy => {
+            let wanted = asked.session.as_ref().and_then(|session| session.level());
+            wanted.map_or(Logs::All, Logs::From)
+        }
+    })
 }
 
 fn ending(outcome: Outcome) -> Ending {

@@ -19,11 +19,12 @@ use model::Name;
 use crate::{
     challenge::{challenge, metadata, with_nonce},
     envelope::{
-        self, Accepts, Capabilities, Era, Fault, Incoming, MAX_BYTES, Message, RequestId,
-        ServerInfo,
+        self, Accepts, Capabilities, Era, Fault, Incoming, Level, MAX_BYTES, Message, RequestId,
+        ServerInfo, header_name,
     },
-    questions::Questions,
+    questions::{Questions, asker},
     refusal::Form,
+    sessions::{Session, Sessions},
     upstreams::Upstreams,
 };
 
@@ -44,6 +45,7 @@ pub struct Gateway {
     pub(crate) engine: Arc<Engine>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) questions: Questions,
+    sessions: Sessions,
 }
 
 /// One request of somebody who was believed.
@@ -54,6 +56,8 @@ pub(crate) struct Asked {
     pub(crate) accepts: Accepts,
     pub(crate) message: Message,
     pub(crate) era: Era,
+    /// The session that it belongs to, which only revisions before 2026-07-28 have.
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 impl Asked {
@@ -66,7 +70,12 @@ impl Asked {
 impl Gateway {
     /// A gateway that decides by `engine` and reaches servers through `upstreams`.
     pub fn new(engine: Arc<Engine>, upstreams: Arc<Upstreams>) -> Arc<Self> {
-        Arc::new(Self { engine, upstreams, questions: Questions::default() })
+        Arc::new(Self {
+            engine,
+            upstreams,
+            questions: Questions::default(),
+            sessions: Sessions::default(),
+        })
     }
 }
 
@@ -81,8 +90,126 @@ impl Gateway {
         };
         Capabilities {
             completions: has("completion/"),
+            logging: asked.era == Era::Legacy,
             prompts: has("prompts/"),
             resources: has("resources/"),
+        }
+    }
+
+    /// Reads the message once. What cannot be read is recorded, since its sender is known, and goes no further.
+    async fn read(
+        &self,
+        caller: &Arc<Caller>,
+        system: &Name,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Read, Box<Response>> {
+        let engine = &self.engine;
+        let refuse = |reason: &dyn std::fmt::Display, response: Response| {
+            engine.refuse(
+                caller,
+                system,
+                Code::ArgumentsInvalid,
+                format!("malformed message: {reason}"),
+            );
+            Box::new(response)
+        };
+        let accepts = envelope::accepts(&headers)
+            .map_err(|why| refuse(&why, (why.status(), why.to_string()).into_response()))?;
+        let bytes = to_bytes(body, MAX_BYTES).await.map_err(|why| {
+            let response =
+                (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than 1 MiB, or broke off");
+            refuse(&why, response.into_response())
+        })?;
+        let message = Incoming::parse(&bytes)
+            .map_err(|why| refuse(&why, fault(&why.fault(), Era::Legacy, None)))?;
+        let message = match message {
+            Incoming::Message(message) => message,
+            Incoming::Response(response) => return Ok(Read::Response(response)),
+        };
+        let era = Era::of(&headers, &message)
+            .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
+        let session = match era {
+            Era::Legacy if message.method() != "initialize" => {
+                self.session(caller, system, &headers).map_err(|NoSession| {
+                    Box::new((StatusCode::NOT_FOUND, "there is no such session").into_response())
+                })?
+            }
+            _ => None,
+        };
+        let (caller, system) = (caller.clone(), system.clone());
+        Ok(Read::Asked(Box::new(Asked { caller, system, headers, accepts, message, era, session })))
+    }
+
+    /// The session that a request names; it must be its sender's. A request without one stands for itself.
+    fn session(
+        &self,
+        caller: &Caller,
+        system: &Name,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Session>>, NoSession> {
+        let Some(id) = only(headers, &header_name::SESSION).ok_or(NoSession)? else {
+            return Ok(None);
+        };
+        let of = asker(caller, system);
+        self.sessions.get(id, of, self.engine.context().now()).map(Some).ok_or(NoSession)
+    }
+
+    /// Takes a lost stream up again behind the event that its client saw last. Nothing else is fetched here: every answer
+    /// belongs to its own request.
+    fn take_up(&self, caller: &Caller, system: &Name, headers: &HeaderMap) -> Response {
+        let Ok(session) = self.session(caller, system, headers) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let (Some(session), Some(event)) = (session, headers.get(LAST_EVENT_ID)) else {
+            return not_allowed();
+        };
+        if let Err(refusal) = self.engine.admit(caller, system) {
+            return (StatusCode::FORBIDDEN, refusal.to_string()).into_response();
+        }
+        let seen = event.to_str().ok().and_then(|event| session.seen(event));
+        let taken_up = seen.and_then(|(feed, number)| feed.read(Some(number)));
+        taken_up.unwrap_or_else(|| {
+            (StatusCode::BAD_REQUEST, "what follows this event is not kept").into_response()
+        })
+    }
+
+    fn end_session(&self, caller: &Caller, system: &Name, headers: &HeaderMap) -> Response {
+        match only(headers, &header_name::SESSION) {
+            Some(Some(id)) if self.sessions.end(id, asker(caller, system)) => {
+                StatusCode::NO_CONTENT.into_response()
+            }
+            Some(None) => not_allowed(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
+    /// Answers the handshake of the older revisions, with a session where there is room for one.
+    fn initialize(&self, asked: &Asked, id: &RequestId) -> Response {
+        let version = asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
+        let mut response = json(envelope::initialize(id, version, &INFO, self.offered(asked)));
+        let session = self.engine.unguessable();
+        let (of, now) = (asker(&asked.caller, &asked.system), self.engine.context().now());
+        if self.sessions.open(session.clone(), of, now).is_ok()
+            && let Ok(session) = session.parse()
+        {
+            response.headers_mut().insert(header_name::SESSION, session);
+        }
+        response
+    }
+
+    /// Notes from which level on the client of a session reads servers' logs.
+    fn set_level(&self, asked: &Asked, session: &Session, id: &RequestId) -> Response {
+        match Level::wanted(&asked.message) {
+            Ok(level) => {
+                session.set_level(level);
+                json(envelope::reply(id, b"{}"))
+            }
+            Err(why) => {
+                let said = why.to_string();
+                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
+                fault(&why.fault(), asked.era, Some(id))
+            }
         }
     }
 
@@ -126,15 +253,15 @@ async fn enter(
         Ok(caller) => caller,
         Err(why) => return challenge(&engine, &system, &why),
     };
-    if parts.method != Method::POST {
-        // Neither revision has anything to fetch or end here: every answer belongs to its own request.
-        let allow = [(header::ALLOW, "POST")];
-        return with_nonce(&engine, (StatusCode::METHOD_NOT_ALLOWED, allow).into_response());
-    }
-    let response = match read(&engine, &caller, &name, parts.headers, body).await {
-        Ok(Read::Asked(asked)) => serve(&gateway, *asked).await,
-        Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
-        Err(response) => *response,
+    let response = match parts.method {
+        Method::POST => match gateway.read(&caller, &name, parts.headers, body).await {
+            Ok(Read::Asked(asked)) => serve(&gateway, *asked).await,
+            Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
+            Err(response) => *response,
+        },
+        Method::GET => gateway.take_up(&caller, &name, &parts.headers),
+        Method::DELETE => gateway.end_session(&caller, &name, &parts.headers),
+        _ => not_allowed(),
     };
     with_nonce(&engine, response)
 }
@@ -183,54 +310,24 @@ enum Read {
     Response(envelope::Response),
 }
 
-/// Reads the message once. What cannot be read is recorded, since its sender is known, and goes no further.
-async fn read(
-    engine: &Engine,
-    caller: &Arc<Caller>,
-    system: &Name,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Read, Box<Response>> {
-    let refuse = |reason: &dyn std::fmt::Display, response: Response| {
-        engine.refuse(
-            caller,
-            system,
-            Code::ArgumentsInvalid,
-            format!("malformed message: {reason}"),
-        );
-        Box::new(response)
-    };
-    let accepts = envelope::accepts(&headers)
-        .map_err(|why| refuse(&why, (why.status(), why.to_string()).into_response()))?;
-    let bytes = to_bytes(body, MAX_BYTES).await.map_err(|why| {
-        let response =
-            (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than 1 MiB, or broke off");
-        refuse(&why, response.into_response())
-    })?;
-    let message = Incoming::parse(&bytes)
-        .map_err(|why| refuse(&why, fault(&why.fault(), Era::Legacy, None)))?;
-    let message = match message {
-        Incoming::Message(message) => message,
-        Incoming::Response(response) => return Ok(Read::Response(response)),
-    };
-    let era = Era::of(&headers, &message)
-        .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
-    let (caller, system) = (caller.clone(), system.clone());
-    Ok(Read::Asked(Box::new(Asked { caller, system, headers, accepts, message, era })))
-}
-
 async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
     let era = asked.era;
     let Some(id) = asked.message.id().cloned() else {
-        // A notification has no answer. None of them changes anything here: a call is cut by closing its stream.
+        // A notification has no answer. Only one changes something, in a session: elsewhere a call is cut by closing its stream.
+        let cancelled = asked.message.param("requestId").cloned().map(RequestId::try_from);
+        if let ("notifications/cancelled", Some(session), Some(Ok(id))) =
+            (asked.message.method(), &asked.session, cancelled)
+        {
+            session.cancel(&id);
+        }
         return StatusCode::ACCEPTED.into_response();
     };
     match (asked.message.method(), era) {
-        ("initialize", Era::Legacy) => {
-            let version =
-                asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
-            json(envelope::initialize(&id, version, &INFO, gateway.offered(&asked)))
-        }
+        ("initialize", Era::Legacy) => gateway.initialize(&asked, &id),
+        ("logging/setLevel", Era::Legacy) => match &asked.session {
+            Some(session) => gateway.set_level(&asked, session, &id),
+            None => gateway.unmapped(&asked, &id),
+        },
         ("ping", Era::Legacy) => json(envelope::pong(&id)),
         ("server/discover", _) => json(envelope::discover(&id, &INFO, gateway.offered(&asked))),
         ("tools/list", _) => {
@@ -242,6 +339,15 @@ async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
         ("tools/call", _) => gateway.call(asked, id).await,
         _ => gateway.request(asked, id).await,
     }
+}
+
+/// There is no such session, or it is somebody else's.
+struct NoSession;
+
+const LAST_EVENT_ID: &str = "last-event-id";
+
+fn not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response()
 }
 
 pub(crate) fn fault(fault: &Fault, era: Era, id: Option<&envelope::RequestId>) -> Response {

@@ -8,6 +8,7 @@
 mod calls;
 mod challenge;
 pub mod envelope;
+mod feed;
 mod gate;
 mod looks;
 pub mod outbound;
@@ -15,6 +16,7 @@ mod program;
 mod questions;
 mod refusal;
 mod rounds;
+mod sessions;
 pub mod sse;
 pub mod upstream;
 mod upstreams;

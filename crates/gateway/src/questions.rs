@@ -131,8 +131,8 @@ impl Gateway {
     }
 }
 
-/// Who is asked: whatever the call, an answer of the same client reaches the question with its id.
-fn asker(caller: &Caller, system: &Name) -> Digest {
+/// Who a client is, whatever it calls: whose session it is, and who answers a question.
+pub(crate) fn asker(caller: &Caller, system: &Name) -> Digest {
     whose(caller, system, "", b"")
 }
 

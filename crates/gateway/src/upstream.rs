@@ -31,7 +31,7 @@ use model::{
 use tokio::time::Instant;
 
 use crate::{
-    envelope::{self, Able, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
+    envelope::{self, Able, Era, Logs, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
     upstreams::OwnSecrets,
@@ -108,6 +108,8 @@ pub struct Call<'c> {
     pub era: Era,
     /// What the server may ask of the client: what the client can be asked and a person has accepted.
     pub able: &'c Able,
+    /// Which of the server's log messages the client reads.
+    pub logs: Logs,
     /// The client's progress token. The server gets one of ours, and progress that it reports under that is passed on
     /// under the client's. Nothing of the client's `_meta` goes on: it was not decided on, and nobody records it.
     pub progress: Option<&'c RequestId>,
@@ -322,7 +324,7 @@ impl Server {
         }
         // In the other revision the server asks in a way that this client does not understand.
         let able = if link.era() == call.era { call.able.clone() } else { Able::default() };
-        let meta = link.meta(client_progress.as_ref().map(|_| &id), &able);
+        let meta = link.meta(client_progress.as_ref().map(|_| &id), &able, call.logs);
         let (body, headers) = match call.tool.strip_prefix(METHOD) {
             None => {
                 let (tool, arguments) = (call.tool, call.arguments);

@@ -8,17 +8,17 @@ use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{MethodFilter, on},
 };
 use futures_util::stream;
-use gateway::envelope::{Code, Fault, MAX_BYTES, Message};
+use gateway::envelope::{Code, Fault, MAX_BYTES, Message, header_name};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use server::Patience;
 use token::Secret;
 use tokio::net::TcpListener;
 
-use super::Session;
+use super::{Session, session::Request as Asked};
 use crate::{
     failure::{Failure, Result},
     files,
@@ -27,13 +27,15 @@ use crate::{
 };
 
 /// What of a client's headers goes on: what MCP reads.
-const ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::ACCEPT];
+const ON: [HeaderName; 3] =
+    [header::CONTENT_TYPE, header::ACCEPT, HeaderName::from_static("last-event-id")];
 /// What of an answer's headers comes back.
-const BACK: [HeaderName; 4] = [
+const BACK: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::ALLOW,
     HeaderName::from_static("bailiwick-action"),
+    header_name::SESSION,
 ];
 
 struct Door {
@@ -69,7 +71,8 @@ pub(super) async fn serve(
         password.display()
     ));
     let door = Arc::new(Door { session, password: secret, address: bound });
-    let router = Router::new().route("/mcp", post(enter)).with_state(door);
+    let methods = MethodFilter::POST.or(MethodFilter::GET).or(MethodFilter::DELETE);
+    let router = Router::new().route("/mcp", on(methods, enter)).with_state(door);
     server::serve(listener, router, Patience::default(), pending()).await;
     Ok(Answer::new(Value::Null, ""))
 }
@@ -110,7 +113,8 @@ async fn enter(State(door): State<Arc<Door>>, request: Request) -> Response {
             headers.append(name.clone(), value.clone());
         }
     }
-    match door.session.post(&headers, &body).await {
+    let request = Asked { method: parts.method, headers: &headers, body: &body };
+    match door.session.send(&request).await {
         Ok(response) => back(response),
         Err(failure) => {
             output::talk(&failure.text());

@@ -39,6 +39,13 @@ pub(super) struct Session {
     held: Mutex<Option<Held>>,
 }
 
+/// What goes to the gateway.
+pub(super) struct Request<'r> {
+    pub(super) method: Method,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: &'r Bytes,
+}
+
 #[derive(Clone)]
 struct Held {
     token: Arc<str>,
@@ -81,17 +88,17 @@ impl Session {
         Ok(Arc::new(session))
     }
 
-    /// Posts one message. The answer is the gateway's, whatever it says; only a token that is not believed any more is
+    /// Sends one request. The answer is the gateway's, whatever it says; only a token that is not believed any more is
     /// renewed, since nothing was decided then.
-    pub(super) async fn post(&self, headers: &HeaderMap, body: &Bytes) -> Result<Response> {
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response> {
         let token = self.token().await?;
-        let response = self.try_post(headers, body, &token).await?;
+        let response = self.try_send(request, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         self.forget(&token).await;
         let token = self.token().await?;
-        let response = self.try_post(headers, body, &token).await?;
+        let response = self.try_send(request, &token).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -103,17 +110,18 @@ impl Session {
             .exit(Exit::SignIn))
     }
 
-    async fn try_post(&self, headers: &HeaderMap, body: &Bytes, token: &str) -> Result<Response> {
-        let first = self.send(headers, body, token).await?;
+    async fn try_send(&self, request: &Request<'_>, token: &str) -> Result<Response> {
+        let first = self.send_once(request, token).await?;
         match first.status == StatusCode::UNAUTHORIZED && wants_nonce(&first.headers) {
-            true => self.send(headers, body, token).await,
+            true => self.send_once(request, token).await,
             false => Ok(first),
         }
     }
 
-    async fn send(&self, headers: &HeaderMap, body: &Bytes, token: &str) -> Result<Response> {
-        let (headers, body) = (headers.clone(), body.clone());
-        let ask = Ask { method: Method::POST, path: "", headers, body, token: Some(token) };
+    async fn send_once(&self, request: &Request<'_>, token: &str) -> Result<Response> {
+        let Request { method, headers, body } = request;
+        let (method, headers, body) = (method.clone(), (*headers).clone(), (*body).clone());
+        let ask = Ask { method, path: "", headers, body, token: Some(token) };
         let sent = self.endpoint.send(&self.agent.prover, ask).await;
         sent.map_err(|error| unanswered(self.endpoint.url(), error))
     }

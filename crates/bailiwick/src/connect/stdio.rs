@@ -5,24 +5,26 @@ use std::{
     collections::HashMap,
     io::IsTerminal as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use gateway::{
-    envelope::{Code, Fault, MAX_BYTES, Message, Mirror, RequestId, request_headers},
+    envelope::{Code, Fault, MAX_BYTES, Message, Mirror, RequestId, header_name, request_headers},
     outbound::Response,
     sse::{MAX_EVENT, Parser},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{Foreign, ijson::Json};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     sync::{Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 
-use super::Session;
+use super::{Session, session::Request};
 use crate::{
     failure::{Exit, Failure, Result},
     output::{self, Answer},
@@ -33,8 +35,12 @@ const AT_ONCE: usize = 256;
 /// How many messages wait for a client that does not read.
 const AHEAD: usize = 64;
 
+/// How long the end of the session may take.
+const PARTING: Duration = Duration::from_secs(2);
 /// How much of an answer that is no message is repeated, in characters.
 const MAX_SAID: usize = 500;
+/// How a client ends its handshake.
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 /// Asks for all tools, as MCP 2026-07-28 has it, whatever the client speaks.
 const LIST: &str = r#"{"jsonrpc":"2.0","id":"tools","method":"tools/list","params":{"_meta":{
     "io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
@@ -45,17 +51,28 @@ struct Wire {
     out: mpsc::Sender<Bytes>,
     /// What can be cancelled, by the id of its request.
     live: Mutex<HashMap<RequestId, AbortHandle>>,
-    /// The revision that the handshake agreed on, before 2026-07-28.
-    agreed: Mutex<Option<String>>,
+    /// What the handshake agreed on, before 2026-07-28.
+    agreed: Mutex<Agreed>,
     /// Which arguments of which tool are repeated as headers.
     mirrors: Mutex<HashMap<String, Mirror>>,
+}
+
+/// The revision, and the session.
+#[derive(Default, Clone)]
+struct Agreed {
+    version: Option<String>,
+    session: Option<HeaderValue>,
+    /// How the client opened it.
+    hello: Bytes,
 }
 
 /// What the gateway answers.
 enum Got {
     /// It has taken a notification.
     Nothing,
-    Whole(StatusCode, Bytes),
+    /// The session is over, as with the task in which it was opened; nothing was done.
+    NoSession,
+    Whole(StatusCode, HeaderMap, Bytes),
     Stream(Box<Response>),
 }
 
@@ -72,6 +89,8 @@ pub(super) async fn serve(session: Arc<Session>) -> Result<Answer> {
         // Whoever closed the pipe does not listen any more.
         () = write(messages) => {}
     }
+    // Where the gateway is not told in time, the session and its calls end there by themselves.
+    let _ = timeout(PARTING, wire.end_session()).await;
     Ok(Answer::new(Value::Null, ""))
 }
 
@@ -95,7 +114,7 @@ async fn read(wire: &Arc<Wire>) -> Result<()> {
         while tasks.try_join_next().is_some() {}
         let Ok(turn) = turns.clone().acquire_owned().await else { return Ok(()) };
         let message = Message::parse(&line).ok();
-        if message.as_ref().is_some_and(|message| wire.cancels(message)) {
+        if message.as_ref().is_some_and(|message| wire.cancels(message)) && !wire.has_session() {
             continue;
         }
         let (task_wire, id) = (wire.clone(), message.as_ref().and_then(Message::id).cloned());
@@ -164,7 +183,8 @@ async fn write(mut messages: mpsc::Receiver<Bytes>) {
 }
 
 impl Wire {
-    /// Cuts a call that its client does not want any more: its request is dropped, and the gateway cuts what is behind it.
+    /// Cuts a call that its client does not want any more: its request is dropped, and the gateway cuts what is behind it. In a
+    /// session it has to be told, since a stream that is dropped there may be taken up again.
     fn cancels(&self, message: &Message) -> bool {
         if message.method() != "notifications/cancelled" {
             return false;
@@ -204,11 +224,34 @@ impl Wire {
             self.learn().await?;
             got = self.fetch(line, &self.headers(message)).await?;
         }
-        if let (Got::Whole(_, body), "initialize") = (&got, message.method()) {
-            let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-            *self.agreed() = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
+        if let Got::NoSession = got {
+            self.open_again().await?;
+            got = self.fetch(line, &self.headers(message)).await?;
+        }
+        if message.method() == "initialize" {
+            self.agree(line, &got);
         }
         self.tell(got).await
+    }
+
+    /// Keeps what a handshake agreed on.
+    fn agree(&self, hello: &Bytes, got: &Got) {
+        let Got::Whole(_, headers, body) = got else { return };
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let version = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
+        let session = headers.get(header_name::SESSION).cloned();
+        *self.agreed() = Agreed { version, session, hello: hello.clone() };
+    }
+
+    /// Shakes hands once more as the client did, which does not hear of it.
+    async fn open_again(&self) -> Result<()> {
+        let hello = self.agreed().hello.clone();
+        let Ok(message) = Message::parse(&hello) else { return Ok(()) };
+        let got = self.fetch(&hello, &self.headers(&message)).await?;
+        self.agree(&hello, &got);
+        let done = Bytes::from_static(INITIALIZED.as_bytes());
+        let message = Message::parse(&done).expect("it is a notification");
+        self.fetch(&done, &self.headers(&message)).await.map(drop)
     }
 
     async fn relay(&self, line: &Bytes) -> Result<()> {
@@ -224,23 +267,34 @@ impl Wire {
         let mirrors = self.mirrors();
         let none = Mirror::default();
         let mirror = mirrors.get(tool).unwrap_or(&none);
-        request_headers(message, self.agreed().as_deref(), mirror)
+        let agreed = self.agreed().clone();
+        let mut headers = request_headers(message, agreed.version.as_deref(), mirror);
+        let is_modern = headers.contains_key(header_name::METHOD);
+        if !is_modern && message.method() != "initialize" {
+            headers.extend(agreed.session.map(|session| (header_name::SESSION, session)));
+        }
+        headers
     }
 
     async fn fetch(&self, line: &Bytes, headers: &HeaderMap) -> Result<Got> {
-        let response = self.session.post(headers, line).await?;
+        let request = Request { method: Method::POST, headers, body: line };
+        let response = self.session.send(&request).await?;
         let status = response.status;
         if status == StatusCode::ACCEPTED {
             return Ok(Got::Nothing);
+        }
+        if status == StatusCode::NOT_FOUND && headers.contains_key(header_name::SESSION) {
+            return Ok(Got::NoSession);
         }
         let kind = response.headers.get(header::CONTENT_TYPE).cloned();
         let kind = kind.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
         if status.is_success() && kind.starts_with(b"text/event-stream") {
             return Ok(Got::Stream(Box::new(response)));
         }
+        let answered = response.headers.clone();
         let body = response.collect(MAX_EVENT).await.map_err(|error| broken(&error))?;
         if kind.starts_with(b"application/json") {
-            return Ok(Got::Whole(status, body));
+            return Ok(Got::Whole(status, answered, body));
         }
         let said = String::from_utf8_lossy(&body).chars().take(MAX_SAID).collect::<String>();
         Err(Failure::new("no_answer", format!("the gateway answered {status}"))
@@ -251,7 +305,12 @@ impl Wire {
     async fn tell(&self, got: Got) -> Result<()> {
         match got {
             Got::Nothing => {}
-            Got::Whole(_, body) => self.say(body).await,
+            Got::NoSession => {
+                return Err(Failure::new("no_session", "the session with the gateway is over")
+                    .why("it ends with its task, or after an hour without a request")
+                    .next("start it again"));
+            }
+            Got::Whole(_, _, body) => self.say(body).await,
             Got::Stream(response) => self.stream(*response).await?,
         }
         Ok(())
@@ -273,7 +332,7 @@ impl Wire {
     async fn learn(&self) -> Result<()> {
         let list = Bytes::from_static(LIST.as_bytes());
         let message = Message::parse(&list).expect("it is a request");
-        let Got::Whole(_, body) = self.fetch(&list, &self.headers(&message)).await? else {
+        let Got::Whole(_, _, body) = self.fetch(&list, &self.headers(&message)).await? else {
             return Ok(());
         };
         let listed: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
@@ -296,7 +355,20 @@ impl Wire {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn agreed(&self) -> MutexGuard<'_, Option<String>> {
+    /// Ends the session and what is on its way in it.
+    async fn end_session(&self) {
+        let Some(session) = self.agreed().session.clone() else { return };
+        let mut headers = HeaderMap::new();
+        headers.insert(header_name::SESSION, session);
+        let request = Request { method: Method::DELETE, headers: &headers, body: &Bytes::new() };
+        let _ = self.session.send(&request).await;
+    }
+
+    fn has_session(&self) -> bool {
+        self.agreed().session.is_some()
+    }
+
+    fn agreed(&self) -> MutexGuard<'_, Agreed> {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,7 +380,7 @@ impl Wire {
 impl Got {
     /// Whether headers were missing that a tool wants.
     fn is_mismatch(&self) -> bool {
-        let Self::Whole(StatusCode::BAD_REQUEST, body) = self else { return false };
+        let Self::Whole(StatusCode::BAD_REQUEST, _, body) = self else { return false };
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         answer["error"]["code"] == Code::HeaderMismatch.number()
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use gateway::{
-    envelope::{Able, Era, Mirror, RequestId},
+    envelope::{Able, Era, Logs, Mirror, RequestId},
     outbound::{Credential, Limits, Outbound},
     upstream::{Answer, Call, Event, Outcome, Protocol, Reply, Upstream, UpstreamError},
 };
@@ -75,6 +75,7 @@ async fn open(
             inputs: None,
             era: Era::Modern,
             able: &Able::default(),
+            logs: Logs::Nothing,
             progress,
             mirror: &mirror,
             deadline,

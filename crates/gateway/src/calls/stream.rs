@@ -2,69 +2,66 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
-use bytes::Bytes;
+use axum::response::{IntoResponse as _, Response};
 use decide::Dispatch;
-use futures_util::{StreamExt as _, stream, stream::FuturesUnordered};
-use http::{HeaderValue, header};
-use tokio::{sync::mpsc, time::timeout_at};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use http::StatusCode;
+use tokio::time::timeout_at;
 
 use super::{Waiting, cut_words, failure, upstream_fault};
 use crate::{
-    envelope::event,
+    feed::{Abandoned, Feed},
     gate::Gateway,
     questions::Heard,
     upstream::{Event, Events, asked_as, not_passed_on},
 };
 
-/// How many events wait for a slow client before its upstream has to wait, too.
-const EVENTS_AHEAD: usize = 16;
+/// A feed as long as somebody feeds it.
+struct Fed(Arc<Feed>);
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
 
 impl Gateway {
-    /// Passes events on as they come. The pump owns the call: when the client goes away the channel closes, the pump ends,
-    /// and with it the upstream's stream.
+    /// Passes events on as they come. The pump owns the call. When the client goes away it ends, and with it the upstream's
+    /// stream; in a session the client may come back for the rest, and cancels what it does not want.
     pub(super) fn stream(
         self: &Arc<Self>,
         dispatch: Dispatch,
         events: Events,
         waiting: Waiting,
     ) -> Response {
-        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
+        let session = waiting.live.as_ref().map(|live| &live.session);
+        let feed = session.map_or_else(Feed::plain, |session| session.feed());
         let gateway = self.clone();
-        tokio::spawn(async move { gateway.pump(dispatch, events, waiting, sender).await });
-        let body = stream::unfold(receiver, |mut receiver| async move {
-            let event: Bytes = receiver.recv().await?;
-            Some((Ok::<_, std::convert::Infallible>(event), receiver))
-        });
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        ];
-        (headers, Body::from_stream(body)).into_response()
+        let response = feed.read(None);
+        tokio::spawn(async move { gateway.pump(dispatch, events, waiting, &Fed(feed)).await });
+        response.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 
-    /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the channel by then
-    /// is not delivered.
+    /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the feed by then is not
+    /// delivered.
     async fn pump(
         self: &Arc<Self>,
         dispatch: Dispatch,
         mut events: Events,
         waiting: Waiting,
-        sender: mpsc::Sender<Bytes>,
+        Fed(feed): &Fed,
     ) {
         let deadline = self.deadline(&dispatch);
         let mut questions = FuturesUnordered::new();
         loop {
-            let room = tokio::select! {
+            let has_room = tokio::select! {
                 biased;
-                () = dispatch.cut() => None,
-                room = timeout_at(deadline, sender.reserve()) => match room {
-                    Ok(Ok(room)) => Some(room),
+                () = dispatch.cut() => false,
+                () = waiting.cancelled() => return,
+                room = timeout_at(deadline, feed.room()) => match room {
+                    Ok(Ok(())) => true,
                     // The client is gone or does not read: dropped unsettled, the outcome is unknown.
-                    Ok(Err(_)) | Err(_) => return,
+                    Ok(Err(Abandoned)) | Err(_) => return,
                 },
             };
             let next = tokio::select! {
@@ -73,12 +70,13 @@ impl Gateway {
                     drop(events);
                     let words = cut_words(&dispatch, waiting.form, &waiting.id);
                     dispatch.settle_cut();
-                    if let Some(room) = room {
-                        room.send(event(&words).into());
+                    if has_room {
+                        feed.send(&words);
                     }
                     return;
                 }
-                () = sender.closed() => return,
+                () = waiting.cancelled() => return,
+                () = feed.abandoned() => return,
                 Some(heard) = questions.next() => {
                     let heard: Heard = heard;
                     if let Some((id, answer)) = heard.decided(&dispatch).await {
@@ -88,18 +86,19 @@ impl Gateway {
                 }
                 next = events.next() => next,
             };
-            let Some(room) = room else { return };
             match next {
                 Ok(Some(Event::Notification(bytes))) => {
                     self.look_on(&dispatch.call().server.name, &bytes);
-                    room.send(event(&bytes).into());
+                    if waiting.logs.want(&bytes) {
+                        feed.send(&bytes);
+                    }
                 }
                 Ok(Some(Event::Request { id, kind, message })) => {
                     let question = self.question(&dispatch, id.clone(), kind);
                     match asked_as(&id, &message, &question.id) {
                         Some(asked) => {
                             questions.push(question.heard());
-                            room.send(event(&asked).into());
+                            feed.send(&asked);
                         }
                         None => events.answer(&id, &Err(not_passed_on())),
                     }
@@ -109,14 +108,14 @@ impl Gateway {
                 }
                 Ok(Some(Event::Reply(reply))) => {
                     let last = self.last_word(dispatch, reply, &waiting).await;
-                    return room.send(event(&last).into());
+                    return feed.send(&last);
                 }
                 Ok(None) => return,
                 Err(why) => {
                     tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
                     let fault = upstream_fault(&why).response(Some(&waiting.id));
                     self.settle_late(dispatch, failure(&why)).await;
-                    return room.send(event(&fault).into());
+                    return feed.send(&fault);
                 }
             }
         }

@@ -98,6 +98,11 @@ pub enum EnvelopeError {
         "`params.requestState` must be what the last answer to this very call said; begin again"
     )]
     RequestState,
+    /// Not a level of logs.
+    #[error(
+        "a level is `debug`, `info`, `notice`, `warning`, `error`, `critical`, `alert` or `emergency`"
+    )]
+    Level,
     /// The result of nothing that was asked, in a form that nothing here asks for.
     #[error("a response has an `id` that is a text, and either `result` or `error`, both objects")]
     NoAnswer,
@@ -267,7 +272,8 @@ impl EnvelopeError {
             | Self::Name
             | Self::Arguments
             | Self::InputResponses
-            | Self::RequestState => Code::InvalidParams,
+            | Self::RequestState
+            | Self::Level => Code::InvalidParams,
         };
         Fault::malformed(code, self.to_string())
     }

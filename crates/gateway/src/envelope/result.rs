@@ -23,6 +23,8 @@ pub struct ServerInfo<'a> {
 pub struct Capabilities {
     /// Proposals for arguments.
     pub completions: bool,
+    /// Servers' logs from a level on.
+    pub logging: bool,
     /// Prompts.
     pub prompts: bool,
     /// Resources.
@@ -161,6 +163,7 @@ impl Capabilities {
     fn to_json(self) -> Json {
         let all = [
             ("completions", self.completions),
+            ("logging", self.logging),
             ("prompts", self.prompts),
             ("resources", self.resources),
             ("tools", true),

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     envelope::{
-        Able, Code, Era, LEGACY_VERSIONS, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION,
-        MODERN_VERSION, RequestId, encode, header_name,
+        Able, Code, Era, LEGACY_VERSIONS, Logs, META_CLIENT_CAPABILITIES, META_CLIENT_INFO,
+        META_LEVEL, META_VERSION, MODERN_VERSION, RequestId, encode, header_name,
     },
     outbound::{BodyError, Request, SendError},
 };
@@ -78,13 +78,20 @@ impl Link {
     }
 
     /// The `_meta` of a request: under what progress may be told, and what the revision demands of us. All of it is ours.
-    pub(super) fn meta(&self, progress: Option<&RequestId>, able: &Able) -> Option<Json> {
+    pub(super) fn meta(
+        &self,
+        progress: Option<&RequestId>,
+        able: &Able,
+        logs: Logs,
+    ) -> Option<Json> {
         let mut members: Vec<(&str, Json)> = Vec::new();
         members.extend(progress.map(|token| ("progressToken", token.to_json())));
         if let Self::Modern = self {
             members.push((META_VERSION, Json::String(MODERN_VERSION.to_owned())));
             members.push((META_CLIENT_INFO, client_info()));
             members.push((META_CLIENT_CAPABILITIES, able.to_json()));
+            let level = logs.level().map(|level| Json::String(level.name().to_owned()));
+            members.extend(level.map(|level| (META_LEVEL, level)));
         }
         (!members.is_empty()).then(|| Json::object(members))
     }
@@ -300,7 +307,7 @@ impl Server {
         deadline: Instant,
     ) -> Result<(Result<Box<RawValue>, RpcError>, HeaderMap), UpstreamError> {
         let id = self.next_id();
-        let params = match (params, link.meta(None, &Able::default())) {
+        let params = match (params, link.meta(None, &Able::default(), Logs::Nothing)) {
             (Json::Object(members), Some(meta)) => {
                 Json::object(members.into_iter().chain([("_meta".to_owned(), meta)]))
             }

@@ -123,6 +123,7 @@ fn call<'c>(id: &'c RequestId, arguments: &'c [u8]) -> Call<'c> {
         inputs: None,
         era: Era::Modern,
         able: &NOTHING,
+        logs: Logs::Nothing,
         progress: None,
         mirror: &NO_MIRROR,
         deadline: Instant::now() + Duration::from_secs(20),

@@ -110,7 +110,7 @@ async fn arguments_that_a_tool_wants_as_headers_are_written_from_the_decided_cal
     let bot = house.bot(0).await;
     let done = bot.call("find", r#"{"region":"north"}"#).await.json().await;
     assert_eq!(done["result"]["content"][0]["text"], "done");
-    let [sent] = &house.desk.asked()[..] else { panic!("one request") };
+    let [sent] = &house.desk.calls()[..] else { panic!("one call") };
     let region = ("mcp-param-region".to_owned(), "north".to_owned());
     assert!(sent.headers().contains(&region), "{:?}", sent.headers());
 }

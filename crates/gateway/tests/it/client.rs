@@ -65,12 +65,18 @@ impl Reply {
 
     /// The data of the next event; `None` at the end of the stream.
     pub(crate) async fn event(&mut self) -> Option<String> {
+        let event = self.whole_event().await?;
+        let data = event.lines().filter_map(|line| line.strip_prefix("data: "));
+        Some(data.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The next event with all that stands in it; `None` at the end of the stream.
+    pub(crate) async fn whole_event(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
-                let data = event.lines().filter_map(|line| line.strip_prefix("data: "));
-                let data = data.collect::<Vec<_>>().join("\n");
-                self.unread = rest.to_owned();
-                return Some(data);
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.unread = rest;
+                return Some(event);
             }
             let frame = soon(self.body.frame()).await?.unwrap();
             self.unread += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();

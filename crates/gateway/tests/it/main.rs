@@ -14,6 +14,7 @@ mod listing;
 mod load;
 mod quarantine;
 mod rounds;
+mod sessions;
 mod stops;
 mod streams;
 
