@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
@@ -26,7 +26,11 @@ impl Client {
     /// Starts `connect` for an agent.
     pub(crate) fn of(office: &Office) -> Self {
         let url = office.url();
-        let mut command = office.place.command(office.arguments(&url));
+        Self::started(office.place.command(office.arguments(&url)))
+    }
+
+    /// Starts a program that speaks lines.
+    pub(crate) fn started(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());

@@ -8,6 +8,7 @@ mod configuring;
 mod conformance;
 mod connecting;
 mod demo;
+mod documented;
 mod enrolling;
 mod exits;
 mod office;
