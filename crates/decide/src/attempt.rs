@@ -29,6 +29,10 @@ use crate::{
 
 /// The longest that one call may take, in seconds.
 const CALL_SECONDS: u32 = 120;
+/// The longest that a client listens to a server's notifications in one go, in seconds, and never beyond its token.
+const LISTEN_SECONDS: u32 = 3_600;
+/// What stays open for as long as its client listens.
+const LISTEN: &str = "mcp:subscriptions/listen";
 /// How long a request for approval waits for an answer, in seconds: no answer by then is no.
 const APPROVAL_SECONDS: u32 = 3_600;
 
@@ -122,7 +126,7 @@ impl Engine {
             policies: deciding.body.policy_epoch.unwrap_or_default(),
             arguments: deciding.arguments.as_slice().into(),
             inputs: inputs.map(|inputs| inputs.bytes.into()),
-            deadline: deadline(&standing, now),
+            deadline: deadline(&standing, caller, tool, now),
         };
         self.step(Step::Record);
         let (decision, reserved) =
@@ -398,8 +402,11 @@ fn payload(arguments: &[u8], inputs: Option<&FrozenInputs>) -> Vec<u8> {
     }
 }
 
-fn deadline(standing: &Standing, now: Timestamp) -> Timestamp {
-    let latest = now.plus_seconds(CALL_SECONDS);
+fn deadline(standing: &Standing, caller: &Caller, tool: &str, now: Timestamp) -> Timestamp {
+    let latest = match tool {
+        LISTEN => now.plus_seconds(LISTEN_SECONDS).min(caller.claims.exp),
+        _ => now.plus_seconds(CALL_SECONDS),
+    };
     standing.task.as_ref().map_or(latest, |(_, task)| task.deadline.min(latest))
 }
 

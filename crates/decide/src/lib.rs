@@ -37,6 +37,7 @@ mod stopping;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
@@ -71,3 +72,4 @@ pub use stop::{
 };
 pub use stopping::{Resume, ResumeError, Stop};
 pub use tasks::{Task, Tasks};
+pub use watch::Watch;

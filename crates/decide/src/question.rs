@@ -122,19 +122,6 @@ impl Engine {
         })
     }
 
-    /// Whether a caller may have anything of a system at all now: nobody of the chain is stopped or suspended, and task, links and
-    /// owner stand.
-    ///
-    /// # Errors
-    /// [`Refusal`], which is recorded.
-    pub fn admit(&self, caller: &Caller, system: &Name) -> Result<(), Refusal> {
-        let action = self.context.id();
-        let standing = self
-            .sure_moment(action)
-            .and_then(|now| self.standing(caller, action, Some(system), now).map(drop));
-        standing.map_err(|refusal| self.refuse(caller, system, refusal.code, refusal.reason))
-    }
-
     /// The tools of a system that the caller may be able to call with some arguments: what a listing shows. One that is
     /// denied for all arguments is not shown: by a stop or the state of somebody in the chain, by an authority that does
     /// not reach it, or by policy.

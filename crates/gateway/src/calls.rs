@@ -19,7 +19,10 @@ use crate::{
     refusal::{self, Form},
     rounds::whose,
     sessions::Live,
-    upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError, not_passed_on},
+    upstream::{
+        Answer, Call, Event, Events, LISTEN, Outcome, Reply, SUBSCRIBE, UNSUBSCRIBE, UpstreamError,
+        not_passed_on,
+    },
 };
 
 /// Names the attempt in the ledger, on every answer to a call.
@@ -81,7 +84,12 @@ impl Gateway {
         let method = asked.message.method();
         let tool = format!("{METHOD}{method}");
         let entry = self.engine.directory().tool(&asked.system, &tool);
-        if entry.and_then(|(_, entry)| entry).is_none() {
+        let is_spoken = match method {
+            SUBSCRIBE | UNSUBSCRIBE => asked.era == Era::Legacy,
+            LISTEN => asked.era == Era::Modern,
+            _ => true,
+        };
+        if !is_spoken || entry.and_then(|(_, entry)| entry).is_none() {
             return self.unmapped(&asked, &id);
         }
         let params = envelope::method_params(&asked.message);
@@ -220,6 +228,9 @@ impl Gateway {
     ) -> Bytes {
         let Waiting { id, form, .. } = waiting;
         self.look_after(&dispatch, reply.outcome);
+        if let (Outcome::Done, Some(live)) = (reply.outcome, &waiting.live) {
+            live.session.follow(dispatch.call());
+        }
         let digest = sha256(&[&reply.bytes]);
         let words = match reply.outcome {
             Outcome::InputRequired => self.asks(&dispatch, waiting, &reply.bytes).map(Bytes::from),

@@ -84,7 +84,7 @@ impl Feed {
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let inner = self.inner();
         let waiting = (inner.first + inner.events.len() as u64).saturating_sub(inner.next);
         match self.name {

@@ -93,6 +93,11 @@ impl Gateway {
             logging: asked.era == Era::Legacy,
             prompts: has("prompts/"),
             resources: has("resources/"),
+            subscriptions: match asked.era {
+                Era::Legacy => has("resources/subscribe"),
+                Era::Modern => has("subscriptions/listen"),
+            },
+            changes: asked.era == Era::Modern && has("subscriptions/listen"),
         }
     }
 
@@ -155,18 +160,25 @@ impl Gateway {
         self.sessions.get(id, of, self.engine.context().now()).map(Some).ok_or(NoSession)
     }
 
-    /// Takes a lost stream up again behind the event that its client saw last. Nothing else is fetched here: every answer
-    /// belongs to its own request.
-    fn take_up(&self, caller: &Caller, system: &Name, headers: &HeaderMap) -> Response {
+    /// Takes a lost stream up again behind the event that its client saw last, or tells of changes. Nothing else is fetched
+    /// here: every answer belongs to its own request.
+    async fn fetch(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        system: &Name,
+        headers: &HeaderMap,
+    ) -> Response {
         let Ok(session) = self.session(caller, system, headers) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        let (Some(session), Some(event)) = (session, headers.get(LAST_EVENT_ID)) else {
-            return not_allowed();
+        let Some(session) = session else { return not_allowed() };
+        let watch = match self.engine.watch(caller, system) {
+            Ok(watch) => watch,
+            Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
         };
-        if let Err(refusal) = self.engine.admit(caller, system) {
-            return (StatusCode::FORBIDDEN, refusal.to_string()).into_response();
-        }
+        let Some(event) = headers.get(LAST_EVENT_ID) else {
+            return self.tell_changes(caller, system, session, watch).await;
+        };
         let seen = event.to_str().ok().and_then(|event| session.seen(event));
         let taken_up = seen.and_then(|(feed, number)| feed.read(Some(number)));
         taken_up.unwrap_or_else(|| {
@@ -259,7 +271,7 @@ async fn enter(
             Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
             Err(response) => *response,
         },
-        Method::GET => gateway.take_up(&caller, &name, &parts.headers),
+        Method::GET => gateway.fetch(&caller, &name, &parts.headers).await,
         Method::DELETE => gateway.end_session(&caller, &name, &parts.headers),
         _ => not_allowed(),
     };

@@ -7,6 +7,7 @@
 
 mod calls;
 mod challenge;
+mod changes;
 pub mod envelope;
 mod feed;
 mod gate;

@@ -4,7 +4,7 @@
 //! A session is no credential. Every request proves who sends it, and a session is there for the one who opened it or for nobody.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -26,6 +26,8 @@ const MAX_OF_ONE: usize = 16;
 const MAX: usize = 10_000;
 /// How many streams of a session can be taken up again.
 const MAX_FEEDS: usize = 32;
+/// Of how many resources the client of a session is told.
+const MAX_SUBSCRIBED: usize = 256;
 /// After how many seconds without a request a session is over.
 const IDLE_SECONDS: i64 = 3_600;
 
@@ -43,6 +45,10 @@ pub(crate) struct Session {
     next_feed: AtomicU64,
     /// The requests on their way, to be cancelled by their ids.
     live: Mutex<HashMap<RequestId, Arc<Notify>>>,
+    /// The resources of whose changes its client wants to be told.
+    subscribed: Mutex<HashSet<String>>,
+    /// Ends the stream on which it is told, where a later one takes its place.
+    told: Mutex<Arc<Notify>>,
 }
 
 /// There is no room for another session.
@@ -99,6 +105,8 @@ impl Session {
             feeds: Mutex::default(),
             next_feed: AtomicU64::new(1),
             live: Mutex::default(),
+            subscribed: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -141,6 +149,29 @@ impl Session {
         let cancelled = Arc::new(Notify::new());
         locked(&self.live).insert(id.clone(), cancelled.clone());
         Live { session: self.clone(), id: id.clone(), cancelled }
+    }
+
+    /// Its client wants to be told of a resource. Beyond a number of them it hears nothing of the rest.
+    pub(crate) fn subscribe(&self, uri: &str) {
+        let mut subscribed = locked(&self.subscribed);
+        if subscribed.len() < MAX_SUBSCRIBED {
+            subscribed.insert(uri.to_owned());
+        }
+    }
+
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        locked(&self.subscribed).remove(uri);
+    }
+
+    pub(crate) fn wants(&self, uri: &str) -> bool {
+        locked(&self.subscribed).contains(uri)
+    }
+
+    /// Takes the place of the stream on which the client was told so far; resolves when this one's is taken.
+    pub(crate) fn tell(&self) -> Arc<Notify> {
+        let ours = Arc::new(Notify::new());
+        std::mem::replace(&mut *locked(&self.told), ours.clone()).notify_one();
+        ours
     }
 
     /// Cancels a request.

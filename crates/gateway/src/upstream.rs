@@ -13,11 +13,12 @@ mod pipe;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod updates;
 
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +29,7 @@ use model::{
     Foreign,
     ijson::{self, Limits},
 };
-use tokio::time::Instant;
+use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     envelope::{self, Able, Era, Logs, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
@@ -41,10 +42,13 @@ pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub(crate) use events::{asked_as, not_passed_on};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
+pub use updates::Update;
+pub(crate) use updates::{LISTEN, SUBSCRIBE, UNSUBSCRIBE};
 
 use link::Link;
 use methods::Offers;
 use pipe::Pipe;
+use updates::is_subscription;
 
 /// How long finding the revision and opening a session may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -68,6 +72,9 @@ struct Server {
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
+    /// What it says about resources that were subscribed to, and whether anybody reads it.
+    updates: broadcast::Sender<Update>,
+    listening: AtomicBool,
 }
 
 /// How a server is spoken to.
@@ -212,6 +219,8 @@ impl Upstream {
             offers: Mutex::default(),
             agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
+            updates: broadcast::Sender::new(updates::WAITING),
+            listening: AtomicBool::new(false),
         }))
     }
 
@@ -247,6 +256,11 @@ impl Upstream {
     /// See [`UpstreamError`]; [`UpstreamError::may_have_arrived`] tells whether the server may have acted.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
         let link = match call.era {
+            Era::Legacy if is_subscription(call.tool) => {
+                let link = self.0.asking_link(call.deadline).await?;
+                self.0.listen(&link);
+                link
+            }
             Era::Legacy if !call.able.is_empty() => self.0.asking_link(call.deadline).await?,
             _ => self.0.link(call.deadline).await?,
         };

@@ -68,8 +68,12 @@ pub fn propose(server: &ServerEntry, tool: &ToolEntry) -> Proposal {
 /// What a request beside tools does, as the protocol says.
 fn of_method(name: &str) -> Option<(Verb, &'static str, &'static str)> {
     Some(match name.strip_prefix(METHOD)? {
-        "resources/list" | "resources/templates/list" => (Verb::List, "Document", ALL),
-        "resources/read" => (Verb::Read, "Document", "args.uri"),
+        "resources/list" | "resources/templates/list" | "subscriptions/listen" => {
+            (Verb::List, "Document", ALL)
+        }
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            (Verb::Read, "Document", "args.uri")
+        }
         "prompts/list" => (Verb::List, "Prompt", ALL),
         "prompts/get" => (Verb::Read, "Prompt", "args.name"),
         "completion/complete" => (Verb::Read, "Completion", ALL),

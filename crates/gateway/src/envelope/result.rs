@@ -29,6 +29,10 @@ pub struct Capabilities {
     pub prompts: bool,
     /// Resources.
     pub resources: bool,
+    /// To be told when a resource changes.
+    pub subscriptions: bool,
+    /// To be told when a list changes.
+    pub changes: bool,
 }
 
 /// The response with a result whose bytes stand unchanged.
@@ -169,7 +173,15 @@ impl Capabilities {
             ("tools", true),
         ];
         let offered = all.into_iter().filter(|(_, offered)| *offered);
-        Json::object(offered.map(|(name, _)| (name, Json::object::<&str>([]))))
+        Json::object(offered.map(|(name, _)| {
+            let has_changes = matches!(name, "prompts" | "resources" | "tools");
+            let told = [
+                ("listChanged", has_changes && self.changes),
+                ("subscribe", name == "resources" && self.subscriptions),
+            ];
+            let told = told.into_iter().filter(|(_, told)| *told);
+            (name, Json::object(told.map(|(what, _)| (what, Json::Bool(true)))))
+        }))
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) enum Source {
 /// One message of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A notification, as the server sent it but for our progress token, in whose place is the client's.
+    /// A notification, as the server sent it but for our progress token or our id, in whose place is the client's.
     Notification(Bytes),
     /// The server asks the client something that it may ask; [`Events::answer`] answers it.
     Request {
@@ -130,10 +130,12 @@ impl Events {
             }
             let (id, method) = match message {
                 ServerMessage::Request { id, method } => (id, method),
-                ServerMessage::Notification { progress } => {
-                    let ours = progress.filter(|token| is(token, &self.id));
-                    let told = match (ours, &self.client_progress) {
-                        (Some(ours), Some(theirs)) => replaced(&data, ours.get(), theirs),
+                ServerMessage::Notification { progress, subscription } => {
+                    let progress = progress.filter(|it| is(it, &self.id));
+                    let subscription = subscription.filter(|it| is(it, &self.id));
+                    let told = match (progress, &self.client_progress, subscription) {
+                        (Some(ours), Some(theirs), _) => replaced(&data, ours.get(), theirs),
+                        (_, _, Some(ours)) => replaced(&data, ours.get(), &self.client_id),
                         _ => data,
                     };
                     return Ok(Some(Event::Notification(told)));

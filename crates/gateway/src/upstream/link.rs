@@ -269,12 +269,12 @@ impl Server {
     /// Opens a session ([MCP 2025-11-25, lifecycle](https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle)).
     async fn initialize(
         self: &Arc<Self>,
-        capabilities: Json,
+        capabilities_of_ours: Json,
         deadline: Instant,
     ) -> Result<Link, UpstreamError> {
         let params = Json::object([
             ("protocolVersion", Json::String(LEGACY_VERSIONS[0].to_owned())),
-            ("capabilities", capabilities),
+            ("capabilities", capabilities_of_ours.clone()),
             ("clientInfo", client_info()),
         ]);
         let opening = Arc::new(Link::Opening);
@@ -283,7 +283,10 @@ impl Server {
         let initialized: Initialized = serde_json::from_str(result.get()).map_err(|_| {
             UpstreamError::Malformed("its answer to `initialize` names no `protocolVersion`")
         })?;
-        *self.offers() = initialized.capabilities;
+        if capabilities_of_ours == silent() {
+            // In a session where it may ask, a server may offer more than it does to others.
+            *self.offers() = initialized.capabilities.before_listening();
+        }
         let spoken = initialized.protocol_version;
         let version = LEGACY_VERSIONS.into_iter().find(|version| *version == spoken);
         let version = version.ok_or_else(|| unsupported(&spoken))?;

@@ -23,8 +23,8 @@ pub(super) enum ServerMessage<'b> {
     InputRequired { raw: Cow<'b, RawValue> },
     /// The error of our request.
     Error { raw: Cow<'b, RawValue>, error: RpcError },
-    /// A message that wants no answer; of progress, under which token.
-    Notification { progress: Option<&'b RawValue> },
+    /// A message that wants no answer; of progress, under which token; to a listener, to which request.
+    Notification { progress: Option<&'b RawValue>, subscription: Option<&'b RawValue> },
     /// A request to the client.
     Request { id: &'b RawValue, method: String },
 }
@@ -69,6 +69,19 @@ struct Progress<'b> {
     token: &'b RawValue,
 }
 
+/// To which listener a notification goes.
+#[derive(Deserialize)]
+struct Listened<'b> {
+    #[serde(rename = "_meta", default, borrow)]
+    meta: Option<Subscription<'b>>,
+}
+
+#[derive(Deserialize)]
+struct Subscription<'b> {
+    #[serde(rename = "io.modelcontextprotocol/subscriptionId", default, borrow)]
+    subscription: Option<&'b RawValue>,
+}
+
 /// The members of a result that decide what becomes of it.
 #[derive(Deserialize)]
 struct ResultHead {
@@ -102,11 +115,13 @@ impl<'b> ServerMessage<'b> {
                 }
                 Some(id) => Ok(Self::Request { id, method }),
                 None => {
+                    let params = params.map(RawValue::get);
                     let progress = params.filter(|_| method == "notifications/progress");
-                    let progress =
-                        progress.and_then(|params| serde_json::from_str(params.get()).ok());
+                    let progress = progress.and_then(|params| serde_json::from_str(params).ok());
                     let progress = progress.map(|Progress { token }| token);
-                    Ok(Self::Notification { progress })
+                    let listened = params.and_then(|params| serde_json::from_str(params).ok());
+                    let subscription = listened.and_then(|Listened { meta }| meta?.subscription);
+                    Ok(Self::Notification { progress, subscription })
                 }
             },
             Wire { result: Some(raw), id, error: None, method: None, params: None, .. } => {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::tools::ToolDefinition;
 
 /// The methods that are passed on, each with the capability that offers it and its definition.
-const METHODS: [(Capability, &str); 6] = [
+const METHODS: [(Capability, &str); 9] = [
     (
         Capability::Resources,
         r#"{"name":"mcp:resources/list","description":"Lists the resources of the server.","inputSchema":{"type":"object","properties":{"cursor":{"type":"string"}}}}"#,
@@ -19,6 +19,18 @@ const METHODS: [(Capability, &str); 6] = [
     (
         Capability::Resources,
         r#"{"name":"mcp:resources/read","description":"Reads a resource of the server.","inputSchema":{"type":"object","properties":{"uri":{"type":"string"}},"required":["uri"]}}"#,
+    ),
+    (
+        Capability::Subscriptions,
+        r#"{"name":"mcp:resources/subscribe","description":"Wants to be told when a resource changes.","inputSchema":{"type":"object","properties":{"uri":{"type":"string"}},"required":["uri"]}}"#,
+    ),
+    (
+        Capability::Subscriptions,
+        r#"{"name":"mcp:resources/unsubscribe","description":"Does not want to be told any more when a resource changes.","inputSchema":{"type":"object","properties":{"uri":{"type":"string"}},"required":["uri"]}}"#,
+    ),
+    (
+        Capability::Listening,
+        r#"{"name":"mcp:subscriptions/listen","description":"Wants to be told, for as long as it listens, when resources or lists change.","inputSchema":{"type":"object","properties":{"notifications":{"type":"object"}},"required":["notifications"]}}"#,
     ),
     (
         Capability::Prompts,
@@ -39,6 +51,8 @@ const METHODS: [(Capability, &str); 6] = [
 #[serde(from = "Declared")]
 pub(super) struct Offers {
     resources: bool,
+    subscriptions: bool,
+    listening: bool,
     prompts: bool,
     completions: bool,
 }
@@ -46,6 +60,10 @@ pub(super) struct Offers {
 #[derive(Clone, Copy)]
 enum Capability {
     Resources,
+    /// To be told that a resource changed, in a session.
+    Subscriptions,
+    /// The same since 2026-07-28, with whatever else changed.
+    Listening,
     Prompts,
     Completions,
 }
@@ -54,18 +72,27 @@ enum Capability {
 #[derive(Deserialize)]
 struct Declared {
     #[serde(default)]
-    resources: Option<serde::de::IgnoredAny>,
+    resources: Option<Resources>,
     #[serde(default)]
     prompts: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     completions: Option<serde::de::IgnoredAny>,
 }
 
+#[derive(Deserialize)]
+struct Resources {
+    #[serde(default)]
+    subscribe: bool,
+}
+
 impl From<Declared> for Offers {
     fn from(declared: Declared) -> Self {
         let Declared { resources, prompts, completions } = declared;
+        let subscriptions = resources.as_ref().is_some_and(|it| it.subscribe);
         Self {
             resources: resources.is_some(),
+            subscriptions,
+            listening: subscriptions,
             prompts: prompts.is_some(),
             completions: completions.is_some(),
         }
@@ -81,6 +108,11 @@ impl Offers {
         })
     }
 
+    /// What a server of the revisions before 2026-07-28 offers: it has no streams to listen to.
+    pub(super) fn before_listening(self) -> Self {
+        Self { listening: false, ..self }
+    }
+
     /// Whether there is anything beside tools.
     pub(super) fn any(self) -> bool {
         self != Self::default()
@@ -89,6 +121,8 @@ impl Offers {
     fn has(self, capability: Capability) -> bool {
         match capability {
             Capability::Resources => self.resources,
+            Capability::Subscriptions => self.subscriptions,
+            Capability::Listening => self.listening,
             Capability::Prompts => self.prompts,
             Capability::Completions => self.completions,
         }
@@ -112,9 +146,13 @@ mod tests {
                 "mcp:resources/list",
                 "mcp:resources/templates/list",
                 "mcp:resources/read",
+                "mcp:resources/subscribe",
+                "mcp:resources/unsubscribe",
+                "mcp:subscriptions/listen",
                 "mcp:completion/complete"
             ]
         );
+        assert_eq!(names(r#"{"resources":{}}"#).len(), 3);
         assert_eq!(names(r#"{"prompts":{}}"#), ["mcp:prompts/list", "mcp:prompts/get"]);
     }
 }

@@ -63,6 +63,7 @@ struct Inner {
     asked: Mutex<Vec<Asked>>,
     calls: watch::Sender<usize>,
     answers: Mutex<Answers>,
+    tells: Mutex<Answers>,
     tools: Mutex<Vec<String>>,
     go_on: Semaphore,
     closed: Semaphore,
@@ -83,6 +84,7 @@ impl Desk {
             calls: watch::Sender::new(0),
             tools: Mutex::new(TOOLS.map(str::to_owned).to_vec()),
             answers: Mutex::new(Arc::new(|asked| vec![Step::Send(asked.result(DONE))])),
+            tells: Mutex::new(Arc::new(|_| vec![Step::Send(response(405, "text/plain", ""))])),
             go_on: Semaphore::new(0),
             closed: Semaphore::new(0),
             full: Semaphore::new(0),
@@ -111,6 +113,11 @@ impl Desk {
     /// Answers calls in this way from now on.
     pub(crate) fn answers(&self, how: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) {
         *self.0.answers.lock().unwrap() = Arc::new(how);
+    }
+
+    /// Tells whoever listens, beside all calls, in this way from now on.
+    pub(crate) fn tells(&self, how: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) {
+        *self.0.tells.lock().unwrap() = Arc::new(how);
     }
 
     /// Shows these tools from now on.
@@ -193,6 +200,13 @@ impl Desk {
         let legacy = self.0.era == Era::Legacy;
         match &*asked.method() {
             _ if self.0.deaf.load(Ordering::SeqCst) => vec![Step::UntilClosed],
+            "" if asked.head.starts_with("GET ") => {
+                let tells = self.0.tells.lock().unwrap().clone();
+                tells(asked)
+            }
+            "resources/subscribe" | "resources/unsubscribe" => {
+                vec![Step::Send(asked.result("{}"))]
+            }
             "tools/call" => {
                 let answers = self.0.answers.lock().unwrap().clone();
                 self.0.calls.send_modify(|calls| *calls += 1);
@@ -206,7 +220,7 @@ impl Desk {
                 vec![Step::Send(asked.result(r#"{"supportedVersions":["2026-07-28"]}"#))]
             }
             "initialize" if legacy => {
-                let result = asked.result(r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#);
+                let result = asked.result(r#"{"protocolVersion":"2025-11-25","capabilities":{"resources":{"subscribe":true}}}"#);
                 let session = "\r\nmcp-session-id: desk-session\r\n";
                 vec![Step::Send(result.replacen("\r\n", session, 1))]
             }

@@ -232,6 +232,9 @@ fn acceptance(tool: &Value) -> Option<Value> {
         }),
         "find" => json!({ "verb": "list", "resource": "Order", "id": "'all'" }),
         "export" => json!({ "verb": "export", "resource": "Customers", "id": "'all'" }),
+        "mcp:resources/subscribe" => {
+            json!({ "verb": "read", "resource": "Document", "id": "args.uri" })
+        }
         "erase" => json!({ "verb": "delete", "resource": "Order", "id": "args.order" }),
         _ => return None,
     };

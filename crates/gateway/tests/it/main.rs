@@ -17,6 +17,7 @@ mod rounds;
 mod sessions;
 mod stops;
 mod streams;
+mod subscriptions;
 
 use std::time::Duration;
 

@@ -1,0 +1,132 @@
+//! What a server says outside of calls in a session of the older revisions: that a resource changed which a client of ours
+//! subscribed to ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/server/resources#subscriptions)).
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use decide::METHOD;
+use http::{HeaderValue, Method, header};
+use serde::Deserialize;
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
+
+use super::{Server, Upstream, Wire, link::Link};
+use crate::{envelope::is_event_stream, outbound::Request, sse::Parser};
+
+/// How many updates wait for a listener of ours; one that is slower misses some.
+pub(super) const WAITING: usize = 64;
+/// After how long a stream is asked for again that has ended.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often a stream that says nothing is looked at: whether anybody still wants it.
+const LOOK: Duration = Duration::from_secs(10);
+/// The method by which a client subscribes.
+pub(crate) const SUBSCRIBE: &str = "resources/subscribe";
+/// The method by which it does not want updates any more.
+pub(crate) const UNSUBSCRIBE: &str = "resources/unsubscribe";
+
+/// The method by which a client listens since 2026-07-28.
+pub(crate) const LISTEN: &str = "subscriptions/listen";
+
+/// A resource changed.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// Which.
+    pub uri: Arc<str>,
+    /// The notification as the server sent it.
+    pub message: Bytes,
+}
+
+impl Upstream {
+    /// What the server says from now on about resources that were subscribed to.
+    pub fn updates(&self) -> broadcast::Receiver<Update> {
+        self.0.updates.subscribe()
+    }
+}
+
+/// Whether a call is about subscriptions, which stand in a session.
+pub(super) fn is_subscription(tool: &str) -> bool {
+    tool.strip_prefix(METHOD).is_some_and(|method| matches!(method, SUBSCRIBE | UNSUBSCRIBE))
+}
+
+impl Server {
+    /// Listens in a session for as long as that is the one that is used.
+    pub(super) fn listen(self: &Arc<Self>, link: &Arc<Link>) {
+        if self.listening.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (server, link) = (Arc::downgrade(self), link.clone());
+        tokio::spawn(async move {
+            while let Some(server) = used(&server, &link) {
+                if !server.listen_once(&link).await {
+                    break;
+                }
+                drop(server);
+                sleep(PAUSE).await;
+            }
+            if let Some(server) = server.upgrade() {
+                server.listening.store(false, Ordering::SeqCst);
+            }
+        });
+    }
+
+    /// Reads one stream to its end; `false` where the server has none to give.
+    async fn listen_once(self: &Arc<Self>, link: &Arc<Link>) -> bool {
+        let Wire::Http(http) = &self.wire else { return false };
+        let mut headers = link.headers("", None);
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let body = Bytes::new();
+        let request = Request { method: Method::GET, path: None, headers, body, deadline: None };
+        let sent = http.outbound.send(&http.target, request, http.credential.as_ref()).await;
+        let Ok(mut response) = sent else { return true };
+        let kind = response.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !response.status.is_success() || !kind.is_some_and(is_event_stream) {
+            return response.status.is_server_error();
+        }
+        let mut parser = Parser::default();
+        loop {
+            let mut input = match timeout(LOOK, response.body.next()).await {
+                Ok(Some(Ok(input))) => input,
+                Ok(_) => return true,
+                Err(_) if used(&Arc::downgrade(self), link).is_some() => continue,
+                Err(_) => return true,
+            };
+            loop {
+                match parser.next(&mut input) {
+                    Ok(Some(data)) => self.tell_updated(data.into()),
+                    Ok(None) => break,
+                    Err(_) => return true,
+                }
+            }
+        }
+    }
+
+    fn tell_updated(&self, message: Bytes) {
+        #[derive(Deserialize)]
+        struct Updated {
+            method: String,
+            params: Resource,
+        }
+        #[derive(Deserialize)]
+        struct Resource {
+            uri: Arc<str>,
+        }
+        let Ok(Updated { method, params }) = serde_json::from_slice(&message) else { return };
+        if method == "notifications/resources/updated" {
+            // Where nobody listens at the moment, nobody hears it.
+            let _ = self.updates.send(Update { uri: params.uri, message });
+        }
+    }
+}
+
+/// The server, as long as this is the session in which it may speak.
+fn used(server: &Weak<Server>, link: &Arc<Link>) -> Option<Arc<Server>> {
+    let server = server.upgrade()?;
+    let current = server.asking().as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
+    current.then_some(server)
+}
