@@ -10,6 +10,7 @@ mod challenge;
 pub mod envelope;
 mod gate;
 mod looks;
+pub mod oauth;
 pub mod outbound;
 mod program;
 mod refusal;

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::{
     envelope::{self, Era, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
+    oauth::Challenge,
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
     upstreams::OwnSecrets,
@@ -128,6 +129,9 @@ pub enum UpstreamError {
     /// HTTP failed and said no more.
     #[error("the server answered HTTP {0}{hint}", hint = hint(*.0))]
     Status(StatusCode),
+    /// The server wants a token, another one, or a wider one, and did nothing.
+    #[error("the server did not take the credential: {}", what(.0))]
+    Challenged(Box<Challenge>),
     /// The server refused a request that was our own.
     #[error("the server refused `{method}` with error {code}: {message}")]
     Refused {
@@ -258,9 +262,18 @@ impl UpstreamError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Send(error) => error.may_have_arrived(),
-            Self::Handshake(_) | Self::Secret(_) => false,
+            Self::Handshake(_) | Self::Secret(_) | Self::Challenged(_) => false,
             Self::Program(error) => matches!(error, ProgramError::Ended),
             _ => true,
+        }
+    }
+
+    /// The server's word that the credential is not enough, wherever in the exchange it came.
+    pub fn challenge(&self) -> Option<&Challenge> {
+        match self {
+            Self::Challenged(challenge) => Some(challenge),
+            Self::Handshake(inner) => inner.challenge(),
+            _ => None,
         }
     }
 }
@@ -332,6 +345,14 @@ impl Server {
             self.forget(link);
         }
         link.has_session() && *status == StatusCode::NOT_FOUND
+    }
+}
+
+fn what(challenge: &Challenge) -> String {
+    match &challenge.scopes {
+        Some(scopes) if challenge.insufficient => format!("it wants the scope `{scopes}`"),
+        _ if challenge.insufficient => "it is not wide enough".to_owned(),
+        _ => "HTTP 401".to_owned(),
     }
 }
 

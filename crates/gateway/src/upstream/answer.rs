@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     envelope::{RequestId, is_event_stream, is_json},
+    oauth::Challenge,
     outbound::{Request, Response, SendError},
     sse::MAX_EVENT,
 };
@@ -113,6 +114,9 @@ async fn by_http(
         // The server did not take the request: there is nothing to cancel.
         cut.disarm();
     }
+    if let Some(challenge) = Challenge::of(response.status, &headers) {
+        return Err(UpstreamError::Challenged(Box::new(challenge)));
+    }
     // Servers say in different ways that they have forgotten a session; the status is what they share.
     if response.status == StatusCode::NOT_FOUND && cut.in_session() {
         return Err(UpstreamError::Status(response.status));
@@ -203,9 +207,10 @@ impl Server {
             Wire::Pipe(pipe) => pipe.tell(body, deadline).await,
             Wire::Http(http) => {
                 let told = http.post(headers, body, deadline).await?;
-                match told.status.is_success() {
-                    true => Ok(()),
-                    false => Err(UpstreamError::Status(told.status)),
+                match Challenge::of(told.status, &told.headers) {
+                    Some(challenge) => Err(UpstreamError::Challenged(Box::new(challenge))),
+                    None if told.status.is_success() => Ok(()),
+                    None => Err(UpstreamError::Status(told.status)),
                 }
             }
         }
