@@ -274,6 +274,7 @@ fn server(upstream: &str) -> anyhow::Result<ServerRecord> {
         internal: true,
         credential: None,
         default_classes: vec!["pii".parse()?],
+        oauth: None,
     })
 }
 

@@ -104,6 +104,7 @@ impl Engine {
             now,
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
+        let account = self.account_for(&call.server, caller, action)?;
         self.step(Step::Policy);
         let approval = self.verdict(&asked, &call, action, deciding).await?;
         self.step(Step::Budget);
@@ -111,6 +112,7 @@ impl Engine {
         deciding.body.reserve = set_aside.cost;
         let frozen = FrozenCall {
             server: call.server,
+            account,
             tool: call.tool,
             policies: deciding.body.policy_epoch.unwrap_or_default(),
             arguments: deciding.arguments.as_slice().into(),

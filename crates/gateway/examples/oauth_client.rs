@@ -3,7 +3,7 @@
 //!
 //! For tests alone: it consents to everything by itself, and reaches loopback addresses in the clear.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use decide::{Clock, Context};
 use gateway::{
@@ -31,17 +31,7 @@ const REDIRECT: &str = "http://127.0.0.1:8181/oauth/callback";
 const ATTEMPTS: usize = 3;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run() -> Result<(), Failure> {
+async fn main() -> Result<(), Failure> {
     let url = std::env::args().next_back().ok_or("no server is named")?;
     let mut session = Session::new(url)?;
     let mut first = None;

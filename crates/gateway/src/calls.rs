@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use decide::{
-    Attempt, Code, Dispatch, Ending, FrozenCall, METHOD, Occasion, Permit, Refusal, sha256,
+    Attempt, Code, Dispatch, Ending, Engine, FrozenCall, METHOD, Occasion, Permit, Refusal, sha256,
 };
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
@@ -19,10 +19,12 @@ use tokio::{
 };
 
 use crate::{
+    broker::BrokerError,
     envelope::{self, Era, Fault, RequestId, ToolCall, event},
     gate::{Asked, Gateway, INFO, fault, json},
     refusal::{self, Form},
     upstream::{Answer, Call, Event, Events, Outcome, Reply, UpstreamError},
+    upstreams::DiscoverError,
 };
 
 /// Names the attempt in the ledger, on every answer to a call.
@@ -116,20 +118,23 @@ impl Gateway {
         asked: &Asked,
         id: &RequestId,
     ) -> Response {
-        let FrozenCall { server, tool, arguments, .. } = dispatch.call().clone();
-        self.look(&server.name, Occasion::Use);
-        let credential = server.credential.as_deref();
+        let FrozenCall { server, account, tool, arguments, .. } = dispatch.call().clone();
+        self.look(dispatch.call(), Occasion::Use);
         let upstream = tokio::select! {
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, asked.form(), id),
-            upstream = self.upstreams.get(&server.url, server.internal, credential) => upstream,
+            upstream = self.upstreams.reach(&server, account.as_deref()) => upstream,
         };
         let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(why) => {
                 tracing::warn!(code = "BW-2001", system = %server.name, %why, "an upstream cannot be called");
+                let refusal = unlinked(&self.engine, &dispatch, &why);
                 self.settle_late(dispatch, Ending::NotSent).await;
-                return fault(&unsent(), asked.era, Some(id));
+                return match refusal {
+                    Some(refusal) => refused(id, asked.form(), &refusal),
+                    None => fault(&unsent(), asked.era, Some(id)),
+                };
             }
         };
         let mirror = self.upstreams.mirror(tool.definition, &tool.text);
@@ -201,7 +206,7 @@ impl Gateway {
         while let Some(event) = events.next().await? {
             match event {
                 Event::Reply(reply) => return Ok(reply),
-                Event::Notification(bytes) => self.look_on(&dispatch.call().server.name, &bytes),
+                Event::Notification(bytes) => self.look_on(dispatch.call(), &bytes),
                 Event::Refused { .. } => {}
             }
         }
@@ -211,7 +216,7 @@ impl Gateway {
     /// A server that refuses a call outright may have changed the tool.
     fn look_after(self: &Arc<Self>, dispatch: &Dispatch, outcome: Outcome) {
         if let Outcome::Error(_) = outcome {
-            self.look(&dispatch.call().server.name, Occasion::Sign);
+            self.look(dispatch.call(), Occasion::Sign);
         }
     }
 
@@ -276,7 +281,7 @@ impl Gateway {
             let Some(room) = room else { return };
             match next {
                 Ok(Some(Event::Notification(bytes))) => {
-                    self.look_on(&dispatch.call().server.name, &bytes);
+                    self.look_on(dispatch.call(), &bytes);
                     room.send(event(&bytes).into());
                 }
                 Ok(Some(Event::Refused { method })) => {
@@ -317,8 +322,32 @@ impl Gateway {
         id: &RequestId,
     ) -> Response {
         tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
+        let narrow = self.challenged(&dispatch, why);
         self.settle_late(dispatch, failure(why)).await;
-        fault(&upstream_fault(why), form.era, Some(id))
+        match narrow {
+            Some(refusal) => refused(id, form, &refusal),
+            None => fault(&upstream_fault(why), form.era, Some(id)),
+        }
+    }
+
+    /// Takes note of a server that does not take its token, so that the next call has another one. What only the person
+    /// can widen is a refusal that says so.
+    fn challenged(&self, dispatch: &Dispatch, why: &UpstreamError) -> Option<Refusal> {
+        let FrozenCall { server, account, .. } = dispatch.call();
+        let challenge = why.challenge()?;
+        self.upstreams.challenged(server, account.as_deref(), challenge);
+        let account = account.as_ref().filter(|_| challenge.insufficient)?;
+        let known = self.engine.not_linked(&server.name, &account.person, dispatch.action());
+        let asked = challenge.scopes.as_ref().map(|scopes| format!(" (`{scopes}`)"));
+        let reason = format!(
+            "`{}` wants more than the account that is linked there allows{}; it did nothing",
+            server.name,
+            asked.unwrap_or_default()
+        );
+        Some(Refusal {
+            next: known.next,
+            ..Refusal::new(dispatch.action(), Code::AccountTooNarrow, reason)
+        })
     }
 
     /// Records a failure. The answer says that the call failed; that stays true when its record is late.
@@ -345,10 +374,20 @@ fn ending(outcome: Outcome) -> Ending {
 fn failure(why: &UpstreamError) -> Ending {
     match why {
         // The server's own word, as with any failure that it reports.
-        UpstreamError::SessionLost => Ending::Failed,
+        UpstreamError::SessionLost | UpstreamError::Challenged(_) => Ending::Failed,
         _ if why.may_have_arrived() => Ending::Unknown,
         _ => Ending::NotSent,
     }
+}
+
+/// What an agent is told where a person's account is not usable any more.
+fn unlinked(engine: &Engine, dispatch: &Dispatch, why: &DiscoverError) -> Option<Refusal> {
+    let FrozenCall { server, account, .. } = dispatch.call();
+    let lost = matches!(why, DiscoverError::Token(BrokerError::NotLinked(_)));
+    let account = account.as_ref().filter(|_| lost)?;
+    let known = engine.not_linked(&server.name, &account.person, dispatch.action());
+    let reason = format!("the account at `{}` cannot be used any more: {why}", server.name);
+    Some(Refusal { reason, ..known })
 }
 
 fn refused(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
@@ -371,6 +410,11 @@ fn upstream_fault(why: &UpstreamError) -> Fault {
     if matches!(why, UpstreamError::SessionLost) {
         let words =
             "the upstream server has ended its session and says that it did nothing; call again";
+        return Fault::new(envelope::Code::Unavailable, words);
+    }
+    if why.challenge().is_some() {
+        let words =
+            "the upstream server did not take the gateway's credential and did nothing; call again";
         return Fault::new(envelope::Code::Unavailable, words);
     }
     let words = "the upstream server gave no usable answer; whether it acted is not known";

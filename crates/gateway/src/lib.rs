@@ -5,6 +5,7 @@
 //!
 //! It must not know policy, storage, or how a right is computed.
 
+mod broker;
 mod calls;
 mod challenge;
 pub mod envelope;
@@ -18,6 +19,7 @@ pub mod sse;
 pub mod upstream;
 mod upstreams;
 
+pub use broker::{Begun, Broker, BrokerError, LinkError};
 pub use gate::{Gateway, router};
 pub use program::{FenceError, PROGRAM, Program, ProgramError, UNSEPARATED, can_fence};
 pub use upstreams::{DiscoverError, OwnSecrets, Upstreams};

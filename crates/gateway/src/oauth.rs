@@ -14,6 +14,8 @@ mod endpoint;
 mod grant;
 mod identity;
 mod scopes;
+#[cfg(test)]
+mod tests;
 
 mod wire;
 

@@ -352,15 +352,13 @@ fn what(challenge: &Challenge) -> String {
     match &challenge.scopes {
         Some(scopes) if challenge.insufficient => format!("it wants the scope `{scopes}`"),
         _ if challenge.insufficient => "it is not wide enough".to_owned(),
-        _ => "HTTP 401".to_owned(),
+        _ => "it answered HTTP 401; check the credential for this server".to_owned(),
     }
 }
 
 fn hint(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "; check the credential for this server"
-        }
+        StatusCode::FORBIDDEN => "; check the credential for this server",
         _ => "",
     }
 }

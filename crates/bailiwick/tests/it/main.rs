@@ -1,6 +1,9 @@
 //! The built program, run as people run it: real processes, real sockets, real files.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
+#[path = "../../../gateway/tests/it/bank.rs"]
+#[expect(dead_code, reason = "the gateway's own tests ask it for more")]
+mod bank;
 mod by_hand;
 mod cataloguing;
 mod configuring;
@@ -8,6 +11,7 @@ mod connecting;
 mod demo;
 mod enrolling;
 mod exits;
+mod lending;
 mod office;
 mod programs;
 mod refused;

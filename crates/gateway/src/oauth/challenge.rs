@@ -3,8 +3,10 @@
 //! [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3)).
 
 use http::{HeaderMap, StatusCode, header};
+use model::Digest;
 
 use super::Scopes;
+use crate::outbound::Credential;
 
 /// The longest header value that is read, in bytes.
 const MAX_CHALLENGE: usize = 8 * 1024;
@@ -18,6 +20,8 @@ pub struct Challenge {
     pub scopes: Option<Scopes>,
     /// Whether there was a good token that is not wide enough.
     pub insufficient: bool,
+    /// The fingerprint of the credential that was not enough, where there was one.
+    pub presented: Option<Digest>,
 }
 
 impl Challenge {
@@ -40,7 +44,14 @@ impl Challenge {
             metadata: named("resource_metadata").map(str::to_owned),
             scopes: named("scope").map(Scopes::of).filter(|scopes| !scopes.is_empty()),
             insufficient,
+            presented: None,
         })
+    }
+
+    /// In answer to this credential.
+    #[must_use]
+    pub fn to(self, credential: Option<&Credential>) -> Self {
+        Self { presented: credential.map(Credential::fingerprint), ..self }
     }
 }
 
@@ -124,6 +135,7 @@ mod tests {
             metadata: Some("https://a.example/m,1".to_owned()),
             scopes: Some(Scopes::of("read write")),
             insufficient: false,
+            presented: None,
         };
         for value in [
             r#"Bearer scope="read write", resource_metadata="https://a.example/m,1""#,
@@ -137,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_401_is_a_challenge_without_any_header_and_a_403_only_by_its_word() {
-        let empty = Challenge { metadata: None, scopes: None, insufficient: false };
+        let empty =
+            Challenge { metadata: None, scopes: None, insufficient: false, presented: None };
         assert_eq!(challenge(401, &[]), Some(empty.clone()));
         assert_eq!(challenge(401, &["Bearer"]), Some(empty));
         assert_eq!(challenge(403, &["Bearer scope=\"a\""]), None);

@@ -114,8 +114,8 @@ async fn by_http(
         // The server did not take the request: there is nothing to cancel.
         cut.disarm();
     }
-    if let Some(challenge) = Challenge::of(response.status, &headers) {
-        return Err(UpstreamError::Challenged(Box::new(challenge)));
+    if let Some(challenged) = http.challenged(response.status, &headers) {
+        return Err(challenged);
     }
     // Servers say in different ways that they have forgotten a session; the status is what they share.
     if response.status == StatusCode::NOT_FOUND && cut.in_session() {
@@ -181,6 +181,12 @@ impl Reply {
 }
 
 impl Http {
+    /// The server's word that our credential is not enough, where the response is one.
+    fn challenged(&self, status: StatusCode, headers: &HeaderMap) -> Option<UpstreamError> {
+        let challenge = Challenge::of(status, headers)?.to(self.credential.as_ref());
+        Some(UpstreamError::Challenged(Box::new(challenge)))
+    }
+
     /// Posts a body to the server.
     pub(super) async fn post(
         &self,
@@ -207,8 +213,8 @@ impl Server {
             Wire::Pipe(pipe) => pipe.tell(body, deadline).await,
             Wire::Http(http) => {
                 let told = http.post(headers, body, deadline).await?;
-                match Challenge::of(told.status, &told.headers) {
-                    Some(challenge) => Err(UpstreamError::Challenged(Box::new(challenge))),
+                match http.challenged(told.status, &told.headers) {
+                    Some(challenged) => Err(challenged),
                     None if told.status.is_success() => Ok(()),
                     None => Err(UpstreamError::Status(told.status)),
                 }
