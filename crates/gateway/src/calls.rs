@@ -413,8 +413,7 @@ fn upstream_fault(why: &UpstreamError) -> Fault {
         return Fault::new(envelope::Code::Unavailable, words);
     }
     if why.challenge().is_some() {
-        let words =
-            "the upstream server did not take the gateway's credential and did nothing; call again";
+        let words = "the upstream server did not take the gateway's credential and did nothing; call again once, and tell an administrator if it stays so";
         return Fault::new(envelope::Code::Unavailable, words);
     }
     let words = "the upstream server gave no usable answer; whether it acted is not known";

@@ -155,6 +155,7 @@ impl Command {
                         ("URL", "url"),
                         ("INTERNAL", "internal"),
                         ("CREDENTIAL", "credential"),
+                        ("TOKENS OF", "oauth.whose"),
                         ("CLASSES", "default_classes"),
                     ],
                 );

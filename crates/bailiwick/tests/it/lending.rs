@@ -37,6 +37,7 @@ fn an_account_is_lent_by_a_code_survives_a_restart_and_is_taken_back() {
     added.says("bailiwick server link bank");
     olivia.run(&["server", "refresh", "bank"]).ends(5).says("bailiwick server link bank");
     olivia.run(&["server", "links"]).ends(0).says("none");
+    olivia.run(&["server", "list"]).ends(0).says("person");
 
     olivia.run(&["server", "link", "bank", "--code", "AAAA-AAAA"]).ends(7).says("begin again");
     let begun = olivia.run(&["server", "link", "bank"]).ends(0);
