@@ -275,6 +275,7 @@ fn server(upstream: &str) -> anyhow::Result<ServerRecord> {
         internal: true,
         credential: None,
         default_classes: vec!["pii".parse()?],
+        oauth: None,
     })
 }
 

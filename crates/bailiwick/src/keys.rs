@@ -25,6 +25,7 @@ const CHECKPOINT: &str = "checkpoint";
 const PAYLOAD: &str = "payload";
 const INDEX: &str = "index";
 const NONCE: &str = "nonce";
+const BROKER: &str = "broker";
 
 /// What a node signs, seals and hides with.
 pub(crate) struct Keys {
@@ -38,6 +39,8 @@ pub(crate) struct Keys {
     pub(crate) index: [u8; 32],
     /// Seals nonces.
     pub(crate) nonce: MasterKey,
+    /// Seals the tokens that people lend.
+    pub(crate) broker: MasterKey,
 }
 
 /// Draws every key, wraps it and writes it into `dir`. Returns the line that checks the ledger's signatures.
@@ -55,7 +58,9 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
     for name in [PAYLOAD, INDEX] {
         put(master, dir, name, &Secret::new(random::bytes::<32>()?))?;
     }
-    put(master, dir, NONCE, &new_master()?.to_base64())?;
+    for name in [NONCE, BROKER] {
+        put(master, dir, name, &new_master()?.to_base64())?;
+    }
     let line = CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &seed)?).verifier(origin);
     let line = line.map_err(|error| {
         Failure::new("key_not_made", format!("a ledger cannot be named `{origin}`"))
@@ -117,15 +122,23 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
     };
     let token = open(TOKEN)?;
     let token = SigningKey::from_pem(token.expose_text().unwrap_or_default());
-    let nonce = open(NONCE)?;
-    let nonce = MasterKey::from_base64(nonce.expose_text().unwrap_or_default());
+    // An installation of before this key has sealed nothing by it.
+    if file(dir, BROKER).symlink_metadata().is_err() {
+        put(master, dir, BROKER, &new_master()?.to_base64())?;
+    }
+    let master_key = |name| {
+        let key = open(name)?;
+        let key = MasterKey::from_base64(key.expose_text().unwrap_or_default());
+        key.map_err(|error| wrong(name, &error))
+    };
     let name = PAYLOAD_KEY_NAME.parse().expect("the constant is a name");
     Ok(Keys {
         token: token.map_err(|error| wrong(TOKEN, &error))?,
         checkpoint: CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &open(CHECKPOINT)?)?),
         payload: PayloadKey::new(name, &exactly_32(PAYLOAD, &open(PAYLOAD)?)?),
         index: exactly_32(INDEX, &open(INDEX)?)?,
-        nonce: nonce.map_err(|error| wrong(NONCE, &error))?,
+        nonce: master_key(NONCE)?,
+        broker: master_key(BROKER)?,
     })
 }
 
@@ -190,6 +203,17 @@ mod tests {
         assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
         std::fs::remove_file(dir.join("token.key")).unwrap();
         assert_eq!(load(&master, &dir).err().unwrap().code, "key_missing");
+    }
+
+    #[test]
+    fn an_installation_from_before_a_key_gets_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("keys");
+        let master = new_master().unwrap();
+        create(&master, &dir, "acme/prod/1").unwrap();
+        std::fs::remove_file(dir.join("broker.key")).unwrap();
+        let sealed = load(&master, &dir).unwrap().broker.wrap("p", b"s").unwrap();
+        assert!(load(&master, &dir).unwrap().broker.unwrap("p", &sealed).is_ok());
     }
 
     #[test]

@@ -276,6 +276,10 @@ impl Engine {
                 });
                 (owner, None)
             }
+            // Its id is the server, then the person.
+            "LinkedAccount" => {
+                (id.split_once('/').and_then(|(_, person)| person.parse().ok()), None)
+            }
             "Task" => (
                 id.parse().ok().and_then(|task| self.tasks.task(task)).map(|task| task.person),
                 None,

@@ -114,6 +114,7 @@ impl Engine {
             now,
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
+        let account = self.account_for(&call.server, caller, action)?;
         self.step(Step::Policy);
         let answers = attempt.inputs.as_ref();
         let approval = self.verdict(&asked, &call, answers, action, deciding).await?;
@@ -122,6 +123,7 @@ impl Engine {
         deciding.body.reserve = set_aside.cost;
         let frozen = FrozenCall {
             server: call.server,
+            account,
             tool: call.tool,
             policies: deciding.body.policy_epoch.unwrap_or_default(),
             arguments: deciding.arguments.as_slice().into(),

@@ -23,6 +23,7 @@ use store::{Governed, RawRow};
 use token::{Jwk, PublicKey};
 
 use crate::{
+    accounts::{AccountRecord, AccountState},
     catalog::ToolEntry,
     records::{
         AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicyFile,
@@ -93,6 +94,8 @@ pub struct Directory {
     policies: ArcSwap<Policies>,
     approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
     bindings: DashMap<Digest, ApprovalId>,
+    /// Linked accounts by their keys.
+    accounts: DashMap<String, Arc<AccountRecord>>,
     pub(crate) seals: Seals,
     seen: AtomicU64,
 }
@@ -112,6 +115,7 @@ impl Default for Directory {
             policies: ArcSwap::from_pointee(Policies::none()),
             approvals: DashMap::new(),
             bindings: DashMap::new(),
+            accounts: DashMap::new(),
             seals: Seals::default(),
             seen: AtomicU64::new(0),
         }
@@ -165,6 +169,7 @@ impl Directory {
             ToolRecord::KIND => self.apply_tool(parse(row)?),
             PolicySetRecord::KIND => self.apply_policies(parse(row)?),
             ApprovalRecord::KIND => self.apply_approval(parse(row)?),
+            AccountRecord::KIND => self.apply_account(parse(row)?),
             // The engine merges it into the stop set.
             StopRecord::KIND => {}
             _ => tracing::warn!(
@@ -206,6 +211,7 @@ impl Directory {
                     server.map(|(_, tools)| tools.remove(tool));
                 }
             }),
+            (AccountRecord::KIND, _) => drop(self.accounts.remove(&row.key)),
             (PolicySetRecord::KIND, _) => {
                 self.sources.store(Arc::new(None));
                 self.stale_policies.store(true, Ordering::Release);
@@ -336,6 +342,19 @@ impl Directory {
             self.bindings.insert(record.binding, record.id);
         }
         self.approvals.insert(record.id, Arc::new(record));
+    }
+
+    fn apply_account(&self, record: AccountRecord) {
+        if record.state == AccountState::Linked {
+            self.accounts.insert(record.key(), Arc::new(record));
+        } else {
+            self.accounts.remove(&record.key());
+        }
+    }
+
+    /// A linked account, by its key.
+    pub(crate) fn account(&self, key: &str) -> Option<Arc<AccountRecord>> {
+        self.accounts.get(key).map(|account| account.clone())
     }
 
     /// The resource types that accepted mappings name.

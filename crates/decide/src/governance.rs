@@ -15,6 +15,7 @@ use store::{
 };
 
 use crate::{
+    accounts::{AccountRecord, AccountState},
     allow::Allowed,
     authenticate::Caller,
     directory::Admission,
@@ -189,6 +190,30 @@ impl Changes<'_, '_> {
         self.tx.claimed(kind, value)
     }
 
+    /// Keeps sealed bytes under a key, in place of what was there.
+    ///
+    /// # Errors
+    /// They are too long, or the store fails.
+    pub fn keep_sealed(&mut self, key: &str, bytes: &[u8]) -> Result<(), store::Error> {
+        self.tx.keep_sealed(key, bytes)
+    }
+
+    /// What is kept sealed under a key.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn sealed(&mut self, key: &str) -> Result<Option<Vec<u8>>, store::Error> {
+        self.tx.sealed_bytes(key)
+    }
+
+    /// Drops what is kept sealed under a key.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn drop_sealed(&mut self, key: &str) -> Result<(), store::Error> {
+        self.tx.drop_sealed(key)
+    }
+
     /// When the change is made.
     pub fn at(&self) -> Timestamp {
         self.origin.at
@@ -339,6 +364,9 @@ impl Engine {
     /// Cuts the calls on their way that stand on what was just narrowed: they were dispatched by a right that is gone.
     fn cut_narrowed(&self, row: &RawRow) {
         let holder = serde_json::from_str::<GrantRecord>(&row.body).ok().map(|grant| grant.holder);
+        // Of an account that is lost nobody took anything back: the call that found it so tells why itself.
+        let taken_back = serde_json::from_str::<AccountRecord>(&row.body).ok();
+        let taken_back = taken_back.filter(|account| account.state != AccountState::Lost);
         self.stops.cut_where(|touches| match row.kind.as_str() {
             AgentRecord::KIND => touches
                 .agents
@@ -354,6 +382,10 @@ impl Engine {
             ServerRecord::KIND => {
                 touches.system.as_ref().is_some_and(|system| row.key == system.as_str())
             }
+            AccountRecord::KIND => taken_back.as_ref().is_some_and(|account| {
+                touches.system.as_ref() == Some(&account.server)
+                    && touches.person.as_ref() == Some(&account.person)
+            }),
             ToolRecord::KIND => row.key.split_once('/').is_some_and(|(system, tool)| {
                 touches.system.as_ref().is_some_and(|called| called.as_str() == system)
                     && touches.tool.as_deref() == Some(tool)

@@ -6,6 +6,7 @@
 //! It must not know HTTP, SQL, or how people change things. Only [`Engine::attempt`] makes a [`Permit`], only
 //! [`Permit::dispatch`] frees a call, and only [`Engine::allow`] makes an [`Allowed`].
 
+mod accounts;
 mod allow;
 mod attempt;
 mod authenticate;
@@ -39,6 +40,7 @@ mod tasks;
 mod tests;
 mod watch;
 
+pub use accounts::{AccountRecord, AccountState, OauthClient, OauthRecord, Whose};
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;
 pub use authenticate::{Caller, NotAuthenticated, PROOF_WINDOW_SECONDS, Presented};

@@ -9,6 +9,7 @@ use std::{
 use model::{ActionId, ApprovalId, Digest, Money, Name, TaskId, Timestamp};
 
 use crate::{
+    accounts::AccountRecord,
     authenticate::Caller,
     catalog::{Pair, Tool},
     engine::Engine,
@@ -24,6 +25,8 @@ use crate::{
 pub struct FrozenCall {
     /// The server, as it was when the call was decided on.
     pub server: Arc<ServerRecord>,
+    /// The account whose token goes there, where the server acts for each person.
+    pub account: Option<Arc<AccountRecord>>,
     /// The tool: its accepted definition and mapping.
     pub tool: Arc<Tool>,
     /// The digest of the policies that were decided by.
@@ -191,7 +194,11 @@ impl Held {
         let now = engine.sure_moment(action)?;
         let standing = engine.standing(&self.caller, action, Some(&self.call.server.name), now)?;
         engine.within_authority(&self.caller, &standing, &self.pairs, action, now)?;
-        let FrozenCall { server, tool, policies, .. } = &self.call;
+        let FrozenCall { server, account, tool, policies, .. } = &self.call;
+        if engine.account_for(server, &self.caller, action)? != *account {
+            let reason = "the account at the server changed after the decision; call again";
+            return Err(Refusal::new(action, Code::Stale, reason));
+        }
         let found = engine.directory.tool(&server.name, &tool.name);
         let same_server = found.as_ref().is_some_and(|(now, _)| now == server);
         if !same_server || engine.directory.policies().digest() != *policies {

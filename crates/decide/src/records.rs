@@ -9,7 +9,11 @@ use model::{
 use serde::{Deserialize, Serialize};
 use store::Governed;
 
-use crate::{inputs::InputMethod, stop::Order};
+use crate::{
+    accounts::{AccountRecord, OauthRecord, account_key},
+    inputs::InputMethod,
+    stop::Order,
+};
 
 /// A person and the keys they enrolled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,9 @@ pub struct ServerRecord {
     pub credential: Option<String>,
     /// Data classes of a resource whose classes nobody declared: unknown counts as the most sensitive.
     pub default_classes: Vec<Name>,
+    /// How tokens for it are bought, where its secret is not one that was handed over once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OauthRecord>,
 }
 
 /// A tool of a server: what the server says it is, and what a person accepted it to mean.
@@ -338,4 +345,5 @@ governed! {
     PolicySetRecord, "policy_set", |_it| "current".to_owned();
     StopRecord, "stop", |it| it.order.id.to_string();
     ApprovalRecord, "approval", |it| it.id.to_string();
+    AccountRecord, "account", |it| account_key(&it.server, &it.person);
 }

@@ -49,6 +49,8 @@ codes! {
     ToolUnknown "tool_unknown" false "List the tools again; this one does not exist.",
     ToolNotAccepted "tool_not_accepted" false "Ask an administrator to accept the tool's mapping.",
     ToolQuarantined "tool_quarantined" false "Ask an administrator to look at what changed (`bailiwick catalog diff`) and to accept it.",
+    AccountNotLinked "account_not_linked" false "The person for whom this is done links their account: `bailiwick server link SERVER`.",
+    AccountTooNarrow "account_too_narrow" false "The person links their account again, with what the server asks for: `bailiwick server link SERVER`.",
     MethodNotMapped "method_not_mapped" false "Only mapped MCP methods pass.",
     ArgumentsInvalid "arguments_invalid" false "Correct the arguments; the reason names the member.",
     MappingFailed "mapping_failed" false "Correct the arguments, or ask an administrator to correct the mapping.",

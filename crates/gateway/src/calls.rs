@@ -7,13 +7,15 @@ use std::{future::pending, sync::Arc, time::Duration};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use decide::{
-    Attempt, Code, Dispatch, Ending, FrozenCall, Inputs, METHOD, Occasion, Permit, Refusal, sha256,
+    Attempt, Code, Dispatch, Ending, Engine, FrozenCall, Inputs, METHOD, Occasion, Permit, Refusal,
+    sha256,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use model::ijson::Json;
 use tokio::time::Instant;
 
 use crate::{
+    broker::BrokerError,
     envelope::{self, Able, EnvelopeError, Era, Fault, Level, Logs, RequestId, ToolCall},
     gate::{Asked, Gateway, INFO, fault, json},
     refusal::{self, Form},
@@ -23,6 +25,7 @@ use crate::{
         Answer, Call, Event, Events, LISTEN, Outcome, Reply, SUBSCRIBE, UNSUBSCRIBE, UpstreamError,
         not_passed_on,
     },
+    upstreams::DiscoverError,
 };
 
 /// Names the attempt in the ledger, on every answer to a call.
@@ -170,20 +173,23 @@ impl Gateway {
         waiting: Waiting,
     ) -> Response {
         let id = &waiting.id;
-        let FrozenCall { server, tool, arguments, inputs, .. } = dispatch.call().clone();
-        self.look(&server.name, Occasion::Use);
-        let credential = server.credential.as_deref();
+        let FrozenCall { server, account, tool, arguments, inputs, .. } = dispatch.call().clone();
+        self.look(dispatch.call(), Occasion::Use);
         let upstream = tokio::select! {
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, asked.form(), id),
-            upstream = self.upstreams.get(&server.url, server.internal, credential) => upstream,
+            upstream = self.upstreams.reach(&server, account.as_deref()) => upstream,
         };
         let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(why) => {
                 tracing::warn!(code = "BW-2001", system = %server.name, %why, "an upstream cannot be called");
+                let refusal = unlinked(&self.engine, &dispatch, &why);
                 self.settle_late(dispatch, Ending::NotSent).await;
-                return fault(&unsent(), asked.era, Some(id));
+                return match refusal {
+                    Some(refusal) => refused(id, asked.form(), &refusal),
+                    None => fault(&unsent(), asked.era, Some(id)),
+                };
             }
         };
         let mirror = self.upstreams.mirror(tool.definition, &tool.text);
@@ -272,7 +278,7 @@ impl Gateway {
         while let Some(event) = events.next().await? {
             match event {
                 Event::Reply(reply) => return Ok(reply),
-                Event::Notification(bytes) => self.look_on(&dispatch.call().server.name, &bytes),
+                Event::Notification(bytes) => self.look_on(dispatch.call(), &bytes),
                 Event::Request { id, .. } => events.answer(&id, &Err(not_passed_on())),
                 Event::Refused { .. } => {}
             }
@@ -283,7 +289,7 @@ impl Gateway {
     /// A server that refuses a call outright may have changed the tool.
     fn look_after(self: &Arc<Self>, dispatch: &Dispatch, outcome: Outcome) {
         if let Outcome::Error(_) = outcome {
-            self.look(&dispatch.call().server.name, Occasion::Sign);
+            self.look(dispatch.call(), Occasion::Sign);
         }
     }
 
@@ -301,8 +307,32 @@ impl Gateway {
         id: &RequestId,
     ) -> Response {
         tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
+        let narrow = self.challenged(&dispatch, why);
         self.settle_late(dispatch, failure(why)).await;
-        fault(&upstream_fault(why), form.era, Some(id))
+        match narrow {
+            Some(refusal) => refused(id, form, &refusal),
+            None => fault(&upstream_fault(why), form.era, Some(id)),
+        }
+    }
+
+    /// Takes note of a server that does not take its token, so that the next call has another one. What only the person
+    /// can widen is a refusal that says so.
+    fn challenged(&self, dispatch: &Dispatch, why: &UpstreamError) -> Option<Refusal> {
+        let FrozenCall { server, account, .. } = dispatch.call();
+        let challenge = why.challenge()?;
+        self.upstreams.challenged(server, account.as_deref(), challenge);
+        let account = account.as_ref().filter(|_| challenge.insufficient)?;
+        let known = self.engine.not_linked(&server.name, &account.person, dispatch.action());
+        let asked = challenge.scopes.as_ref().map(|scopes| format!(" (`{scopes}`)"));
+        let reason = format!(
+            "`{}` wants more than the account that is linked there allows{}; it did nothing",
+            server.name,
+            asked.unwrap_or_default()
+        );
+        Some(Refusal {
+            next: known.next,
+            ..Refusal::new(dispatch.action(), Code::AccountTooNarrow, reason)
+        })
     }
 
     /// Records a failure. The answer says that the call failed; that stays true when its record is late.
@@ -363,10 +393,20 @@ fn status(outcome: Outcome, era: Era) -> StatusCode {
 fn failure(why: &UpstreamError) -> Ending {
     match why {
         // The server's own word, as with any failure that it reports.
-        UpstreamError::SessionLost => Ending::Failed,
+        UpstreamError::SessionLost | UpstreamError::Challenged(_) => Ending::Failed,
         _ if why.may_have_arrived() => Ending::Unknown,
         _ => Ending::NotSent,
     }
+}
+
+/// What an agent is told where a person's account is not usable any more.
+fn unlinked(engine: &Engine, dispatch: &Dispatch, why: &DiscoverError) -> Option<Refusal> {
+    let FrozenCall { server, account, .. } = dispatch.call();
+    let lost = matches!(why, DiscoverError::Token(BrokerError::NotLinked(_)));
+    let account = account.as_ref().filter(|_| lost)?;
+    let known = engine.not_linked(&server.name, &account.person, dispatch.action());
+    let reason = format!("the account at `{}` cannot be used any more: {why}", server.name);
+    Some(Refusal { reason, ..known })
 }
 
 fn refused(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
@@ -385,6 +425,10 @@ fn upstream_fault(why: &UpstreamError) -> Fault {
     if matches!(why, UpstreamError::SessionLost) {
         let words =
             "the upstream server has ended its session and says that it did nothing; call again";
+        return Fault::new(envelope::Code::Unavailable, words);
+    }
+    if why.challenge().is_some() {
+        let words = "the upstream server did not take the gateway's credential and did nothing; call again once, and tell an administrator if it stays so";
         return Fault::new(envelope::Code::Unavailable, words);
     }
     let words = "the upstream server gave no usable answer; whether it acted is not known";

@@ -43,9 +43,11 @@ impl Gateway {
         let Some(entry) = self.engine.directory().server(system) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        let server = entry.record;
-        let secret = server.credential.as_deref();
-        let Ok(upstream) = self.upstreams.get(&server.url, server.internal, secret).await else {
+        let account = match self.engine.account_of(&entry.record, caller) {
+            Ok(account) => account,
+            Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
+        };
+        let Ok(upstream) = self.upstreams.reach(&entry.record, account.as_deref()).await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
         let left = caller.claims.exp.millis_since(self.engine.context().now());

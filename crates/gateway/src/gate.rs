@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::Name;
 
 use crate::{
+    broker,
     challenge::{challenge, metadata, with_nonce},
     envelope::{
         self, Accepts, Capabilities, Era, Fault, Incoming, Level, MAX_BYTES, Message, RequestId,
@@ -240,6 +241,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/mcp/{system}", any(enter))
         .route("/.well-known/oauth-protected-resource/mcp/{system}", get(describe))
+        .route(broker::CALLBACK, get(broker::callback))
+        .route(broker::DOCUMENT, get(broker::document))
         .with_state(gateway)
 }
 

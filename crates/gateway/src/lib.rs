@@ -5,6 +5,7 @@
 //!
 //! It must not know policy, storage, or how a right is computed.
 
+mod broker;
 mod calls;
 mod challenge;
 mod changes;
@@ -12,6 +13,7 @@ pub mod envelope;
 mod feed;
 mod gate;
 mod looks;
+pub mod oauth;
 pub mod outbound;
 mod program;
 mod questions;
@@ -22,6 +24,7 @@ pub mod sse;
 pub mod upstream;
 mod upstreams;
 
+pub use broker::{Begun, Broker, BrokerError, LinkError};
 pub use gate::{Gateway, router};
 pub use program::{FenceError, PROGRAM, Program, ProgramError, UNSEPARATED, can_fence};
 pub use upstreams::{DiscoverError, OwnSecrets, Upstreams};

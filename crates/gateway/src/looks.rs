@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use decide::{FoundTool, Occasion};
+use decide::{FoundTool, FrozenCall, Occasion};
 use model::Name;
 
 use crate::gate::Gateway;
@@ -13,13 +13,13 @@ const LIST_CHANGED: &[u8] = b"notifications/tools/list_changed";
 impl Gateway {
     /// Looks at a server's tools beside the calls that go there, where it is time to. A server that does not list its tools
     /// takes none of them out of force: whatever it does not answer, it has not changed.
-    pub(crate) fn look(self: &Arc<Self>, system: &Name, occasion: Occasion) {
-        let Some(look) = self.engine.look_at(system, occasion) else { return };
-        let gateway = self.clone();
+    pub(crate) fn look(self: &Arc<Self>, call: &FrozenCall, occasion: Occasion) {
+        let Some(look) = self.engine.look_at(&call.server.name, occasion) else { return };
+        let (gateway, account) = (self.clone(), call.account.clone());
         tokio::spawn(async move {
             let server = look.server();
-            let (system, secret) = (server.name.clone(), server.credential.as_deref());
-            let listing = gateway.upstreams.discover(&server.url, server.internal, secret).await;
+            let system = server.name.clone();
+            let listing = gateway.upstreams.discover(server, account.as_deref()).await;
             let listing = match listing {
                 Ok(listing) => listing,
                 Err(why) => {
@@ -31,7 +31,11 @@ impl Gateway {
                 name: tool.name().to_owned(),
                 definition: tool.text().to_owned(),
             });
-            match gateway.engine.notice(look, &found.collect::<Vec<_>>()).await {
+            let mut found: Vec<FoundTool> = found.collect();
+            if account.is_some() {
+                gateway.add_unseen(&system, &mut found);
+            }
+            match gateway.engine.notice(look, &found).await {
                 Ok(tools) => {
                     for tool in tools {
                         let tool = model::Foreign::new(tool);
@@ -45,10 +49,20 @@ impl Gateway {
         });
     }
 
+    /// Adds the tools that one person's account does not show: another's may, so only a changed one says something.
+    fn add_unseen(&self, system: &Name, found: &mut Vec<FoundTool>) {
+        let known = self.engine.directory().server(system);
+        for (name, tool) in known.into_iter().flat_map(|server| server.tools) {
+            if found.iter().all(|found| found.name != name) {
+                found.push(FoundTool { name, definition: tool.record.definition.clone() });
+            }
+        }
+    }
+
     /// The same at once, where a notification says that tools changed. It is not believed: it is a reason to look.
-    pub(crate) fn look_on(self: &Arc<Self>, system: &Name, notification: &[u8]) {
+    pub(crate) fn look_on(self: &Arc<Self>, call: &FrozenCall, notification: &[u8]) {
         if notification.windows(LIST_CHANGED.len()).any(|part| part == LIST_CHANGED) {
-            self.look(system, Occasion::Sign);
+            self.look(call, Occasion::Sign);
         }
     }
 }

@@ -33,6 +33,7 @@ use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     envelope::{self, Able, Era, Logs, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
+    oauth::Challenge,
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
     upstreams::OwnSecrets,
@@ -147,6 +148,9 @@ pub enum UpstreamError {
     /// HTTP failed and said no more.
     #[error("the server answered HTTP {0}{hint}", hint = hint(*.0))]
     Status(StatusCode),
+    /// The server wants a token, another one, or a wider one, and did nothing.
+    #[error("the server did not take the credential: {}", what(.0))]
+    Challenged(Box<Challenge>),
     /// The server refused a request that was our own.
     #[error("the server refused `{method}` with error {code}: {message}")]
     Refused {
@@ -288,9 +292,18 @@ impl UpstreamError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Send(error) => error.may_have_arrived(),
-            Self::Handshake(_) | Self::Secret(_) | Self::NoInputs => false,
+            Self::Handshake(_) | Self::Secret(_) | Self::NoInputs | Self::Challenged(_) => false,
             Self::Program(error) => matches!(error, ProgramError::Ended),
             _ => true,
+        }
+    }
+
+    /// The server's word that the credential is not enough, wherever in the exchange it came.
+    pub fn challenge(&self) -> Option<&Challenge> {
+        match self {
+            Self::Challenged(challenge) => Some(challenge),
+            Self::Handshake(inner) => inner.challenge(),
+            _ => None,
         }
     }
 }
@@ -374,11 +387,17 @@ impl Server {
     }
 }
 
+fn what(challenge: &Challenge) -> String {
+    match &challenge.scopes {
+        Some(scopes) if challenge.insufficient => format!("it wants the scope `{scopes}`"),
+        _ if challenge.insufficient => "it is not wide enough".to_owned(),
+        _ => "it answered HTTP 401; check the credential for this server".to_owned(),
+    }
+}
+
 fn hint(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "; check the credential for this server"
-        }
+        StatusCode::FORBIDDEN => "; check the credential for this server",
         _ => "",
     }
 }

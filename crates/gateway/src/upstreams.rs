@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use decide::{AccountRecord, ServerRecord};
 use model::Digest;
 use token::Secret;
 use tokio::{
@@ -17,7 +18,9 @@ use tokio::{
 };
 
 use crate::{
+    broker::{Broker, BrokerError},
     envelope::Mirror,
+    oauth::Challenge,
     outbound::{Credential, CredentialError, Outbound, TargetError},
     program::{PROGRAM, Program, ProgramError, UNSEPARATED},
     upstream::{Listing, Protocol, Upstream, UpstreamError},
@@ -29,6 +32,8 @@ const MAX_SECRET: u64 = 16 * 1024;
 const SECRET_AGE: Duration = Duration::from_secs(1);
 /// How long a call waits for its server's secret: a file system that hangs must not hold up calls, or stops.
 const SECRET_BOUND: Duration = Duration::from_secs(3);
+/// The most servers, with whoever acts there, whose connections and sessions are kept.
+const MAX_KNOWN: usize = 10_000;
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
@@ -66,6 +71,8 @@ pub struct Upstreams {
     readers: Mutex<HashMap<String, Arc<Semaphore>>>,
     /// The programs of this machine, by their addresses.
     programs: HashMap<String, Upstream>,
+    /// What buys tokens, where servers want some.
+    broker: Option<Arc<Broker>>,
     mirrors: Mutex<HashMap<Digest, Mirror>>,
 }
 
@@ -86,6 +93,9 @@ pub enum DiscoverError {
     /// Its secret cannot be sent.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// There is no token for it.
+    #[error(transparent)]
+    Token(#[from] BrokerError),
     /// It did not answer as it should.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -94,8 +104,8 @@ pub enum DiscoverError {
 impl Upstreams {
     /// No server yet; all of them are reached through `outbound`, and none gets a secret of our own.
     pub fn new(outbound: Outbound, own: OwnSecrets) -> Self {
-        let (known, readers, programs, mirrors) = Default::default();
-        Self { outbound, own: Arc::new(own), known, readers, programs, mirrors }
+        let (known, readers, programs, broker, mirrors) = Default::default();
+        Self { outbound, own: Arc::new(own), known, readers, programs, broker, mirrors }
     }
 
     /// With the programs that this machine's operator configured, by name. None of them runs before it is called.
@@ -106,6 +116,50 @@ impl Upstreams {
         };
         self.programs = programs.into_iter().map(upstream).collect();
         self
+    }
+
+    /// With what buys tokens for servers that want some.
+    #[must_use]
+    pub fn with_broker(mut self, broker: Arc<Broker>) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    pub(crate) fn broker(&self) -> Option<&Arc<Broker>> {
+        self.broker.as_ref()
+    }
+
+    /// The server of a record, with the token of `account` or of the gateway itself where it wants one.
+    ///
+    /// # Errors
+    /// It may not be called, or its secret or token is not there. Nothing was sent to it.
+    pub async fn reach(
+        &self,
+        server: &ServerRecord,
+        account: Option<&AccountRecord>,
+    ) -> Result<Upstream, DiscoverError> {
+        let ServerRecord { url, internal, credential, .. } = server;
+        if server.oauth.is_none() {
+            return self.get(url, *internal, credential.as_deref()).await;
+        }
+        let broker = self.broker.as_ref().ok_or(BrokerError::None)?;
+        let secret = broker.token(server, account).await?;
+        let whose =
+            account.map_or_else(|| format!("oauth:{}", server.name), AccountRecord::binding);
+        let address = Address { url: url.clone(), internal: *internal, credential: Some(whose) };
+        self.opened_by(address, Some(secret), Instant::now())
+    }
+
+    /// Takes note that a server did not take a token.
+    pub(crate) fn challenged(
+        &self,
+        server: &ServerRecord,
+        account: Option<&AccountRecord>,
+        challenge: &Challenge,
+    ) {
+        if let (Some(broker), Some(_)) = (&self.broker, &server.oauth) {
+            broker.challenged(server, account, challenge);
+        }
     }
 
     /// Ends all programs.
@@ -175,6 +229,17 @@ impl Upstreams {
                 (Some(secret), Some(turn))
             }
         };
+        self.opened_by(address, secret, now)
+    }
+
+    /// The server at an address as it is opened by a secret: the one that is known, or a new one with connections and a
+    /// session of its own.
+    fn opened_by(
+        &self,
+        address: Address,
+        secret: Option<Secret>,
+        now: Instant,
+    ) -> Result<Upstream, DiscoverError> {
         let mut known = self.known();
         if let Some(held) = known.get_mut(&address)
             && held.secret == secret
@@ -182,7 +247,13 @@ impl Upstreams {
             held.read = held.read.max(now);
             return Ok(held.upstream.clone());
         }
-        let target = self.outbound.target(url, internal)?;
+        if known.len() >= MAX_KNOWN
+            && let Some(oldest) =
+                known.iter().min_by_key(|(_, held)| held.read).map(|(it, _)| it.clone())
+        {
+            known.remove(&oldest);
+        }
+        let target = self.outbound.target(&address.url, address.internal)?;
         let bearer = |secret| Credential::bearer(target.origin().clone(), secret);
         let credential = secret.as_ref().map(bearer).transpose()?;
         let upstream = Upstream::new(self.outbound.clone(), target, credential, Protocol::Probe);
@@ -218,17 +289,20 @@ impl Upstreams {
         reader.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
     }
 
-    /// The tools that a server shows now.
+    /// The tools that a server shows now, to whoever has this account where it acts for each person.
     ///
     /// # Errors
     /// The server cannot be called, or does not answer as it should.
     pub async fn discover(
         &self,
-        url: &str,
-        internal: bool,
-        credential: Option<&str>,
+        server: &ServerRecord,
+        account: Option<&AccountRecord>,
     ) -> Result<Listing, DiscoverError> {
-        Ok(self.get(url, internal, credential).await?.list_tools().await?)
+        let listed = self.reach(server, account).await?.list_tools().await;
+        if let Some(challenge) = listed.as_ref().err().and_then(UpstreamError::challenge) {
+            self.challenged(server, account, challenge);
+        }
+        Ok(listed?)
     }
 
     /// Which arguments of a tool are repeated as headers. A definition whose marks are invalid repeats none: it was

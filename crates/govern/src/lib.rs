@@ -5,6 +5,7 @@
 //!
 //! It must not know HTTP, SQL, or the syntax of policies; and it never decides who may: that is the one road's.
 
+mod accounts;
 mod agents;
 mod approvals;
 mod error;
@@ -15,6 +16,7 @@ mod policies;
 mod proposing;
 mod servers;
 
+pub use accounts::{Consent, LinkAccount, UnlinkAccount, link_account, unlink_account};
 pub use agents::{
     AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state, check_blueprint,
     check_key, check_registration, register, version_of,
@@ -29,5 +31,5 @@ pub use policies::{ApplyPolicies, apply_policies, asked_policies, check_policies
 pub use proposing::{Proposal, propose};
 pub use servers::{
     AcceptTools, Acceptance, AddServer, RefreshTools, accept_tools, add_server, check_acceptance,
-    is_accepted, record_tools,
+    check_server, is_accepted, record_tools,
 };

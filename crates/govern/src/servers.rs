@@ -43,6 +43,7 @@ pub async fn add_server(
     tools: Vec<FoundTool>,
 ) -> Result<(), Error> {
     let server = allowed.act().server.clone();
+    check_server(&server)?;
     check_tools(&server.name, &tools)?;
     engine.looked_at(&server.name);
     let known = names(engine, &server.name);
@@ -52,6 +53,19 @@ pub async fn add_server(
             put_tools(changes, &server.name, &known, &tools)
         })
         .await
+}
+
+/// Whether a server's description makes sense, so that nobody is asked to approve what cannot be used.
+///
+/// # Errors
+/// [`Error::Invalid`]
+pub fn check_server(server: &ServerRecord) -> Result<(), Error> {
+    let Some(oauth) = &server.oauth else { return Ok(()) };
+    let wrong = |why: &str| Err(Error::Invalid(format!("`{}`: {why}", server.name)));
+    if server.credential.is_some() {
+        return wrong("its token is bought, or it is a secret that was handed over, not both");
+    }
+    oauth.check().or_else(wrong)
 }
 
 /// Asks a server again which tools it has. It accepts nothing: a tool that is new or changed waits for a person.

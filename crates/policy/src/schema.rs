@@ -12,8 +12,18 @@ pub const GOVERNED_SYSTEM: &str = "bailiwick";
 
 /// The kinds of resource in system `bailiwick`; always declared. A catalog may name one of them too (a tracker's
 /// `Task`): the system tells them apart.
-pub const BUILT_IN_KINDS: [&str; 9] =
-    ["Registration", "Server", "Tool", "PolicySet", "Task", "Approval", "Stop", "Grant", "Ledger"];
+pub const BUILT_IN_KINDS: [&str; 10] = [
+    "Registration",
+    "Server",
+    "Tool",
+    "PolicySet",
+    "Task",
+    "Approval",
+    "Stop",
+    "Grant",
+    "Ledger",
+    "LinkedAccount",
+];
 
 /// The types of who acts.
 pub(crate) const PRINCIPALS: [&str; 8] = [

@@ -1,5 +1,6 @@
 //! The admin API, one file for each resource. Every act is a governance act, decided on the one road.
 
+pub(crate) mod accounts;
 pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod blueprints;

@@ -9,6 +9,7 @@ mod admin;
 mod body;
 mod bounds;
 mod caller;
+mod linking;
 mod listen;
 mod names;
 mod oauth;
@@ -22,18 +23,25 @@ mod wire;
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, middleware};
-use decide::{Engine, ServerRecord};
+use decide::{AccountRecord, Engine, ServerRecord};
 use futures_util::future::BoxFuture;
 use govern::FoundTool;
 
+pub use linking::{Begun, Linked, Linking, NotLinked};
 pub use listen::{Patience, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};
 
-/// Asks an upstream server which tools it has; wired to the gateway's client, which this crate must not know.
-pub type Discover =
-    Arc<dyn Fn(ServerRecord) -> BoxFuture<'static, Result<Vec<FoundTool>, String>> + Send + Sync>;
+/// Asks an upstream server which tools it has, as whoever has this account where it acts for each person; wired to the gateway's client, which this crate must not know.
+pub type Discover = Arc<
+    dyn Fn(
+            ServerRecord,
+            Option<Arc<AccountRecord>>,
+        ) -> BoxFuture<'static, Result<Vec<FoundTool>, String>>
+        + Send
+        + Sync,
+>;
 
 /// Whether this node could ever dial a server as it is described; the error says what to change. It dials nobody.
 pub type Dialable = Arc<dyn Fn(&ServerRecord) -> Result<(), String> + Send + Sync>;
@@ -44,6 +52,8 @@ pub struct Server {
     pub engine: Arc<Engine>,
     /// Asks upstream servers for their tools.
     pub discover: Discover,
+    /// Links accounts at upstream servers, where this node does.
+    pub linking: Option<Arc<dyn Linking>>,
     /// Refuses descriptions of upstream servers that can never be dialled.
     pub dialable: Dialable,
     /// The origin under which clients reach this server, without a slash at its end: what proofs of possession name.

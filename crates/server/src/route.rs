@@ -60,6 +60,7 @@ pub static ROUTES: std::sync::LazyLock<Vec<Route>> = std::sync::LazyLock::new(||
         admin::agents::ROUTES,
         admin::grants::ROUTES,
         admin::servers::ROUTES,
+        admin::accounts::ROUTES,
         admin::catalog::ROUTES,
         admin::policies::ROUTES,
         admin::tasks::ROUTES,

@@ -15,6 +15,7 @@ mod object;
 mod once;
 mod outbox;
 mod postgres;
+mod sealed;
 mod sqlite;
 mod store;
 mod target;
@@ -29,6 +30,7 @@ pub use object::{
 };
 pub use once::{MAX_RESULT, Once};
 pub use outbox::{MAX_BACKLOG, MAX_DRAFT, ObjectVersion, OutboxRow};
+pub use sealed::MAX_SEALED;
 pub use store::Store;
 pub use target::{Local, Target, TargetError};
 pub use tx::{Tx, View};

@@ -6,8 +6,10 @@ use crate::{
 };
 
 /// In order. A step that has been released is never edited: a change is a new step, which may run again harmlessly.
-const STEPS: [(&str, &str); 1] =
-    [("governance", include_str!("../migrations/0001_governance.sql"))];
+const STEPS: [(&str, &str); 2] = [
+    ("governance", include_str!("../migrations/0001_governance.sql")),
+    ("sealed", include_str!("../migrations/0002_sealed.sql")),
+];
 
 /// Runs the steps that the database has not seen, in one transaction, and gives the position of the feed.
 pub(crate) fn run(database: &mut Database) -> Result<u64, OpenError> {

@@ -32,9 +32,13 @@ use tokio::net::TcpListener;
 pub use agent::Agent;
 pub use http::{Reply, Wire};
 pub use person::Person;
+pub use server::{Begun, Linked, Linking, NotLinked};
 
 /// How long a nonce is good, in seconds.
 const NONCE_SECONDS: u32 = 300;
+
+/// Makes what links accounts, on the engine of the world.
+pub type MakeLinking = Box<dyn FnOnce(&Arc<Engine>) -> Arc<dyn Linking> + Send>;
 
 /// What a world is started with.
 pub struct Options {
@@ -42,15 +46,17 @@ pub struct Options {
     pub clock: Clock,
     /// Asks upstream servers for their tools.
     pub discover: Discover,
+    /// Links accounts at upstream servers; made when the engine is there.
+    pub linking: Option<MakeLinking>,
 }
 
 impl Default for Options {
     /// The machine's clock, and no upstream servers.
     fn default() -> Self {
-        let discover: Discover = Arc::new(|server| {
+        let discover: Discover = Arc::new(|server, _| {
             Box::pin(async move { Err(format!("this world has no way to `{}`", server.url)) })
         });
-        Self { clock: Clock::system(), discover }
+        Self { clock: Clock::system(), discover, linking: None }
     }
 }
 
@@ -86,6 +92,7 @@ impl World {
         let router = server::router(Server {
             engine: engine.clone(),
             discover: options.discover,
+            linking: options.linking.map(|make| make(&engine)),
             dialable: Arc::new(|_| Ok(())),
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),

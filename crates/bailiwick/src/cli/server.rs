@@ -1,7 +1,9 @@
-use clap::Subcommand;
+mod link;
+
+use clap::{Args, Subcommand};
 use gateway::PROGRAM;
 use model::Name;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::show;
 use crate::{
@@ -30,26 +32,111 @@ pub(crate) enum Command {
         /// A data class of everything in it that nobody declared otherwise; may be repeated.
         #[arg(long = "class")]
         classes: Vec<Name>,
+        #[command(flatten)]
+        oauth: Box<Oauth>,
     },
     /// List servers.
     List,
     /// Look at a server's tools again. One whose definition changed is quarantined.
     Refresh { name: Name },
+    /// Lend your account at a server that acts for each person: prints where to consent, then takes the code shown there.
+    Link {
+        name: Name,
+        /// What the page showed.
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// Take an account back; its calls are cut.
+    Unlink {
+        name: Name,
+        /// Whose, where it is not your own.
+        #[arg(long)]
+        person: Option<String>,
+    },
+    /// List accounts that are linked: your own, or everybody's where you govern.
+    Links,
+}
+
+/// How tokens for a protected server are bought.
+#[derive(Args)]
+pub(crate) struct Oauth {
+    /// Whose token it takes: each `person`'s own, or the `gateway`'s.
+    #[arg(long = "oauth", value_name = "WHOSE", value_parser = ["person", "gateway"], conflicts_with_all = ["credential", "program"])]
+    whose: Option<String>,
+    /// The one authorization server that is believed.
+    #[arg(long, value_name = "URL", requires = "whose")]
+    issuer: Option<String>,
+    /// The client that was registered for this gateway by hand at that issuer.
+    #[arg(long, value_name = "ID", requires_all = ["whose", "issuer"])]
+    client: Option<String>,
+    /// Where its secret is, as for `--credential`.
+    #[arg(long, value_name = "REFERENCE", requires = "client", conflicts_with = "client_key")]
+    client_secret: Option<String>,
+    /// Where its private key is, likewise.
+    #[arg(long, value_name = "REFERENCE", requires = "client")]
+    client_key: Option<String>,
+    /// A scope to ask for, where the server does not say which; may be repeated.
+    #[arg(long = "scope", requires = "whose")]
+    scopes: Vec<String>,
+    /// The server is one of MCP 2025-03-26: its own origin issues its tokens.
+    #[arg(long, requires = "whose")]
+    without_metadata: bool,
+}
+
+impl Oauth {
+    /// The members of the API's `oauth`, where it was asked for.
+    fn json(self) -> Option<Value> {
+        let whose = self.whose?;
+        let some = |value: Option<String>| value.map(Value::from);
+        let client = self.client.map(|id| {
+            let members = [
+                ("id", Some(Value::from(id))),
+                ("secret", some(self.client_secret)),
+                ("key", some(self.client_key)),
+            ];
+            given(members)
+        });
+        Some(given([
+            ("whose", Some(Value::from(whose))),
+            ("issuer", some(self.issuer)),
+            ("client", client),
+            ("scopes", Some(json!(self.scopes))),
+            ("without_metadata", Some(json!(self.without_metadata))),
+        ]))
+    }
+}
+
+/// An object of the members that are there.
+fn given<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    let there = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(there.collect())
 }
 
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         match self {
-            Self::Add { name, url, program, internal, credential, classes } => {
+            Self::Add { name, url, program, internal, credential, classes, oauth } => {
                 let url = url.or_else(|| program.map(|program| format!("{PROGRAM}{program}")));
-                let body = json!({
+                let oauth = oauth.json();
+                let personal = oauth.as_ref().is_some_and(|oauth| oauth["whose"] == "person");
+                let mut body = json!({
                     "name": name,
                     "url": url,
                     "internal": internal,
                     "credential": credential,
                     "default_classes": classes,
                 });
+                if let Some(oauth) = oauth {
+                    body["oauth"] = oauth;
+                }
                 let document = Client::sign_in(context).await?.post("/v1/servers", body).await?;
+                if personal {
+                    let text = format!(
+                        "server `{name}` is added; it shows its tools to people\n\n\
+                         link your account: bailiwick server link {name}, then server refresh {name}"
+                    );
+                    return Ok(Answer::new(document, text));
+                }
                 let text = tools(&document);
                 let next = format!(
                     "accept what they do: bailiwick catalog show {name}, then catalog accept FILE"
@@ -68,6 +155,7 @@ impl Command {
                         ("URL", "url"),
                         ("INTERNAL", "internal"),
                         ("CREDENTIAL", "credential"),
+                        ("TOKENS OF", "oauth.whose"),
                         ("CLASSES", "default_classes"),
                     ],
                 );
@@ -79,6 +167,9 @@ impl Command {
                 let text = tools(&document);
                 Ok(Answer::new(document, text))
             }
+            Self::Link { name, code } => link::link(context, &name, code).await,
+            Self::Unlink { name, person } => link::unlink(context, &name, person).await,
+            Self::Links => link::list(context).await,
         }
     }
 }

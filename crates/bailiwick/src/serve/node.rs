@@ -59,7 +59,7 @@ impl Node {
             gateway: url(&config.gateway, &gateway)?,
         };
         let ops_url = format!("http://{}", local(&ops)?);
-        let engine = parts::start_engine(config, keys, &urls).await?;
+        let (engine, broker_key) = parts::start_engine(config, keys, &urls).await?;
         let socket = config.data.join("enroll.sock");
         let door = Door::open(&engine, &socket, &urls.server).await?;
         let addresses = Addresses {
@@ -68,7 +68,7 @@ impl Node {
             ops: ops_url,
             enroll_socket: door.as_ref().map(|_| socket.display().to_string()),
         };
-        let routers = super::routers::routers(&engine, config, &urls);
+        let routers = super::routers::routers(&engine, config, &urls, broker_key);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use ledger::Log;
 use store::Store;
-use token::{Keyring, dpop::Nonces};
+use token::{Keyring, MasterKey, dpop::Nonces};
 
 use crate::{
     config::Config,
@@ -24,8 +24,12 @@ pub(super) struct Urls {
     pub(super) gateway: String,
 }
 
-/// Opens stop journal, ledger and store, and starts the engine on them.
-pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Result<Arc<Engine>> {
+/// Opens stop journal, ledger and store, and starts the engine on them; returns with it the key that is not its own.
+pub(super) async fn start_engine(
+    config: &Config,
+    keys: Keys,
+    urls: &Urls,
+) -> Result<(Arc<Engine>, MasterKey)> {
     files::make_private_dir(&config.data)?;
     let stops = Stops::open(&config.data.join("stops")).map_err(|error| {
         Failure::new("stops_not_opened", "the stops in force are not known")
@@ -53,14 +57,15 @@ pub(super) async fn start_engine(config: &Config, keys: Keys, urls: &Urls) -> Re
         Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error).next(TELL_US)
     })?;
     let parts = Parts { context, issuer, log, store, stops, index_key: keys.index, nonces };
-    Engine::start(parts).await.map_err(|error| {
+    let engine = Engine::start(parts).await.map_err(|error| {
         Failure::new(
             "node_not_started",
             "the node does not start: it would not know what is in force",
         )
         .because(&error)
         .next("see that the database answers and is the one that belongs to this ledger; `docs/operations.md` has what can fail")
-    })
+    })?;
+    Ok((engine, keys.broker))
 }
 
 fn open_log(config: &Config, keys: ledger::Keys) -> Result<Log> {

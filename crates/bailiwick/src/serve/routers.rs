@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use axum::Router;
-use decide::{Engine, ServerRecord};
+use decide::{AccountRecord, Allowed, Engine, ServerRecord};
+use futures_util::future::BoxFuture;
 use gateway::{
-    Gateway, OwnSecrets, PROGRAM, UNSEPARATED, Upstreams,
+    Broker, Gateway, LinkError, OwnSecrets, PROGRAM, UNSEPARATED, Upstreams,
     outbound::{Limits, Outbound, TargetError},
     upstream::ToolDefinition,
 };
-use govern::FoundTool;
-use server::{Discover, Server};
+use govern::{FoundTool, LinkAccount};
+use model::{IdentityId, Name};
+use server::{Begun, Discover, Linked, Linking, NotLinked, Server};
+use token::MasterKey;
 
 use super::parts::Urls;
 use crate::{
@@ -28,15 +31,23 @@ pub(super) struct Routers {
 }
 
 /// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
-pub(super) fn routers(engine: &Arc<Engine>, config: &Config, urls: &Urls) -> Routers {
+pub(super) fn routers(
+    engine: &Arc<Engine>,
+    config: &Config,
+    urls: &Urls,
+    broker_key: MasterKey,
+) -> Routers {
     let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
-    let upstreams = Upstreams::new(Outbound::new(Limits::default()), own_secrets(config));
+    let outbound = Outbound::new(Limits::default());
+    let broker = Broker::new(engine.clone(), outbound.clone(), own_secrets(config), broker_key);
+    let upstreams = Upstreams::new(outbound, own_secrets(config)).with_broker(broker.clone());
     let upstreams = Arc::new(upstreams.with_programs(programs));
     let addresses: Vec<String> =
         config.programs.iter().map(|(name, program)| program.address(name.as_str())).collect();
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
+        linking: Some(Arc::new(Links(broker))),
         dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
@@ -60,11 +71,11 @@ fn own_secrets(config: &Config) -> OwnSecrets {
 
 /// Asks a server which tools it has. A tool whose definition cannot be used is left out, and said so.
 fn discover(upstreams: Arc<Upstreams>) -> Discover {
-    Arc::new(move |record: ServerRecord| {
+    Arc::new(move |record: ServerRecord, account: Option<Arc<AccountRecord>>| {
         let upstreams = upstreams.clone();
         Box::pin(async move {
-            let ServerRecord { name, url, internal, credential, .. } = record;
-            let listing = upstreams.discover(&url, internal, credential.as_deref()).await;
+            let name = &record.name;
+            let listing = upstreams.discover(&record, account.as_deref()).await;
             let listing = listing.map_err(|error| chain(&error))?;
             for refused in &listing.refused {
                 tracing::warn!(code = "BW-1605", server = %name, tool = ?refused.name, why = %refused.error, "a tool is left out");
@@ -72,6 +83,48 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
             listing.tools.iter().map(found).collect()
         })
     })
+}
+
+/// The gateway's broker, as the admin API knows it.
+struct Links(Arc<Broker>);
+
+impl Linking for Links {
+    fn begin(
+        &self,
+        allowed: Allowed<LinkAccount>,
+        server: ServerRecord,
+    ) -> BoxFuture<'_, Result<Begun, NotLinked>> {
+        Box::pin(async move {
+            let begun = self.0.begin(allowed, &server).await.map_err(|why| not_linked(&why))?;
+            let gateway::Begun { url, issuer, scopes, expires } = begun;
+            Ok(Begun { url, issuer, scopes, expires })
+        })
+    }
+
+    fn confirm(
+        &self,
+        person: IdentityId,
+        server: Name,
+        code: String,
+    ) -> BoxFuture<'_, Result<Linked, NotLinked>> {
+        Box::pin(async move {
+            let linked = self.0.confirm(&person, &server, &code);
+            let (allowed, account, sealed) = linked.map_err(|why| not_linked(&why))?;
+            Ok(Linked { allowed, account, sealed })
+        })
+    }
+
+    fn give_back(&self, account: AccountRecord, sealed: Option<Vec<u8>>) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.0.give_back(&account, sealed).await })
+    }
+}
+
+fn not_linked(why: &LinkError) -> NotLinked {
+    match why {
+        LinkError::NotPersonal(_) => NotLinked::Invalid(chain(why)),
+        LinkError::Discover(_) | LinkError::Seal(_) => NotLinked::Upstream(chain(why)),
+        _ => NotLinked::Conflict(chain(why)),
+    }
 }
 
 /// Whether a server's URL may be dialled, or names a program of this machine, in the words of whoever adds it.
@@ -96,7 +149,7 @@ fn dialable(record: &ServerRecord, programs: &[String]) -> Result<(), String> {
 
 /// Whether a program is one that this machine's operator configured, under the address that says whether it is separated.
 fn runnable(record: &ServerRecord, name: &str, programs: &[String]) -> Result<(), String> {
-    if record.credential.is_some() || record.internal {
+    if record.credential.is_some() || record.internal || record.oauth.is_some() {
         return Err(format!(
             "`{}` is a program: its secrets stand in [programs.{name}] of the node's configuration, and it has no address to be internal",
             record.name

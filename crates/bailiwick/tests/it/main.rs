@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
 mod adapters;
+#[path = "../../../gateway/tests/it/bank.rs"]
+#[expect(dead_code, reason = "the gateway's own tests ask it for more")]
+mod bank;
 mod by_hand;
 mod cataloguing;
 mod configuring;
@@ -11,6 +14,7 @@ mod demo;
 mod documented;
 mod enrolling;
 mod exits;
+mod lending;
 mod office;
 mod programs;
 mod refused;

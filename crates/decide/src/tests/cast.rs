@@ -80,6 +80,7 @@ pub(super) fn desk() -> ServerRecord {
         internal: true,
         credential: None,
         default_classes: vec!["pii".parse().unwrap()],
+        oauth: None,
     }
 }
 

@@ -88,7 +88,7 @@ impl Gateway {
             };
             match next {
                 Ok(Some(Event::Notification(bytes))) => {
-                    self.look_on(&dispatch.call().server.name, &bytes);
+                    self.look_on(dispatch.call(), &bytes);
                     if waiting.logs.want(&bytes) {
                         feed.send(&bytes);
                     }
@@ -113,6 +113,7 @@ impl Gateway {
                 Ok(None) => return,
                 Err(why) => {
                     tracing::warn!(code = "BW-2003", %why, "an upstream gave no answer");
+                    self.challenged(&dispatch, &why);
                     let fault = upstream_fault(&why).response(Some(&waiting.id));
                     self.settle_late(dispatch, failure(&why)).await;
                     return feed.send(&fault);

@@ -1,6 +1,8 @@
 //! Upstream secrets, each tied to the one server that it is meant for.
 
+use decide::sha256;
 use http::{HeaderName, HeaderValue, header};
+use model::Digest;
 use token::Secret;
 
 use super::Origin;
@@ -65,6 +67,11 @@ impl Credential {
         }
         let value = Secret::new([b"Bearer ", secret.expose()].concat());
         Self::new(origin, header::AUTHORIZATION, &value)
+    }
+
+    /// What tells it from another one and says nothing else.
+    pub fn fingerprint(&self) -> Digest {
+        sha256(&[self.value.expose()])
     }
 
     /// The one server that it is sent to.

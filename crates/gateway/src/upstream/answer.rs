@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     envelope::{RequestId, is_event_stream, is_json},
+    oauth::Challenge,
     outbound::{Request, Response, SendError},
     sse::MAX_EVENT,
 };
@@ -115,6 +116,9 @@ async fn by_http(
         // The server did not take the request: there is nothing to cancel.
         cut.disarm();
     }
+    if let Some(challenged) = http.challenged(response.status, &headers) {
+        return Err(challenged);
+    }
     // Servers say in different ways that they have forgotten a session; the status is what they share.
     if response.status == StatusCode::NOT_FOUND && cut.in_session() {
         return Err(UpstreamError::Status(response.status));
@@ -180,6 +184,12 @@ impl Reply {
 }
 
 impl Http {
+    /// The server's word that our credential is not enough, where the response is one.
+    fn challenged(&self, status: StatusCode, headers: &HeaderMap) -> Option<UpstreamError> {
+        let challenge = Challenge::of(status, headers)?.to(self.credential.as_ref());
+        Some(UpstreamError::Challenged(Box::new(challenge)))
+    }
+
     /// Posts a body to the server.
     pub(super) async fn post(
         &self,
@@ -206,9 +216,10 @@ impl Server {
             Wire::Pipe(pipe) => pipe.tell(body, deadline).await,
             Wire::Http(http) => {
                 let told = http.post(headers, body, deadline).await?;
-                match told.status.is_success() {
-                    true => Ok(()),
-                    false => Err(UpstreamError::Status(told.status)),
+                match http.challenged(told.status, &told.headers) {
+                    Some(challenged) => Err(challenged),
+                    None if told.status.is_success() => Ok(()),
+                    None => Err(UpstreamError::Status(told.status)),
                 }
             }
         }

@@ -180,7 +180,7 @@ async fn a_server_that_does_not_understand_the_question_is_legacy() {
 #[tokio::test]
 async fn a_server_that_refuses_or_speaks_nothing_known_is_no_upstream() {
     for (status, body, expected) in [
-        (401, "", "Status(401)"),
+        (401, "", "Challenged"),
         (403, "", "Status(403)"),
         (429, "", "Status(429)"),
         (500, "", "Status(500)"),

@@ -93,11 +93,11 @@ impl House {
     ) -> Self {
         let options = Options {
             clock: clock.clone(),
-            discover: Arc::new(move |server| {
+            linking: None,
+            discover: Arc::new(move |server, account| {
                 let upstreams = found.clone();
                 Box::pin(async move {
-                    let secret = server.credential.as_deref();
-                    let listing = upstreams.discover(&server.url, server.internal, secret).await;
+                    let listing = upstreams.discover(&server, account.as_deref()).await;
                     let listing = listing.map_err(|why| why.to_string())?;
                     let tool = |tool: &gateway::upstream::ToolDefinition| FoundTool {
                         name: tool.name().to_owned(),

@@ -1,9 +1,12 @@
 //! The gateway as agents and servers see it: real HTTP on both sides, real tokens and proofs, the real road between.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod accounts;
 mod approvals;
+mod bank;
 mod bytes;
 mod client;
+mod conformance;
 mod desk;
 mod eras;
 mod faults;

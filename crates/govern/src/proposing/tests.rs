@@ -50,6 +50,7 @@ fn server(classes: &[&str], tools: Vec<ToolRecord>) -> ServerEntry {
         internal: false,
         credential: None,
         default_classes: classes.iter().map(|class| class.parse().unwrap()).collect(),
+        oauth: None,
     };
     ServerEntry { record: Arc::new(record), tools }
 }

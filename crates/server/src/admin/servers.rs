@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Engine, ServerRecord};
+use decide::{AccountRecord, Engine, OauthRecord, ServerRecord, Whose};
 use govern::{AddServer, FoundTool, RefreshTools};
 use model::{Digest, Name};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ struct NewServer {
     credential: Option<String>,
     #[serde(default)]
     default_classes: Vec<Name>,
+    oauth: Option<OauthRecord>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +47,8 @@ struct Upstream {
     internal: bool,
     credential: Option<String>,
     default_classes: Vec<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oauth: Option<OauthRecord>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +72,7 @@ fn show(record: ServerRecord) -> Upstream {
         internal: record.internal,
         credential: record.credential,
         default_classes: record.default_classes,
+        oauth: record.oauth,
     }
 }
 
@@ -92,13 +98,21 @@ async fn add(
         internal: wish.internal,
         credential: wish.credential,
         default_classes: wish.default_classes,
+        oauth: wish.oauth,
     };
     let name = record.name.clone();
     if engine.sees(&caller, "Server", "servers") {
+        govern::check_server(&record)?;
         (server.dialable)(&record).map_err(|why| Problem::new(Fault::Invalid, why))?;
     }
     let allowed = engine.allow(&caller, AddServer { server: record.clone() }).await?;
-    let tools = discover(&server, record).await?;
+    // Whose account should show them? Where the caller has none there, none is in force until somebody looks.
+    let personal = record.oauth.as_ref().is_some_and(|oauth| oauth.whose == Whose::Person);
+    let account = engine.account(&record, &caller.person).filter(|_| personal);
+    let tools = match (personal, account) {
+        (true, None) => Vec::new(),
+        (_, account) => discover(&server, record, account).await?,
+    };
     govern::add_server(engine, allowed, tools).await?;
     Ok(Created(tools_of(engine, name)))
 }
@@ -114,14 +128,19 @@ async fn refresh(
     let allowed = engine.allow(&caller, RefreshTools { server: name.clone() }).await?;
     let entry =
         engine.directory().server(&name).ok_or_else(|| Problem::not_found("server", &name))?;
-    let tools = discover(&server, ServerRecord::clone(&entry.record)).await?;
+    let account = engine.account_of(&entry.record, &caller)?;
+    let tools = discover(&server, ServerRecord::clone(&entry.record), account).await?;
     govern::record_tools(engine, &allowed, name.clone(), tools).await?;
     Ok(Json(tools_of(engine, name)))
 }
 
-async fn discover(server: &Server, record: ServerRecord) -> Result<Vec<FoundTool>, Problem> {
+async fn discover(
+    server: &Server,
+    record: ServerRecord,
+    account: Option<Arc<AccountRecord>>,
+) -> Result<Vec<FoundTool>, Problem> {
     let name = record.name.clone();
-    let found = (server.discover)(record).await;
+    let found = (server.discover)(record, account).await;
     found.map_err(|why| {
         Problem::new(Fault::Upstream, format!("`{name}` did not list its tools: {why}"))
     })

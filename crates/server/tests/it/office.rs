@@ -16,7 +16,7 @@ pub(crate) struct Office {
 impl Office {
     pub(crate) async fn open() -> Self {
         let world = World::with(Options {
-            discover: Arc::new(|server| Box::pin(async move { found(&server.url) })),
+            discover: Arc::new(|server, _| Box::pin(async move { found(&server.url) })),
             ..Options::default()
         })
         .await;

@@ -8,6 +8,7 @@ mod objects;
 mod once;
 mod opening;
 mod outbox;
+mod sealed;
 mod transactions;
 
 use model::{Digest, EntryId, Timestamp};

@@ -132,7 +132,7 @@ async fn an_answer_that_is_neither_json_nor_a_stream_is_refused() {
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
             "ContentCoding",
         ),
-        ("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", "Status(401)"),
+        ("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", "Challenged"),
         (
             "HTTP/1.1 503 No\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n",
             "Status(503)",
