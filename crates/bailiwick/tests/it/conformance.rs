@@ -179,7 +179,9 @@ fn written(revision: &str, counts: &Counts) -> String {
 
 /// What of a server's requests is decided on; the gateway asks the others for itself.
 fn is_decided(call: &str) -> bool {
-    ["tools/call ", "resources/", "prompts/", "completion/"].iter().any(|it| call.starts_with(it))
+    ["tools/call ", "resources/", "prompts/", "completion/", "subscriptions/"]
+        .iter()
+        .any(|it| call.starts_with(it))
 }
 
 fn the_suite_passes_through_the_gateway(revision: &str) {

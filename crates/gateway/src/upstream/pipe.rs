@@ -402,7 +402,10 @@ mod tests {
         while locked(&pipe.current().unwrap().waiting.calls).is_empty() {
             tokio::task::yield_now().await;
         }
-        assert!(runs("4711.1"));
+        // It may take its time to become what it is.
+        while !runs("4711.1") {
+            tokio::task::yield_now().await;
+        }
         pipe.stop();
         let why = asked.await.unwrap();
         assert!(matches!(why, UpstreamError::Program(ProgramError::Ended)), "{why}");
