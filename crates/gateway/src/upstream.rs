@@ -301,11 +301,11 @@ impl Server {
     ) -> Result<Answer, UpstreamError> {
         let id = self.next_id();
         let client_progress = call.progress.cloned();
-        let meta = link.meta(client_progress.as_ref().map(|_| &id));
+        let meta = link.written_meta(client_progress.as_ref().map(|_| &id));
         let (body, headers) = match call.tool.strip_prefix(METHOD) {
             None => {
                 let (tool, arguments) = (call.tool, call.arguments);
-                let body = envelope::tool_call_request(&id, tool, arguments, meta.as_ref());
+                let body = envelope::tool_call_request(&id, tool, arguments, meta.as_deref());
                 let mut headers = link.headers("tools/call", Some(tool));
                 if link.era() == Era::Modern {
                     headers.extend(call.mirrored()?);
@@ -313,7 +313,7 @@ impl Server {
                 (body, headers)
             }
             Some(method) => {
-                let body = envelope::method_request(&id, method, call.arguments, meta.as_ref());
+                let body = envelope::method_request(&id, method, call.arguments, meta.as_deref());
                 let name = envelope::name_of(method, call.arguments);
                 (body, link.headers(method, name.as_deref()))
             }

@@ -65,14 +65,14 @@ fn refuse_unasked(message: &Message) -> Result<(), EnvelopeError> {
     Ok(())
 }
 
-/// The body of a `tools/call` request. `arguments` are a JSON object's bytes and stand in the body unchanged.
+/// The body of a `tools/call` request. `arguments` and `meta` are JSON objects' bytes and stand in the body unchanged.
 pub fn tool_call_request(
     id: &RequestId,
     name: &str,
     arguments: &[u8],
-    meta: Option<&Json>,
+    meta: Option<&[u8]>,
 ) -> Vec<u8> {
-    let mut body = Vec::with_capacity(128 + arguments.len());
+    let mut body = Vec::with_capacity(384 + arguments.len());
     body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     body.extend_from_slice(&id.to_json().canonical());
     body.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
@@ -81,16 +81,16 @@ pub fn tool_call_request(
     body.extend_from_slice(arguments);
     if let Some(meta) = meta {
         body.extend_from_slice(b",\"_meta\":");
-        body.extend_from_slice(&meta.canonical());
+        body.extend_from_slice(meta);
     }
     body.extend_from_slice(b"}}");
     body
 }
 
-/// The body of a request for another method of the protocol. `params` are a JSON object's bytes without `_meta`, and stand in
-/// the body unchanged.
-pub fn method_request(id: &RequestId, method: &str, params: &[u8], meta: Option<&Json>) -> Vec<u8> {
-    let mut body = Vec::with_capacity(128 + params.len());
+/// The body of a request for another method of the protocol. `params` are a JSON object's bytes without `_meta`; they and
+/// those of `meta` stand in the body unchanged.
+pub fn method_request(id: &RequestId, method: &str, params: &[u8], meta: Option<&[u8]>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(384 + params.len());
     body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     body.extend_from_slice(&id.to_json().canonical());
     body.extend_from_slice(b",\"method\":");
@@ -100,7 +100,7 @@ pub fn method_request(id: &RequestId, method: &str, params: &[u8], meta: Option<
     if let Some(meta) = meta {
         body.pop();
         body.extend_from_slice(if params == b"{}" { b"\"_meta\":" } else { b",\"_meta\":" });
-        body.extend_from_slice(&meta.canonical());
+        body.extend_from_slice(meta);
         body.push(b'}');
     }
     body.push(b'}');

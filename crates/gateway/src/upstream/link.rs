@@ -1,6 +1,9 @@
 //! What is agreed with a server: the revision, and before 2026-07-28 a session.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -86,6 +89,16 @@ impl Link {
             members.push((META_CLIENT_CAPABILITIES, Json::object::<&str>([])));
         }
         (!members.is_empty()).then(|| Json::object(members))
+    }
+
+    /// The same as it is written. Most requests tell no progress, and theirs is written once.
+    pub(super) fn written_meta(&self, progress: Option<&RequestId>) -> Option<Cow<'static, [u8]>> {
+        static MODERN: LazyLock<Option<Vec<u8>>> =
+            LazyLock::new(|| Link::Modern.meta(None).map(|meta| meta.canonical()));
+        match (self, progress) {
+            (Self::Modern, None) => MODERN.as_deref().map(Cow::Borrowed),
+            _ => self.meta(progress).map(|meta| Cow::Owned(meta.canonical())),
+        }
     }
 }
 
