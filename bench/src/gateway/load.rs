@@ -66,7 +66,8 @@ impl Load {
     fn call(&mut self) -> anyhow::Result<Call> {
         self.made += 1;
         let (number, url) = (self.made, &self.url);
-        let of = dpop::Request { method: "POST", url, access_token: Some(&self.token) };
+        let of =
+            dpop::Request { method: "POST", url, access_token: Some(self.token.as_str().into()) };
         let jti = format!("bench-{number:016x}");
         let proof = self.prover.prove(&of, Some(&self.nonce), self.clock.now(), &jti)?;
         let body = format!(

@@ -195,7 +195,7 @@ fn believed(
 }
 
 fn prove(engine: &Engine, who: &str, url: &str, token: Option<&str>) -> anyhow::Result<String> {
-    let request = Request { method: "POST", url, access_token: token };
+    let request = Request { method: "POST", url, access_token: token.map(Into::into) };
     let (nonce, context) = (engine.nonce(), engine.context());
     let jti = format!("{:016x}", context.random());
     Ok(Prover::new(key(who)?).prove(&request, nonce.as_deref(), context.now(), &jti)?)

@@ -108,7 +108,11 @@ impl Place {
     fn proof(&self, prover: &Prover, ask: &Ask<'_>) -> Result<String, AskError> {
         let url = format!("{}{}", self.url, ask.path);
         let nonce = self.nonce.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let of = dpop::Request { method: ask.method.as_str(), url: &url, access_token: ask.token };
+        let of = dpop::Request {
+            method: ask.method.as_str(),
+            url: &url,
+            access_token: ask.token.map(Into::into),
+        };
         let jti = random::name().map_err(AskError::Unmade)?;
         prover.prove(&of, nonce.as_deref(), now(), &jti).map_err(|error| {
             let failure = Failure::new("not_signed", "nothing could be signed").because(&error);

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use model::IdentityId;
+use model::{Digest, IdentityId};
 use token::{
     Claims, SeenHeader, Thumbprint,
-    dpop::{self, Freshness, Proof},
+    dpop::{self, Freshness, Proof, TokenHash},
 };
 
-use crate::{engine::Engine, hash::sha256};
+use crate::engine::Engine;
 
 /// How old a proof of possession may be, in seconds.
 pub const PROOF_WINDOW_SECONDS: u32 = 60;
@@ -101,8 +101,9 @@ impl Engine {
             }
             return Err(NotAuthenticated::Scheme);
         }
-        let caller = self.verified(token, presented.audience)?;
-        if let Err(why) = self.check_possession(&caller, token, &presented) {
+        let hash = token.into();
+        let caller = self.verified_as(token, hash, presented.audience)?;
+        if let Err(why) = self.check_possession(&caller, hash, &presented) {
             if why != NotAuthenticated::UseNonce {
                 self.note_unproven(&caller, &why);
             }
@@ -115,7 +116,7 @@ impl Engine {
     fn check_possession(
         &self,
         caller: &Caller,
-        token: &str,
+        token: TokenHash,
         presented: &Presented<'_>,
     ) -> Result<(), NotAuthenticated> {
         let request = dpop::Request {
@@ -162,8 +163,18 @@ impl Engine {
         token: &str,
         audience: &str,
     ) -> Result<Arc<Caller>, NotAuthenticated> {
+        self.verified_as(token, token.into(), audience)
+    }
+
+    /// The same of a token whose hash is known already.
+    fn verified_as(
+        &self,
+        token: &str,
+        hash: TokenHash,
+        audience: &str,
+    ) -> Result<Arc<Caller>, NotAuthenticated> {
         let now = self.context.sure_now().map_err(|_| NotAuthenticated::Clock)?;
-        let digest = sha256(&[token.as_bytes()]);
+        let digest = Digest(hash.0);
         let known = self.verified.get(&digest).map(|caller| caller.clone());
         let caller = match known {
             Some(caller) => caller,

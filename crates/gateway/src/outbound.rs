@@ -17,7 +17,7 @@ pub(crate) mod tests;
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Method, header, uri::PathAndQuery};
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
@@ -303,8 +303,7 @@ fn build(
         }
         headers.insert(credential.header().clone(), credential.value());
     }
-    let host = HeaderValue::from_str(&origin.authority());
-    headers.insert(header::HOST, host.expect("a host has plain characters, checked at parsing"));
+    headers.insert(header::HOST, target.host());
     let mut built = http::Request::new(Full::new(body));
     *built.method_mut() = method;
     *built.uri_mut() = path.unwrap_or_else(|| target.path().clone()).into();

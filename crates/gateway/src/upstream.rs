@@ -351,12 +351,12 @@ impl Server {
         }
         // In the other revision the server asks in a way that this client does not understand.
         let able = if link.era() == call.era { call.able.clone() } else { Able::default() };
-        let meta = link.meta(client_progress.as_ref().map(|_| &id), &able, call.logs);
+        let meta = link.written_meta(client_progress.as_ref().map(|_| &id), &able, call.logs);
         let (body, headers) = match call.tool.strip_prefix(METHOD) {
             None => {
-                let (tool, arguments) = (call.tool, call.arguments);
-                let inputs = call.inputs;
-                let body = envelope::tool_call_request(&id, tool, arguments, inputs, meta.as_ref());
+                let (tool, arguments, inputs) = (call.tool, call.arguments, call.inputs);
+                let meta = meta.as_deref();
+                let body = envelope::tool_call_request(&id, tool, arguments, inputs, meta);
                 let mut headers = link.headers("tools/call", Some(tool));
                 if link.era() == Era::Modern {
                     headers.extend(call.mirrored()?);
@@ -364,8 +364,8 @@ impl Server {
                 (body, headers)
             }
             Some(method) => {
-                let (params, inputs) = (call.arguments, call.inputs);
-                let body = envelope::method_request(&id, method, params, inputs, meta.as_ref());
+                let (params, inputs, meta) = (call.arguments, call.inputs, meta.as_deref());
+                let body = envelope::method_request(&id, method, params, inputs, meta);
                 let name = envelope::name_of(method, call.arguments);
                 (body, link.headers(method, name.as_deref()))
             }

@@ -134,7 +134,13 @@ pub enum CloseError {
 
 /// An append under way: a future that needs no particular runtime.
 #[must_use = "a record is durable only once this says so"]
-pub struct Appending(Outcome);
+pub struct Appending {
+    outcome: Outcome,
+    /// The duty to rouse the sequencer, where it fell to this record.
+    duty: Option<Rouse>,
+    /// Whether others that could run have had their turn since.
+    yielded: bool,
+}
 
 enum Outcome {
     Refused(AppendError),
@@ -183,15 +189,19 @@ impl Log {
         seal::seal(draft, &self.shared.realm, &self.shared.keys.payload)
     }
 
-    /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused.
+    /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused. Await it
+    /// or drop it soon: records of others may wait for it to be looked at.
     pub fn append(&self, sealed: Sealed) -> Appending {
         if self.shared.failed.get().is_some() {
-            return Appending(Outcome::Refused(AppendError::Failed));
+            return Appending::refused(AppendError::Failed);
         }
         let (caller, answer) = oneshot::channel();
         match self.shared.queue.put(Waiting { sealed, caller: Some(caller) }) {
-            Ok(()) => Appending(Outcome::Waiting(answer)),
-            Err(refused) => Appending(Outcome::Refused(refused)),
+            Ok(to_rouse) => {
+                let duty = to_rouse.then(|| Rouse(Arc::clone(&self.shared)));
+                Appending { outcome: Outcome::Waiting(answer), duty, yielded: false }
+            }
+            Err(refused) => Appending::refused(refused),
         }
     }
 
@@ -200,8 +210,10 @@ impl Log {
     /// close it last.
     pub fn note(&self, sealed: Sealed) {
         let at = sealed.at;
-        if self.shared.queue.put(Waiting { sealed, caller: None }).is_err() {
-            self.shared.gaps.count(at, Cause::QueueFull);
+        match self.shared.queue.put(Waiting { sealed, caller: None }) {
+            Ok(true) => self.shared.queue.rouse(),
+            Ok(false) => {}
+            Err(_) => self.shared.gaps.count(at, Cause::QueueFull),
         }
     }
 
@@ -266,6 +278,10 @@ impl Log {
 }
 
 impl Appending {
+    const fn refused(why: AppendError) -> Self {
+        Self { outcome: Outcome::Refused(why), duty: None, yielded: false }
+    }
+
     /// Blocks this thread until the answer is there.
     ///
     /// # Errors
@@ -274,7 +290,8 @@ impl Appending {
     /// # Panics
     /// On a thread of an asynchronous runtime, which must await the future instead.
     pub fn wait(self) -> Result<Receipt, AppendError> {
-        match self.0 {
+        drop(self.duty);
+        match self.outcome {
             Outcome::Refused(why) => Err(why),
             Outcome::Waiting(answer) => answer.blocking_recv().unwrap_or(Err(AppendError::Failed)),
         }
@@ -285,12 +302,30 @@ impl Future for Appending {
     type Output = Result<Receipt, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
+        // Rousing a thread costs more than making a record. So whoever has to do it lets others go first that are ready to
+        // run: what they append joins the same batch. Where there are none, it comes back at once.
+        if self.duty.is_some() {
+            if !std::mem::replace(&mut self.yielded, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.duty = None;
+        }
+        match &mut self.outcome {
             Outcome::Refused(why) => Poll::Ready(Err(*why)),
             Outcome::Waiting(answer) => Pin::new(answer)
                 .poll(context)
                 .map(|answer| answer.unwrap_or(Err(AppendError::Failed))),
         }
+    }
+}
+
+/// Rouses the sequencer when it is dropped, so that no way out forgets it.
+struct Rouse(Arc<Shared>);
+
+impl Drop for Rouse {
+    fn drop(&mut self) {
+        self.0.queue.rouse();
     }
 }
 

@@ -18,6 +18,9 @@ const MAX_RECORDS: usize = 16_384;
 /// The most bytes that wait, so that long payloads cannot fill the memory.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// So many records do not wait for the one that has to rouse the sequencer: a larger batch costs each hardly less.
+const CROWD: usize = 16;
+
 /// A record with whom to tell; nobody is told about a note.
 pub(crate) struct Waiting {
     pub(crate) sealed: Sealed,
@@ -40,8 +43,8 @@ struct State {
 
 impl Queue {
     /// Puts a record in, or refuses it at once. Notes get half the room, so that a flood of denials cannot keep out what
-    /// grants.
-    pub(crate) fn put(&self, record: Waiting) -> Result<(), AppendError> {
+    /// grants. Says whether it falls to the caller to [rouse](Self::rouse) the sequencer.
+    pub(crate) fn put(&self, record: Waiting) -> Result<bool, AppendError> {
         let mut state = locked(&self.state);
         let share = if record.caller.is_some() { 1 } else { 2 };
         let bytes = state.bytes + record.sealed.frame.len();
@@ -53,12 +56,18 @@ impl Queue {
         }
         state.bytes = bytes;
         state.records.push_back(record);
-        let wake = std::mem::take(&mut state.asleep);
+        let asleep = std::mem::take(&mut state.asleep);
+        let crowded = state.records.len() == CROWD;
         drop(state);
-        if wake {
-            self.arrived.notify_one();
+        if crowded {
+            self.rouse();
         }
-        Ok(())
+        Ok(asleep && !crowded)
+    }
+
+    /// Wakes the sequencer, if it sleeps.
+    pub(crate) fn rouse(&self) {
+        self.arrived.notify_one();
     }
 
     /// Moves everything that waits into `taken`, which is empty and whose room is used again; sleeps until there is

@@ -62,7 +62,8 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     let mut plain = 0;
-    for (at, byte) in bytes.iter().enumerate() {
+    let escaped = if is_plain(bytes) { &[] } else { bytes };
+    for (at, byte) in escaped.iter().enumerate() {
         let escape = match byte {
             b'"' | b'\\' => *byte,
             0x08 => b'b',
@@ -83,6 +84,14 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[plain..]);
     out.push(b'"');
+}
+
+/// Whether a text is written as it is, which most are: eight bytes at a time, without a branch for each.
+fn is_plain(bytes: &[u8]) -> bool {
+    let is_plain = |byte: &u8| !(*byte < 0x20 || *byte == b'"' || *byte == b'\\');
+    let (eights, rest) = bytes.as_chunks::<8>();
+    eights.iter().all(|eight| eight.iter().fold(true, |plain, byte| plain & is_plain(byte)))
+        && rest.iter().all(is_plain)
 }
 
 /// Writes a whole number.

@@ -183,6 +183,7 @@ impl World {
         access_token: Option<&str>,
     ) -> String {
         let nonce = self.nonce().await;
+        let access_token = access_token.map(Into::into);
         let request = dpop::Request { method, url, access_token };
         prover.prove(&request, Some(&nonce), self.now(), &self.fresh()).expect("the key signs")
     }

@@ -54,8 +54,12 @@ pub struct Request<'a> {
     /// The URL: the configured origin and the path, never what a `Host` header claims.
     pub url: &'a str,
     /// The access token sent along, which the proof must then name.
-    pub access_token: Option<&'a str>,
+    pub access_token: Option<TokenHash>,
 }
+
+/// The SHA-256 of an access token, by which a proof names it (`ath`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash(pub [u8; 32]);
 
 /// Why a proof is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,8 +135,8 @@ impl Proof {
         if ahead || now > iat.plus_seconds(window_seconds) {
             return Err(ProofError::Time(window_seconds));
         }
-        if let Some(token) = request.access_token
-            && text(&claims, "ath").ok() != Some(&access_token_hash(token))
+        if let Some(hash) = request.access_token
+            && text(&claims, "ath").ok() != Some(&hash.text())
         {
             return Err(ProofError::AccessToken);
         }
@@ -146,9 +150,18 @@ impl Proof {
     }
 }
 
-/// `ath`: the base64url SHA-256 of the access token.
-fn access_token_hash(token: &str) -> String {
-    encoding::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()))
+impl TokenHash {
+    /// As it stands in a proof.
+    fn text(self) -> String {
+        encoding::encode(self.0)
+    }
+}
+
+impl From<&str> for TokenHash {
+    fn from(token: &str) -> Self {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        Self(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
+    }
 }
 
 fn text<'c>(claims: &'c Json, name: &'static str) -> Result<&'c str, ProofError> {

@@ -173,7 +173,7 @@ impl World {
     }
 
     fn proof(&self, who: &str, url: &str, token: Option<&str>) -> String {
-        let request = Request { method: "POST", url, access_token: token };
+        let request = Request { method: "POST", url, access_token: token.map(Into::into) };
         let nonce = self.engine.nonce().unwrap();
         prover(who)
             .prove(&request, Some(&nonce), self.engine.context.now(), &self.unique())

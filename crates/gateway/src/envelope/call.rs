@@ -54,16 +54,16 @@ pub fn method_params(message: &Message) -> Json {
     }
 }
 
-/// The body of a `tools/call` request. `arguments`, and `inputs` where there are any, are a JSON object's bytes and stand in
-/// the body unchanged.
+/// The body of a `tools/call` request. `arguments` and `meta`, and `inputs` where there are any, are a JSON object's bytes and
+/// stand in the body unchanged.
 pub fn tool_call_request(
     id: &RequestId,
     name: &str,
     arguments: &[u8],
     inputs: Option<&[u8]>,
-    meta: Option<&Json>,
+    meta: Option<&[u8]>,
 ) -> Vec<u8> {
-    let mut body = Vec::with_capacity(128 + arguments.len());
+    let mut body = Vec::with_capacity(384 + arguments.len());
     body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     body.extend_from_slice(&id.to_json().canonical());
     body.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
@@ -76,28 +76,28 @@ pub fn tool_call_request(
     }
     if let Some(meta) = meta {
         body.extend_from_slice(b",\"_meta\":");
-        body.extend_from_slice(&meta.canonical());
+        body.extend_from_slice(meta);
     }
     body.extend_from_slice(b"}}");
     body
 }
 
-/// The body of a request for another method of the protocol. `params`, without `_meta`, and `inputs` where there are any, are a
-/// JSON object's bytes and stand in the body unchanged.
+/// The body of a request for another method of the protocol. `params`, without `_meta`, and `meta`, and `inputs` where there are
+/// any, are a JSON object's bytes and stand in the body unchanged.
 pub fn method_request(
     id: &RequestId,
     method: &str,
     params: &[u8],
     inputs: Option<&[u8]>,
-    meta: Option<&Json>,
+    meta: Option<&[u8]>,
 ) -> Vec<u8> {
-    let mut body = Vec::with_capacity(128 + params.len());
+    let mut body = Vec::with_capacity(384 + params.len());
     body.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     body.extend_from_slice(&id.to_json().canonical());
     body.extend_from_slice(b",\"method\":");
     body.extend_from_slice(&Json::String(method.to_owned()).canonical());
     body.extend_from_slice(b",\"params\":{");
-    let meta = meta.map(|meta| [b"\"_meta\":", meta.canonical().as_slice()].concat());
+    let meta = meta.map(|meta| [b"\"_meta\":", meta].concat());
     let parts = [members(params), inputs.and_then(members), meta.as_deref()];
     for (at, part) in parts.into_iter().flatten().enumerate() {
         if at > 0 {

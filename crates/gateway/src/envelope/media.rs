@@ -2,6 +2,9 @@
 
 use http::{HeaderMap, StatusCode, header};
 
+/// What nearly every client of MCP accepts, word for word, so that it need not be taken apart.
+const BOTH: &str = "application/json, text/event-stream";
+
 /// What a client takes for an answer, beside JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepts {
@@ -31,7 +34,9 @@ pub fn accepts(headers: &HeaderMap) -> Result<Accepts, MediaError> {
     if !json || types.next().is_some() {
         return Err(MediaError::ContentType);
     }
-    if !headers.contains_key(header::ACCEPT) {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    let first = accepted.next();
+    if first.is_none_or(|first| first == BOTH) && accepted.next().is_none() {
         return Ok(Accepts { event_stream: true });
     }
     if !allows(headers, "application", "json") {

@@ -35,7 +35,9 @@ fn a_call_is_read_once_and_written_in_one_form() {
     assert_eq!((call.name, call.meta), ("refund_order", Some(&json(r#"{"x":1}"#))));
     let arguments = call.canonical_arguments();
     assert_eq!(arguments, br#"{"a":"A","b":100}"#);
-    let body = tool_call_request(&RequestId::Number(1), call.name, &arguments, None, call.meta);
+    let meta = call.meta.map(Json::canonical);
+    let body =
+        tool_call_request(&RequestId::Number(1), call.name, &arguments, None, meta.as_deref());
     assert_eq!(
         String::from_utf8(body).unwrap(),
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"refund_order","arguments":{"a":"A","b":100},"_meta":{"x":1}}}"#

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
-use http::uri::{Authority, PathAndQuery, Uri};
+use http::{
+    HeaderValue,
+    uri::{Authority, PathAndQuery, Uri},
+};
 
 use super::{
     Limits,
@@ -86,6 +89,8 @@ pub struct Target(Arc<Place>);
 
 struct Place {
     origin: Origin,
+    /// The origin's authority as requests name it.
+    host: HeaderValue,
     path: PathAndQuery,
     internal: bool,
     pool: Pool,
@@ -100,7 +105,14 @@ impl Target {
         if let Host::Address(address) = origin.host {
             check_address(address, internal)?;
         }
-        Ok(Self(Arc::new(Place { origin, path, internal, pool: Pool::new(limits) })))
+        let host =
+            HeaderValue::from_str(&origin.authority()).map_err(|_| TargetError::Malformed)?;
+        Ok(Self(Arc::new(Place { origin, host, path, internal, pool: Pool::new(limits) })))
+    }
+
+    /// The value of the `Host` header.
+    pub(super) fn host(&self) -> HeaderValue {
+        self.0.host.clone()
     }
 
     /// The server.

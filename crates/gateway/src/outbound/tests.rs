@@ -1,6 +1,6 @@
 use std::sync::{Arc, atomic::Ordering};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use token::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,6 +1,9 @@
 //! What is agreed with a server: the revision, and before 2026-07-28 a session.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use decide::InputMethod;
@@ -94,6 +97,25 @@ impl Link {
             members.extend(level.map(|level| (META_LEVEL, level)));
         }
         (!members.is_empty()).then(|| Json::object(members))
+    }
+
+    /// The same as it is written. Most requests say no more than every other, and theirs is written once.
+    pub(super) fn written_meta(
+        &self,
+        progress: Option<&RequestId>,
+        able: &Able,
+        logs: Logs,
+    ) -> Option<Cow<'static, [u8]>> {
+        static MODERN: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
+            let meta = Link::Modern.meta(None, &Able::default(), Logs::Nothing);
+            meta.map(|meta| meta.canonical())
+        });
+        match (self, progress, logs) {
+            (Self::Modern, None, Logs::Nothing) if able.is_empty() => {
+                MODERN.as_deref().map(Cow::Borrowed)
+            }
+            _ => self.meta(progress, able, logs).map(|meta| Cow::Owned(meta.canonical())),
+        }
     }
 }
 

@@ -103,7 +103,8 @@ async fn a_client_learns_the_nonce_by_being_asked_for_it() {
     let house = House::new().await;
     let bot = house.bot(0).await;
     let url = house.url();
-    let request = Request { method: "POST", url: &url, access_token: Some(&bot.token) };
+    let request =
+        Request { method: "POST", url: &url, access_token: Some(bot.token.as_str().into()) };
     let prove = |nonce: Option<&str>| {
         house.agent.prover.prove(&request, nonce, house.world.now(), &house.world.fresh()).unwrap()
     };
@@ -127,7 +128,8 @@ async fn a_nonce_that_is_too_old_is_asked_for_anew() {
     let house = House::new().await;
     let bot = house.bot(0).await;
     let url = house.url();
-    let request = Request { method: "POST", url: &url, access_token: Some(&bot.token) };
+    let request =
+        Request { method: "POST", url: &url, access_token: Some(bot.token.as_str().into()) };
     let old = house.world.engine().nonce().unwrap();
     house.clock.advance(300_000);
     let prover = &house.agent.prover;
@@ -261,7 +263,7 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
     let (url, token) = (house.url(), bot.token.clone());
     let nonce = house.world.engine().nonce().unwrap();
     let now = house.world.now();
-    let good = Request { method: "POST", url: &url, access_token: Some(&token) };
+    let good = Request { method: "POST", url: &url, access_token: Some(token.as_str().into()) };
     let prove = |request: &Request<'_>, at| {
         house.agent.prover.prove(request, Some(&nonce), at, &house.world.fresh()).unwrap()
     };
@@ -297,7 +299,7 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
         ),
         (
             "DPoP",
-            Some(prove(&Request { access_token: Some(&other_token), ..good }, now)),
+            Some(prove(&Request { access_token: Some(other_token.as_str().into()), ..good }, now)),
             "invalid_dpop_proof",
             "'ath'",
         ),

@@ -1,5 +1,10 @@
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Waker},
     thread,
 };
 
@@ -64,6 +69,51 @@ fn appending_can_be_awaited_on_any_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let receipt = runtime.block_on(log.append(sealed(&log, 5)));
     assert_eq!(receipt.map(|receipt| receipt.index), Ok(0));
+}
+
+#[test]
+fn a_record_is_written_however_early_its_caller_goes_away() {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    let mut context = Context::from_waker(Waker::noop());
+    for polls in 0..3 {
+        let mut appending = log.append(sealed(&log, polls));
+        for _ in 0..polls {
+            let _ = Pin::new(&mut appending).poll(&mut context);
+        }
+        drop(appending);
+        until(|| log.acknowledged() == polls + 1);
+    }
+}
+
+#[test]
+fn what_is_ready_to_append_joins_the_batch_of_the_record_that_rouses_the_writer() {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&syncs);
+    disk.hook(move |op, path| {
+        if op == Op::Sync && path.starts_with("wal/") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // The writer may not be asleep yet when a round begins; then it takes the first record by itself.
+    until(|| {
+        let before = syncs.load(Ordering::SeqCst);
+        let appended = runtime.block_on(async {
+            let tasks: Vec<_> =
+                (0..8).map(|number| tokio::spawn(log.append(sealed(&log, number)))).collect();
+            let mut appended = 0;
+            for task in tasks {
+                appended += usize::from(task.await.unwrap().is_ok());
+            }
+            appended
+        });
+        assert_eq!(appended, 8);
+        syncs.load(Ordering::SeqCst) == before + 1
+    });
 }
 
 #[test]
@@ -193,8 +243,8 @@ fn while_a_sync_is_slow_more_waits_up_to_a_limit_and_what_is_refused_is_counted(
         assert!(number < 100_000, "the queue has no limit");
         log.note(sealed(&log, 1_000_000 + number));
         let mut appending = log.append(sealed(&log, number));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(&mut appending).poll(&mut context) {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut appending).poll(&mut context) {
             std::task::Poll::Pending => under_way.push(appending),
             std::task::Poll::Ready(answer) => break answer,
         }

@@ -92,14 +92,18 @@ fn published_within_a_batch() -> (Disk, Disk) {
         }
         Ok(())
     });
-    let first = log.append(sealed(&log, 0));
+    let caller = log.clone();
+    let first = std::thread::spawn(move || caller.append(sealed(&caller, 0)).wait());
     while syncs.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
     }
     let others: Vec<_> = (1..301).map(|number| log.append(sealed(&log, number))).collect();
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
-    assert!(first.wait().is_ok() && others.into_iter().all(|appending| appending.wait().is_ok()));
+    assert!(
+        first.join().unwrap().is_ok()
+            && others.into_iter().all(|appending| appending.wait().is_ok())
+    );
     while log.head().size < 256 {
         std::thread::yield_now();
     }

@@ -111,3 +111,13 @@ fn large(log: &Log, number: u64) -> Sealed {
 fn distinct<T: std::hash::Hash + Eq>(items: impl IntoIterator<Item = T>) -> usize {
     items.into_iter().collect::<HashSet<T>>().len()
 }
+
+/// Waits until something is so, for ten seconds at most.
+#[expect(clippy::disallowed_methods, reason = "a test that waits in vain has to end")]
+fn until(mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 10, "waited in vain");
+        std::thread::yield_now();
+    }
+}

@@ -188,7 +188,11 @@ async fn a_proof_without_our_nonce_is_told_to_take_one() {
     let office = Office::open().await;
     let session = office.olivia.session().await;
     let url = format!("{}/v1/whoami", office.world.url());
-    let request = token::dpop::Request { method: "GET", url: &url, access_token: Some(&session) };
+    let request = token::dpop::Request {
+        method: "GET",
+        url: &url,
+        access_token: Some(session.as_str().into()),
+    };
     for nonce in [None, Some("made-up")] {
         let proof = office
             .olivia

@@ -1,7 +1,7 @@
 use model::{Timestamp, ijson::Json};
 use serde::Serialize;
 
-use super::{Request, TYPE, access_token_hash};
+use super::{Request, TYPE, TokenHash};
 use crate::{SignError, SigningKey, encoding, jws, numeric_date};
 
 /// A client's side of proving: its key, and the header with the public half, written once.
@@ -55,7 +55,7 @@ impl Prover {
             htm: request.method,
             htu: request.url.split(['?', '#']).next().unwrap_or_default(),
             iat: now,
-            ath: request.access_token.map(access_token_hash),
+            ath: request.access_token.map(TokenHash::text),
             nonce,
         };
         jws::assemble(&self.key, self.header.clone(), &claims)

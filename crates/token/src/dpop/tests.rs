@@ -8,7 +8,7 @@ const URL: &str = "https://gateway.example/desk/mcp";
 const WINDOW: u32 = 60;
 
 fn request() -> Request<'static> {
-    Request { method: "POST", url: URL, access_token: Some("token-1") }
+    Request { method: "POST", url: URL, access_token: Some("token-1".into()) }
 }
 
 fn prove(prover: &Prover, nonce: Option<&str>, jti: &str) -> String {
@@ -50,7 +50,8 @@ mod rfc9449 {
     fn the_proof_for_a_resource_fits_with_its_access_token_alone() {
         let url = "https://resource.example.org/protectedresource";
         let at = Timestamp::from_seconds(1_562_262_618);
-        let with = |access_token| {
+        let with = |access_token: Option<&str>| {
+            let access_token = access_token.map(Into::into);
             let request = Request { method: "GET", url, access_token };
             Proof::check(TO_RESOURCE, &request, at, WINDOW)
         };
@@ -94,7 +95,7 @@ fn a_proof_is_for_one_method_url_and_access_token() {
         assert_eq!(refused, Err(ProofError::Url(url.to_owned())));
     }
     for access_token in ["token-2", ""] {
-        let refused = against(Request { access_token: Some(access_token), ..request() });
+        let refused = against(Request { access_token: Some(access_token.into()), ..request() });
         assert_eq!(refused, Err(ProofError::AccessToken));
     }
     assert!(against(Request { access_token: None, ..request() }).is_ok());
