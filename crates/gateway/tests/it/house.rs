@@ -158,12 +158,16 @@ impl House {
 
     /// What the ledger says of the agent's attempts, one line each: kind, verdict or status, code, money spent.
     pub(crate) async fn recorded(&self) -> Vec<String> {
+        self.mark().await;
+        self.acknowledged()
+    }
+
+    /// Waits until all that was recorded so far is on the disk. Notes do not wait for it; an entry behind them does.
+    pub(crate) async fn mark(&self) {
         let context = self.world.engine().context();
-        // Notes do not wait for the disk; an entry behind them does.
         let marker = ledger::Draft::new(context.id(), "marker", context.now());
         let log = self.world.engine().log();
         log.append(log.seal(marker).unwrap()).await.unwrap();
-        self.acknowledged()
     }
 
     /// The same, without waiting for what is on its way to the disk.

@@ -12,6 +12,7 @@ mod identity;
 mod inputs;
 mod listing;
 mod load;
+mod property;
 mod quarantine;
 mod rounds;
 mod sessions;
