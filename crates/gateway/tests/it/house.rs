@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use axum::Router;
 use decide::Clock;
 use gateway::{
     Gateway, OwnSecrets, Upstreams,
@@ -45,6 +46,7 @@ forbid (principal, action == Action::"export", resource is Customers);
 /// Olivia governs, Lena invokes, Max of finance approves, support-bot works at the desk.
 pub(crate) struct House {
     pub(crate) world: World,
+    pub(crate) router: Router,
     pub(crate) clock: Clock,
     pub(crate) desk: Desk,
     pub(crate) client: Client,
@@ -108,14 +110,16 @@ impl House {
             }),
         };
         let world = World::with(options).await;
-        world.serve_gateway(router(Gateway::new(world.engine().clone(), upstreams)));
+        let router = router(Gateway::new(world.engine().clone(), upstreams));
+        world.serve_gateway(router.clone());
         let olivia = world.first_administrator("olivia").await;
         let lena = olivia.enrol(&olivia, "lena", &["support"]).await;
         let max = olivia.enrol(&olivia, "max", &["finance"]).await;
         let agent = found_desk(&world, &olivia, &desk).await;
         desk.forget();
         let settled = world.engine().log().acknowledged();
-        Self { world, clock, desk, client: Client::new(), olivia, lena, max, agent, settled }
+        let client = Client::new();
+        Self { world, router, clock, desk, client, olivia, lena, max, agent, settled }
     }
 
     /// The URL of the desk at the gateway.

@@ -12,10 +12,12 @@ mod identity;
 mod inputs;
 mod listing;
 mod load;
+mod loris;
 mod property;
 mod quarantine;
 mod rounds;
 mod sessions;
+mod smuggling;
 mod stops;
 mod streams;
 
