@@ -138,7 +138,8 @@ impl Gateway {
         let session = match era {
             Era::Legacy if message.method() != "initialize" => {
                 self.session(caller, system, &headers).map_err(|NoSession| {
-                    Box::new((StatusCode::NOT_FOUND, "there is no such session").into_response())
+                    let why = "there is no such session";
+                    refuse(&why, (StatusCode::NOT_FOUND, why).into_response())
                 })?
             }
             _ => None,

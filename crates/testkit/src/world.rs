@@ -20,7 +20,8 @@ use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
 use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
 use model::{Realm, Timestamp, ijson::Json};
-use server::{Discover, Patience, Server};
+pub use server::Patience;
+use server::{Discover, Server};
 use store::{Store, Target};
 use tempfile::TempDir;
 use token::{
@@ -97,8 +98,8 @@ impl World {
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
         });
-        serve(public, router);
-        serve(ops, server::ops_router(engine.clone()));
+        serve(public, router, Patience::default());
+        serve(ops, server::ops_router(engine.clone()), Patience::default());
         Self(Arc::new(Inner {
             engine,
             url,
@@ -138,7 +139,7 @@ impl World {
     /// There is one already.
     pub fn serve_gateway(&self, router: Router) {
         let listener = self.0.gateway.lock().unwrap_or_else(PoisonError::into_inner).take();
-        serve(listener.expect("a world has one gateway"), router);
+        serve(listener.expect("a world has one gateway"), router, Patience::default());
     }
 
     /// The folder of the world: `ledger`, `ledger-lock` and `stops` are in it.
@@ -262,8 +263,15 @@ async fn listen() -> (TcpListener, String) {
     (listener, format!("http://{address}"))
 }
 
-fn serve(listener: TcpListener, router: Router) {
-    tokio::spawn(server::serve(listener, router, Patience::default(), std::future::pending()));
+/// Serves a router at a place of its own, where clients get this much time; its origin.
+pub async fn serve_hastily(router: Router, patience: Patience) -> String {
+    let (listener, origin) = listen().await;
+    serve(listener, router, patience);
+    origin
+}
+
+fn serve(listener: TcpListener, router: Router, patience: Patience) {
+    tokio::spawn(server::serve(listener, router, patience, std::future::pending()));
 }
 
 /// A JWK as JSON for a body.

@@ -47,6 +47,8 @@ pub(crate) enum Step {
     UntilClosed,
     /// Writes these bytes again and again until the other side takes no more, tells, and then waits for the close.
     Flood(String),
+    /// Writes these bytes every 10 milliseconds until the other side closes the connection, and tells.
+    Trickle(String),
     /// Closes the connection.
     Close,
 }
@@ -68,6 +70,7 @@ struct Inner {
     go_on: Semaphore,
     closed: Semaphore,
     full: Semaphore,
+    poured: AtomicUsize,
     connections: AtomicUsize,
     deaf: AtomicBool,
     lives: CancellationToken,
@@ -88,6 +91,7 @@ impl Desk {
             go_on: Semaphore::new(0),
             closed: Semaphore::new(0),
             full: Semaphore::new(0),
+            poured: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
             lives: CancellationToken::new(),
@@ -165,7 +169,12 @@ impl Desk {
         self.0.go_on.add_permits(1);
     }
 
-    /// Waits until a [`Step::UntilClosed`] or [`Step::Flood`] has seen its connection closed.
+    /// How many bytes were taken of every [`Step::Flood`] so far.
+    pub(crate) fn poured(&self) -> usize {
+        self.0.poured.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a [`Step::UntilClosed`], [`Step::Flood`] or [`Step::Trickle`] has seen its connection closed.
     pub(crate) async fn closed(&self) {
         soon(self.0.closed.acquire()).await.unwrap().forget();
     }
@@ -187,6 +196,7 @@ impl Desk {
                     }
                     Step::UntilClosed => self.until_closed(&mut stream).await,
                     Step::Flood(text) => self.flood(&mut stream, text.as_bytes()).await,
+                    Step::Trickle(text) => self.trickle(&mut stream, text.as_bytes()).await,
                     Step::Close => false,
                 };
                 if !going {
@@ -242,9 +252,27 @@ impl Desk {
             if written.is_err() {
                 break;
             }
+            self.0.poured.fetch_add(bytes.len(), Ordering::SeqCst);
         }
         self.0.full.add_permits(1);
         self.until_closed(stream).await
+    }
+
+    async fn trickle(&self, stream: &mut TcpStream, bytes: &[u8]) -> bool {
+        let (mut read, mut write) = stream.split();
+        let trickling = async {
+            let mut pace = tokio::time::interval(Duration::from_millis(10));
+            while write.write_all(bytes).await.is_ok() {
+                pace.tick().await;
+            }
+        };
+        let mut nothing = [0; 1024];
+        tokio::select! {
+            () = trickling => {}
+            () = async { while read.read(&mut nothing).await.is_ok_and(|read| read > 0) {} } => {}
+        }
+        self.0.closed.add_permits(1);
+        false
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use axum::Router;
 use decide::Clock;
 use gateway::{
     Gateway, OwnSecrets, Upstreams,
@@ -45,6 +46,7 @@ forbid (principal, action == Action::"export", resource is Customers);
 /// Olivia governs, Lena invokes, Max of finance approves, support-bot works at the desk.
 pub(crate) struct House {
     pub(crate) world: World,
+    pub(crate) router: Router,
     pub(crate) clock: Clock,
     pub(crate) desk: Desk,
     pub(crate) client: Client,
@@ -108,14 +110,16 @@ impl House {
             }),
         };
         let world = World::with(options).await;
-        world.serve_gateway(router(Gateway::new(world.engine().clone(), upstreams)));
+        let router = router(Gateway::new(world.engine().clone(), upstreams));
+        world.serve_gateway(router.clone());
         let olivia = world.first_administrator("olivia").await;
         let lena = olivia.enrol(&olivia, "lena", &["support"]).await;
         let max = olivia.enrol(&olivia, "max", &["finance"]).await;
         let agent = found_desk(&world, &olivia, &desk).await;
         desk.forget();
         let settled = world.engine().log().acknowledged();
-        Self { world, clock, desk, client: Client::new(), olivia, lena, max, agent, settled }
+        let client = Client::new();
+        Self { world, router, clock, desk, client, olivia, lena, max, agent, settled }
     }
 
     /// The URL of the desk at the gateway.
@@ -158,12 +162,16 @@ impl House {
 
     /// What the ledger says of the agent's attempts, one line each: kind, verdict or status, code, money spent.
     pub(crate) async fn recorded(&self) -> Vec<String> {
+        self.mark().await;
+        self.acknowledged()
+    }
+
+    /// Waits until all that was recorded so far is on the disk. Notes do not wait for it; an entry behind them does.
+    pub(crate) async fn mark(&self) {
         let context = self.world.engine().context();
-        // Notes do not wait for the disk; an entry behind them does.
         let marker = ledger::Draft::new(context.id(), "marker", context.now());
         let log = self.world.engine().log();
         log.append(log.seal(marker).unwrap()).await.unwrap();
-        self.acknowledged()
     }
 
     /// The same, without waiting for what is on its way to the disk.
