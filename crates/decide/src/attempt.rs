@@ -110,6 +110,7 @@ impl Engine {
             now,
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
+        self.never_waits(caller, &standing, &call.pairs, action)?;
         self.step(Step::Policy);
         let answers = attempt.inputs.as_ref();
         let approval = self.verdict(&asked, &call, answers, action, deciding).await?;

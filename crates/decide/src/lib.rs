@@ -37,6 +37,7 @@ mod stopping;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod unbound;
 
 pub use allow::{Act, Allowed};
 pub use attempt::Attempt;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
 mod adapters;
+mod bearing;
 mod by_hand;
 mod cataloguing;
 mod configuring;
