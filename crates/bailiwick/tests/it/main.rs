@@ -5,6 +5,7 @@ mod adapters;
 mod bearing;
 mod by_hand;
 mod cataloguing;
+mod checkers;
 mod configuring;
 mod conformance;
 mod connecting;
