@@ -102,7 +102,7 @@ pub(super) async fn token(engine: &Arc<Engine>) -> anyhow::Result<String> {
     let exchange = Exchange {
         client_assertion: &assert(engine, &agent_id(AGENT)?, Some(version()))?,
         subject_token: &opened.token.access_token,
-        proof: &prove(engine, AGENT, endpoint, None)?,
+        proof: Some(&prove(engine, AGENT, endpoint, None)?),
         audience: None,
         resource: None,
         authority: None,
@@ -190,6 +190,7 @@ fn believed(
         method: "POST",
         url: audience,
         audience,
+        may_be_unbound: true,
     };
     Ok(engine.authenticate(presented)?)
 }
@@ -245,6 +246,7 @@ fn blueprint(engine: &Engine) -> anyhow::Result<BlueprintRecord> {
         authority: authority(engine)?,
         token_ttl_seconds: 600,
         children: Vec::new(),
+        sender: model::Sender::Dpop,
     }))
 }
 

@@ -11,7 +11,7 @@ use model::Digest;
 use serde_json::Value;
 use token::dpop::Prover;
 
-pub(crate) use exchange::Refused;
+pub(crate) use exchange::{Granted, Key, Refused};
 
 use crate::{
     failure::{Exit, Failure, Result},

@@ -7,6 +7,7 @@ mod config;
 mod loopback;
 mod session;
 mod stdio;
+mod token;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -15,6 +16,7 @@ use clap::Args;
 use crate::{failure::Result, output::Answer};
 pub(crate) use config::ConnectConfig;
 use session::Session;
+pub(crate) use token::AgentToken;
 
 /// Where to, and what proves the agent.
 #[derive(Debug, Clone, Args)]

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt;
 use ledger::MAX_PAYLOAD;
-use model::{ActionId, ApprovalId, Digest, Money, Name, Timestamp, ijson::Json};
+use model::{ActionId, ApprovalId, Digest, Foreign, Money, Name, Timestamp, ijson::Json};
 use policy::{DenyClass, Outcome, Verdict};
 
 use crate::{
@@ -114,6 +114,7 @@ impl Engine {
             now,
         };
         self.within_authority(caller, &standing, &call.pairs, action, now)?;
+        self.never_waits(caller, &standing, &call.pairs, action)?;
         let account = self.account_for(&call.server, caller, action)?;
         self.step(Step::Policy);
         let answers = attempt.inputs.as_ref();
@@ -154,8 +155,9 @@ impl Engine {
             .directory
             .tool(system, tool)
             .ok_or_else(|| refuse(Code::SystemUnknown, format!("there is no system `{system}`")))?;
-        let entry = entry
-            .ok_or_else(|| refuse(Code::ToolUnknown, format!("`{system}` has no such tool")))?;
+        let entry = entry.ok_or_else(|| {
+            refuse(Code::ToolUnknown, format!("`{system}` has no tool `{}`", shown(tool)))
+        })?;
         let tool = entry.in_force().map_err(|(code, reason)| refuse(code, reason))?;
         if let Some(kind) = attempt.inputs.as_ref().and_then(|it| it.beyond(&tool.input_requests)) {
             return Err(Refusal::new(*action, Code::MethodNotMapped, not_asked(kind)));
@@ -402,6 +404,11 @@ fn payload(arguments: &[u8], inputs: Option<&FrozenInputs>) -> Vec<u8> {
             [b"{\"arguments\":", arguments, b",\"inputs\":", &inputs.bytes, b"}"].concat()
         }
     }
+}
+
+/// A name that an agent gives, as a refusal shows it.
+fn shown(tool: &str) -> Foreign {
+    Foreign::new(tool.chars().take(64).collect::<String>())
 }
 
 fn deadline(standing: &Standing, caller: &Caller, tool: &str, now: Timestamp) -> Timestamp {

@@ -1,4 +1,4 @@
-//! Who is calling: an access token that we issued, and proof that the caller holds its key.
+//! Who is calling: an access token that we issued, and proof that the caller holds its key, where it has one.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -41,6 +41,8 @@ pub struct Presented<'a> {
     pub url: &'a str,
     /// Whom the token must be meant for.
     pub audience: &'a str,
+    /// Whether a token that is bound to no key counts here.
+    pub may_be_unbound: bool,
 }
 
 /// Why a caller is not believed.
@@ -52,6 +54,11 @@ pub enum NotAuthenticated {
     /// A bound token needs the scheme `DPoP`.
     #[error("tokens are bound to a key; present them with the scheme `DPoP` and a proof")]
     Scheme,
+    /// A token without a key, where it may not count or is said to have one.
+    #[error(
+        "this token is bound to no key: it counts as `Bearer` alone, at the gateway, while its agent's blueprint says `sender = \"bearer\"`"
+    )]
+    Unbound,
     /// The token is not ours, not for here, or over.
     #[error("the access token is not valid: {0}")]
     Token(String),
@@ -87,35 +94,43 @@ impl Caller {
 }
 
 impl Engine {
-    /// Believes a caller who presents a token of ours with a fresh proof of its key.
+    /// Believes a caller who presents a token of ours with a fresh proof of its key, or one that needs none here.
     ///
     /// # Errors
     /// [`NotAuthenticated`] says what to present instead.
     pub fn authenticate(&self, presented: Presented<'_>) -> Result<Arc<Caller>, NotAuthenticated> {
         let header = presented.authorization.ok_or(NotAuthenticated::Missing)?;
         let (scheme, token) = header.split_once(' ').ok_or(NotAuthenticated::Missing)?;
-        if !scheme.eq_ignore_ascii_case("DPoP") {
-            // Whoever has the token without its key may have stolen it: its owner wants to know.
-            if let Ok(caller) = self.verified(token, presented.audience) {
-                self.note_unproven(&caller, &NotAuthenticated::Scheme);
-            }
-            return Err(NotAuthenticated::Scheme);
-        }
+        let proved = scheme.eq_ignore_ascii_case("DPoP");
+        let unproved = presented.may_be_unbound && scheme.eq_ignore_ascii_case("Bearer");
         let hash = token.into();
-        let caller = self.verified_as(token, hash, presented.audience)?;
-        if let Err(why) = self.check_possession(&caller, hash, &presented) {
-            if why != NotAuthenticated::UseNonce {
+        let caller = match self.verified_as(token, hash, presented.audience) {
+            Ok(caller) => caller,
+            Err(why) if proved || unproved => return Err(why),
+            Err(_) => return Err(NotAuthenticated::Scheme),
+        };
+        let counts = match (caller.claims.cnf, proved) {
+            (Some(bound), true) => self.check_possession(&caller, bound.jkt, hash, &presented),
+            (Some(_), false) => Err(NotAuthenticated::Scheme),
+            (None, _) if unproved => self.check_unbound(&caller),
+            (None, _) => Err(NotAuthenticated::Unbound),
+        };
+        match counts {
+            Ok(()) => Ok(caller),
+            Err(NotAuthenticated::UseNonce) => Err(NotAuthenticated::UseNonce),
+            // Whoever has the token without its key may have stolen it: its owner wants to know.
+            Err(why) => {
                 self.note_unproven(&caller, &why);
+                Err(why)
             }
-            return Err(why);
         }
-        Ok(caller)
     }
 
     /// Checks that the caller holds the key that their token is bound to.
     fn check_possession(
         &self,
         caller: &Caller,
+        bound: Thumbprint,
         token: TokenHash,
         presented: &Presented<'_>,
     ) -> Result<(), NotAuthenticated> {
@@ -126,8 +141,7 @@ impl Engine {
         };
         let missing = || NotAuthenticated::Proof("it is missing".to_owned());
         let proof = presented.proof.ok_or_else(missing)?;
-        let bound = Some(caller.claims.cnf.jkt);
-        self.check_proof(proof, &request, bound, &caller.proof_header).map(drop)
+        self.check_proof(proof, &request, Some(bound), &caller.proof_header).map(drop)
     }
 
     /// Checks a proof of possession: signature, window, the key where one is `bound`, nonce, and that it was never seen.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ledger::Draft;
 use model::{
-    ActionId, Digest, EntryId, IdentityId, LinkId, Money, Name, Timestamp,
+    ActionId, Digest, EntryId, IdentityId, LinkId, Money, Name, Sender, Timestamp,
     ijson::{self, Canonical, Json},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -132,8 +132,9 @@ bodies! {
         audience: String,
         /// When it ends.
         expires: Timestamp,
-        /// The thumbprint of the key it is bound to.
-        key: String,
+        /// The thumbprint of the key it is bound to; none where it is bound to none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
         /// The delegation it carries, where it adds one.
         #[serde(skip_serializing_if = "Option::is_none")]
         link: Option<LinkId>,
@@ -143,6 +144,9 @@ bodies! {
         /// Until when that may not be used again.
         #[serde(skip_serializing_if = "Option::is_none")]
         mark_until: Option<Timestamp>,
+        /// `bearer` where it is bound to no key.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
         /// `session`, `task`, `on_behalf_of` or `hand_over`.
         use_as: String,
         /// The token's own id.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use model::{ActionId, Authority, Blueprint, Digest, IdentityId, Timestamp, ijson::Json};
 use token::{
+    Thumbprint,
     assertion::Assertion,
-    dpop::Proof,
+    claims::BEARER_SECONDS_MAX,
     exchange::{self, Actor, ExchangeError, Issuance, Limits, Wish},
 };
 
@@ -30,8 +31,9 @@ pub struct Exchange<'a> {
     pub client_assertion: &'a str,
     /// The token to exchange.
     pub subject_token: &'a str,
-    /// The proof of the client's key, from the `DPoP` header.
-    pub proof: &'a str,
+    /// The proof of the client's key, from the `DPoP` header; without one the token is bound to no key, where the blueprint
+    /// lets it be so.
+    pub proof: Option<&'a str>,
     /// Where the new token is for, by `audience`.
     pub audience: Option<&'a str>,
     /// Where the new token is for, by `resource`.
@@ -53,17 +55,20 @@ impl Engine {
     ) -> Result<Issued, TokenRefused> {
         let action = self.context.id();
         let now = self.sure_moment(action)?;
-        let proof = self.prove_at_token_endpoint(request.proof)?;
+        let proof = request.proof.map(|proof| self.prove_at_token_endpoint(proof)).transpose()?;
         let assertion = self.check_assertion(request.client_assertion, now)?;
         let client =
             self.context.realm.identity(&assertion.client).filter(|client| !client.is_person());
         let client = client.ok_or_else(|| {
             TokenRefused::InvalidClient("people do not exchange tokens".to_owned())
         })?;
+        let key = proof.map(|proof| proof.thumbprint);
+        if key.is_none() {
+            self.check_unbound_wish(&client, request.requested_actor)?;
+        }
         let subject = self.verified(request.subject_token, &self.issuer.url)?;
-        let result = self
-            .exchange_checked(request, action, now, &client, &subject, &assertion, &proof)
-            .await;
+        let result =
+            self.exchange_checked(request, action, now, &client, &subject, &assertion, key).await;
         if let Err(why) = &result {
             self.note_exchange_refused(&subject, &client, action, why);
         }
@@ -82,7 +87,7 @@ impl Engine {
         client: &IdentityId,
         subject: &Caller,
         assertion: &Assertion,
-        proof: &Proof,
+        key: Option<Thumbprint>,
     ) -> Result<Issued, TokenRefused> {
         let entry = self.found_agent(client, action)?;
         let mut touches = Touches {
@@ -117,12 +122,7 @@ impl Engine {
         let ttl = blueprint.as_ref().map_or(0, |blueprint| blueprint.token_ttl_seconds);
         let uri = self.context.realm.uri(client);
         let held = self.held_by_actor(&entry, &standing, action)?;
-        let actor = Actor {
-            uri: &uri,
-            version: assertion.version,
-            thumbprint: proof.thumbprint,
-            held: &held,
-        };
+        let actor = Actor { uri: &uri, version: assertion.version, thumbprint: key, held: &held };
         let wish = Wish {
             audience: request.audience,
             resource: request.resource,
@@ -130,15 +130,23 @@ impl Engine {
             ttl_seconds: None,
             may_act: request.requested_actor,
         };
+        let longest = if key.is_some() { TOKEN_SECONDS_MAX } else { BEARER_SECONDS_MAX };
         let limits = Limits {
             now,
-            ttl_cap_seconds: ttl.min(TOKEN_SECONDS_MAX),
+            ttl_cap_seconds: ttl.min(longest),
             audiences: &audiences,
             max_depth: model::MAX_DEPTH,
             children: &children.iter().map(String::as_str).collect::<Vec<_>>(),
         };
         let narrowed = exchange::narrow(&subject.claims, &actor, wish, self.context.id(), &limits)
             .map_err(|why| exchange_refused(action, &why))?;
+        let narrowed = match key {
+            Some(_) => narrowed,
+            None => {
+                let is_wish = request.authority.is_some();
+                self.without_waiting(narrowed, &standing, &entry, is_wish, action)?
+            }
+        };
         let mark = self.mark_assertion(assertion)?;
         let use_as = if request.requested_actor.is_some() { "hand_over" } else { "on_behalf_of" };
         let issuance = Issuance {
@@ -216,7 +224,7 @@ impl Engine {
 fn exchange_refused(action: ActionId, why: &ExchangeError) -> TokenRefused {
     use ExchangeError as Why;
     match why {
-        Why::NotExchangeable | Why::OtherActor(_) | Why::NotAChild(_) => {
+        Why::Unbound | Why::NotExchangeable | Why::OtherActor(_) | Why::NotAChild(_) => {
             Refusal::new(action, Code::NotDelegable, why.to_string()).into()
         }
         Why::Widened(_) | Why::Nothing | Why::Exhausted | Why::TooDeep(_) => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use model::{
-    ActionId, Authority, Clause, Conditions, Digest, IdentityId, Name, Pattern, Timestamp, Verb,
-    Verbs,
+    ActionId, Authority, Clause, Conditions, Digest, IdentityId, Name, Pattern, Sender, Timestamp,
+    Verb, Verbs,
 };
 use policy::GOVERNED_SYSTEM;
 use token::{
@@ -69,8 +69,10 @@ impl Issuer {
 /// A token on its way out.
 #[derive(Debug, Clone)]
 pub struct Issued {
-    /// The token; a secret only together with its key.
+    /// The token; worth nothing without its key, where it has one.
     pub access_token: String,
+    /// What has to come with it.
+    pub sender: Sender,
     /// When it ends.
     pub expires: Timestamp,
     /// What it allows.
@@ -151,7 +153,7 @@ impl Engine {
             iat: whole(now),
             exp: expires,
             jti: self.context.id(),
-            cnf: Confirmation { jkt: proof.thumbprint },
+            cnf: Some(Confirmation { jkt: proof.thumbprint }),
             act: None,
             may_act: None,
             authority: governance_authority(expires),
@@ -179,7 +181,8 @@ impl Engine {
         let body = TokenIssued {
             audience: claims.aud.clone(),
             expires: claims.exp,
-            key: claims.cnf.jkt.to_string(),
+            key: claims.cnf.map(|bound| bound.jkt.to_string()),
+            sender: (!claims.is_bound()).then_some(Sender::Bearer),
             link: claims.links.last().map(|link| link.id),
             mark: mark.map(|(mark, _)| mark),
             mark_until: mark.map(|(_, until)| until),
@@ -194,7 +197,7 @@ impl Engine {
             realm.identity(claims.acting()).filter(|acting| !acting.is_person()).map(|id| {
                 ledger::AgentMark {
                     id,
-                    instance: Some(claims.cnf.jkt.to_string()),
+                    instance: claims.cnf.map(|bound| bound.jkt.to_string()),
                     version: claims.version,
                 }
             });
@@ -212,6 +215,7 @@ impl Engine {
         self.tasks.issue(claims.entry, claims.exp);
         Ok(Issued {
             access_token,
+            sender: body.sender.unwrap_or_default(),
             expires: claims.exp,
             authority: claims.authority,
             audience: claims.aud,

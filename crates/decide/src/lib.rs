@@ -38,6 +38,7 @@ mod stopping;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod unbound;
 mod watch;
 
 pub use accounts::{AccountRecord, AccountState, OauthClient, OauthRecord, Whose};

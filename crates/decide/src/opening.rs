@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{ActionId, Authority, Digest, IdentityId, Money, TaskId, Timestamp, Verb, ijson::Json};
 use token::{
     Claims,
-    claims::{Confirmation, Link, MayAct},
+    claims::{Link, MayAct},
 };
 
 use crate::{
@@ -169,7 +169,7 @@ impl Engine {
             iat: whole(now),
             exp: deadline,
             jti: self.context.id(),
-            cnf: Confirmation { jkt: caller.claims.cnf.jkt },
+            cnf: caller.claims.cnf,
             act: None,
             may_act: Some(MayAct { sub: self.context.realm.uri(&wish.agent) }),
             authority,

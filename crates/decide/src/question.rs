@@ -173,7 +173,7 @@ fn supposed_claims(authority: Authority) -> Claims {
         iat: Timestamp::default(),
         exp: Timestamp::NEVER,
         jti: model::EntryId::from_bits(0),
-        cnf: Confirmation { jkt: Thumbprint([0; 32]) },
+        cnf: Some(Confirmation { jkt: Thumbprint([0; 32]) }),
         act: None,
         may_act: None,
         authority,

@@ -191,7 +191,7 @@ impl Engine {
         draft.chain = caller.claims.links.iter().map(|link| link.id).collect();
         draft.agent = caller.agents.last().map(|agent| ledger::AgentMark {
             id: agent.clone(),
-            instance: Some(caller.claims.cnf.jkt.to_string()),
+            instance: caller.claims.cnf.map(|bound| bound.jkt.to_string()),
             version: caller.claims.version,
         });
         draft

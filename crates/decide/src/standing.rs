@@ -97,6 +97,7 @@ impl Engine {
                 format!("`{}` runs a version that is not the accepted one", current.agent.id);
             return Err(refuse(Code::VersionNotAccepted, reason));
         }
+        self.check_unbound(caller).map_err(|why| refuse(Code::Unauthenticated, why.to_string()))?;
         let task = self.live_chain(caller, action, now)?;
         Ok(Standing { person, agents, task, touches })
     }

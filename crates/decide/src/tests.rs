@@ -1,5 +1,6 @@
 //! The walk of one action and every way in which it ends, on the real ledger, store, policies and tokens.
 
+mod bearer;
 mod cast;
 mod database;
 mod faults;

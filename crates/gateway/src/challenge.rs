@@ -25,7 +25,8 @@ pub(crate) fn metadata(engine: &Engine, system: &Name) -> Response {
         "resource": issuer.audience_of(system),
         "authorization_servers": [issuer.url],
         "bearer_methods_supported": ["header"],
-        "dpop_bound_access_tokens_required": true,
+        // Not of agents whose blueprint says `sender = "bearer"`; which there are is not told to strangers.
+        "dpop_bound_access_tokens_required": false,
         "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
         "authorization_details_types_supported": ["bailiwick"],
         "resource_name": format!("{system} behind Bailiwick"),
@@ -48,8 +49,14 @@ pub(crate) fn challenge(engine: &Engine, system: &str, why: &NotAuthenticated) -
             &format!(", error=\"{error}\", error_description=\"{}\"", quoted(&why.to_string()));
     }
     let mut response = (StatusCode::UNAUTHORIZED, why.to_string()).into_response();
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    // A client that knows only the second scheme finds its way by that (RFC 9449 §7.1, RFC 9728 §5.1).
+    let bearer = match why {
+        NotAuthenticated::Missing => String::new(),
+        _ => ", error=\"invalid_token\"".to_owned(),
+    };
+    let bearer = format!("Bearer resource_metadata=\"{metadata}\"{bearer}");
+    for value in [value, bearer].iter().filter_map(|value| HeaderValue::from_str(value).ok()) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, value);
     }
     with_nonce(engine, response)
 }

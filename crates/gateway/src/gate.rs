@@ -301,6 +301,7 @@ fn authenticate(
         method: method.as_str(),
         url: &audience,
         audience: &audience,
+        may_be_unbound: true,
     };
     engine.authenticate(presented)
 }

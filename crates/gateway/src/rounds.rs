@@ -21,13 +21,13 @@ const ROUND_SECONDS: u32 = 3_600;
 /// The longest state of a server, in bytes. It comes back in a header of nothing, so there is no other bound.
 const MAX_STATE: usize = 64 * 1024;
 
-/// Whose call it is that goes into another round: the caller with its key and task, and what is called with what.
+/// Whose call it is that goes into another round: the caller with its key, where it has one, and task, and what is called with what.
 pub(crate) fn whose(caller: &Caller, system: &Name, tool: &str, arguments: &[u8]) -> Digest {
     let text = |text: &str| Json::String(text.to_owned());
     let chain = caller.chain().iter().map(|hop| text(&hop.to_string())).collect();
     let call = Json::object([
         ("chain", Json::Array(chain)),
-        ("key", text(&caller.claims.cnf.jkt.to_string())),
+        ("key", caller.claims.cnf.map_or(Json::Null, |bound| text(&bound.jkt.to_string()))),
         ("system", text(system.as_str())),
         ("task", caller.claims.task.map_or(Json::Null, |task| text(&task.to_string()))),
         ("tool", text(tool)),

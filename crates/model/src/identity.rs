@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Authority, Digest, Seconds, Timestamp};
+use crate::{Digest, Timestamp};
 
 /// The longest name, in bytes: a name is one segment of a SPIFFE ID and one DNS label.
 const MAX_NAME: usize = 63;
@@ -441,36 +441,6 @@ impl Agent {
     }
 }
 
-/// A pre-approved template for agents of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blueprint {
-    /// Its name.
-    pub name: Name,
-    /// What agents of this kind are for.
-    pub purpose: String,
-    /// The one person who answers for the template.
-    pub owner: IdentityId,
-    /// Who stands in.
-    pub deputy: Option<IdentityId>,
-    /// What agents of this kind may do; an agent's own right is never more.
-    pub authority: Authority,
-    /// The longest life of a token, in seconds.
-    pub token_ttl_seconds: Seconds,
-    /// Blueprints whose agents may act below an agent of this one.
-    pub children: Vec<Name>,
-}
-
-impl Blueprint {
-    /// Whether agents may do no more by this than by the template `before` it, and the same people answer for it.
-    pub fn narrows(&self, before: &Self) -> bool {
-        before.authority.contains(&self.authority)
-            && self.children.iter().all(|child| before.children.contains(child))
-            && self.token_ttl_seconds <= before.token_ttl_seconds
-            && (&self.owner, &self.deputy) == (&before.owner, &before.deputy)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -560,32 +530,5 @@ mod tests {
         ] {
             assert_eq!(realm.identity(uri), None, "{uri}");
         }
-    }
-
-    #[test]
-    fn a_template_narrows_another_when_its_agents_may_do_no_more_by_it() {
-        let before = Blueprint {
-            name: "support".parse().unwrap(),
-            purpose: "answers customers".to_owned(),
-            owner: person("p1"),
-            deputy: Some(person("p2")),
-            authority: Authority { clauses: Vec::new(), depth: 2 },
-            token_ttl_seconds: 300,
-            children: vec!["lookup".parse().unwrap()],
-        };
-        let changed = |change: fn(&mut Blueprint)| {
-            let mut next = before.clone();
-            change(&mut next);
-            next.narrows(&before)
-        };
-        assert!(changed(|_| ()));
-        assert!(changed(|next| next.children.clear()));
-        assert!(changed(|next| next.authority.depth = 1));
-        assert!(changed(|next| next.purpose = "answers only some".to_owned()));
-        assert!(!changed(|next| next.authority.depth = 3));
-        assert!(!changed(|next| next.children.push("mailer".parse().unwrap())));
-        assert!(!changed(|next| next.owner = person("p3")));
-        assert!(!changed(|next| next.deputy = None));
-        assert!(!changed(|next| next.token_ttl_seconds = 301));
     }
 }

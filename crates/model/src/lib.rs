@@ -4,6 +4,7 @@
 //! rows and ledger leaves share; wire types of the HTTP API live at the edge and convert.
 
 mod authority;
+mod blueprint;
 mod canonical;
 mod digest;
 mod foreign;
@@ -18,12 +19,13 @@ mod time;
 mod verb;
 
 pub use authority::{Authority, Clause, Conditions, MAX_CLAUSES, MAX_DEPTH, Question, Widened};
+pub use blueprint::{Blueprint, Sender};
 pub use digest::Digest;
 pub use foreign::Foreign;
 pub use id::{ActionId, ApprovalId, EntryId, Id, LinkId, TaskId, of};
 pub use identity::{
-    Agent, Blueprint, IdentityId, IdentityKind, IllegalTransition, Instance, Name, NameError,
-    Person, Realm, State, Version,
+    Agent, IdentityId, IdentityKind, IllegalTransition, Instance, Name, NameError, Person, Realm,
+    State, Version,
 };
 pub use model_name::{ModelName, NotAModelName};
 pub use money::{Currency, Money, MoneyError};

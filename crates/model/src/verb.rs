@@ -104,6 +104,18 @@ impl Verbs {
         Self(self.0 & other.0)
     }
 
+    /// The verbs that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The verbs in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether no verb is in the set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -1,9 +1,9 @@
 use std::{collections::BTreeSet, fmt};
 
-use model::Digest;
+use model::{Digest, Name, Verbs};
 
 use crate::{
-    Fault, LoadErrors, Outcome, Request, Rule, Source,
+    Fault, LoadErrors, Mode, Outcome, Principal, Request, Rule, Source,
     cedar::{Applies, Engine},
     load,
     rule::Kind,
@@ -95,6 +95,28 @@ impl Policies {
             }
         }
         !permitted
+    }
+}
+
+impl Policies {
+    /// The policies that may keep somebody waiting on something of a system, each with the verbs. Only heads are looked at,
+    /// and the buckets of canaries are not: what none of these covers never waits, whatever a call's arguments and the moment
+    /// are. Of what they cover, much may not wait.
+    pub fn may_wait<'p>(
+        &'p self,
+        principal: &'p Principal,
+        system: &'p Name,
+    ) -> impl Iterator<Item = (&'p Rule, Verbs)> {
+        let soft = |(_, rule): &(usize, &Rule)| {
+            matches!(rule.kind, Kind::Soft(_)) && rule.mode != Mode::Shadow
+        };
+        let covered = |(index, rule)| (rule, self.engine.verbs_in(index, principal, system));
+        self.rules
+            .iter()
+            .enumerate()
+            .filter(soft)
+            .map(covered)
+            .filter(|(_, verbs)| !verbs.is_empty())
     }
 }
 

@@ -31,6 +31,7 @@ impl FromRequestParts<Shared> for Caller {
             method: parts.method.as_str(),
             url: &url,
             audience: &server.engine.issuer().admin_audience,
+            may_be_unbound: false,
         };
         Ok(Self(server.engine.authenticate(presented)?))
     }

@@ -203,9 +203,10 @@ impl From<NotAuthenticated> for Problem {
             NotAuthenticated::Missing => None,
             NotAuthenticated::UseNonce => Some("use_dpop_nonce"),
             NotAuthenticated::Proof(_) => Some("invalid_dpop_proof"),
-            NotAuthenticated::Scheme | NotAuthenticated::Token(_) | NotAuthenticated::NotIssued => {
-                Some("invalid_token")
-            }
+            NotAuthenticated::Scheme
+            | NotAuthenticated::Unbound
+            | NotAuthenticated::Token(_)
+            | NotAuthenticated::NotIssued => Some("invalid_token"),
         };
         let mut problem = Self::new(Fault::Unauthenticated, why.to_string());
         let error = error.map(|error| format!("error=\"{error}\", ")).unwrap_or_default();

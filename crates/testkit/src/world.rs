@@ -214,6 +214,13 @@ impl World {
             [("content-type", "application/x-www-form-urlencoded"), ("dpop", proof.as_str())];
         self.wire().send("POST", &url, &headers, http::form(form)).await
     }
+
+    /// Sends a form to the token endpoint without a proof.
+    pub async fn token_unproved(&self, form: &[(&str, &str)]) -> Reply {
+        let url = format!("{}/oauth/token", self.url());
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.wire().send("POST", &url, &headers, http::form(form)).await
+    }
 }
 
 async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Arc<Engine> {

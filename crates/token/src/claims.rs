@@ -1,6 +1,10 @@
 //! The access token: `at+jwt` of [RFC 9068](https://www.rfc-editor.org/rfc/rfc9068), bound to a key, for one audience,
 //! carrying its chain and its authority.
 //!
+//! **The binding.** `cnf` names the key. Without it the token counts for whoever has it, so it is an agent's own, says so by
+//! its shape ([`Claims::is_bound`]), lives [`BEARER_SECONDS_MAX`] at the most and can be handed on to nobody. Nothing else
+//! is ever signed or believed without `cnf`.
+//!
 //! **The chain.** `sub` is where it starts: the person, or the agent of a standing mandate. `act` nests the actors,
 //! the current one outermost ([RFC 8693 §4.1](https://www.rfc-editor.org/rfc/rfc8693#section-4.1)). `links` names
 //! every hop, the root's first: `links[0]` is the root's own standing (the person's consent or session, the mandate)
@@ -8,10 +12,10 @@
 //! the current actor's. A token with n actors has n + 1 links, and ends no later than any of them.
 
 use model::{
-    Authority, Clause, Digest, EntryId, Foreign, LinkId, MAX_DEPTH, TaskId, Timestamp,
+    Authority, Clause, Digest, EntryId, Foreign, LinkId, MAX_DEPTH, Seconds, TaskId, Timestamp,
     ijson::JsonError,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     JwsError, PublicKey, SignError, SigningKey, Thumbprint,
@@ -24,6 +28,8 @@ use crate::{
 pub const MAX_LENGTH: usize = 16 * 1024;
 /// The type of an access token ([RFC 9068 §2.1](https://www.rfc-editor.org/rfc/rfc9068#section-2.1)).
 pub const TYPE: &str = "at+jwt";
+/// The longest life of a token that is bound to no key, in seconds.
+pub const BEARER_SECONDS_MAX: Seconds = 300;
 
 /// What an access token says. Moments are whole seconds in the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +51,9 @@ pub struct Claims {
     pub exp: Timestamp,
     /// Names this token: the id of its issuance entry.
     pub jti: EntryId,
-    /// The key that must be proved with every use.
-    pub cnf: Confirmation,
+    /// The key that must be proved with every use; none where the token counts for whoever has it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
     /// Who acts, and before it who acted; none when the subject acts itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
@@ -146,9 +153,19 @@ pub enum ChainError {
     Outlives(usize),
 }
 
+/// A token without a key that no such token may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a token that is bound to no key is an agent's own, cannot be handed on, and lives {BEARER_SECONDS_MAX} s at the most"
+)]
+pub struct NoBearer;
+
 /// Why a token was not issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
+    /// Verifiers would refuse it without a key.
+    #[error(transparent)]
+    NoBearer(#[from] NoBearer),
     /// Verifiers would refuse its chain.
     #[error("the token's chain contradicts itself")]
     Chain(#[from] ChainError),
@@ -184,6 +201,9 @@ pub enum AccessError {
     /// It claims to be issued in the future, or to end before it begins.
     #[error("the token's times are impossible: check the issuer's clock")]
     Times,
+    /// It needs a key and has none.
+    #[error(transparent)]
+    NoBearer(#[from] NoBearer),
     /// Its chain contradicts itself.
     #[error("the token's chain contradicts itself")]
     Chain(#[from] ChainError),
@@ -191,7 +211,7 @@ pub enum AccessError {
 
 /// Checks an access token of ours: type, signature, issuer, audience, times, binding and chain.
 ///
-/// Left to the caller: the proof of possession for `cnf`, the live state of every link, and whether the ledger
+/// Left to the caller: the proof of possession for `cnf`, whether a token without one may count here, the live state of every link, and whether the ledger
 /// knows `entry`.
 ///
 /// # Errors
@@ -216,6 +236,7 @@ pub fn verify_access<'k>(
     if claims.iat > expect.now.plus_seconds(expect.leeway_seconds) || claims.exp <= claims.iat {
         return Err(AccessError::Times);
     }
+    claims.check_binding()?;
     claims.check_chain()?;
     Ok(claims)
 }
@@ -226,6 +247,7 @@ impl Claims {
     /// # Errors
     /// [`IssueError`]; a token that [`verify_access`] would refuse for its chain or length is never issued.
     pub fn sign(&self, key: &SigningKey) -> Result<String, IssueError> {
+        self.check_binding()?;
         self.check_chain()?;
         let end = Timestamp::from_seconds(self.exp.seconds());
         let token = if self.authority.clauses.iter().any(|clause| clause.expires > end) {
@@ -248,6 +270,21 @@ impl Claims {
         self.act.as_ref().map_or(&self.sub, |act| &act.sub)
     }
 
+    /// Whether it counts only together with a key.
+    pub fn is_bound(&self) -> bool {
+        self.cnf.is_some()
+    }
+
+    /// What a token without a key must be. Its life is what it says itself, so a verifier needs no clock for this.
+    fn check_binding(&self) -> Result<(), NoBearer> {
+        let own = self.act.is_some()
+            && self.may_act.is_none()
+            && self.authority.depth == 0
+            && self.aud != self.iss;
+        let short = self.exp <= self.iat.plus_seconds(BEARER_SECONDS_MAX);
+        if self.is_bound() || (own && short) { Ok(()) } else { Err(NoBearer) }
+    }
+
     fn check_chain(&self) -> Result<(), ChainError> {
         let actors = self.actors().count();
         if actors > usize::from(MAX_DEPTH) {
@@ -268,6 +305,11 @@ impl Claims {
         }
         Ok(())
     }
+}
+
+/// A member that may be missing and is never `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Confirmation>, D::Error> {
+    Confirmation::deserialize(deserializer).map(Some)
 }
 
 fn ending(authority: &Authority, until: Timestamp) -> Authority {

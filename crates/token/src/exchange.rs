@@ -37,8 +37,8 @@ pub struct Actor<'a> {
     pub uri: &'a str,
     /// The version it runs; none for what has none.
     pub version: Option<Digest>,
-    /// The key that it proved, which the new token is bound to.
-    pub thumbprint: Thumbprint,
+    /// The key that it proved, which the new token is bound to; none where it may do without and proved none.
+    pub thumbprint: Option<Thumbprint>,
     /// What it may do itself, at this moment.
     pub held: &'a Authority,
 }
@@ -96,8 +96,8 @@ pub struct Narrowed {
     pub scope: Option<String>,
     /// The actor's version.
     pub version: Option<Digest>,
-    /// The actor's key.
-    pub thumbprint: Thumbprint,
+    /// The actor's key, where it proved one.
+    pub thumbprint: Option<Thumbprint>,
 }
 
 /// What issuing adds.
@@ -118,6 +118,9 @@ pub struct Issuance<'a> {
 /// Why a token is not exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
+    /// Whoever has the subject token could have it exchanged.
+    #[error("the subject token is bound to no key, and such a token is not exchanged")]
+    Unbound,
     /// Nobody may act with the subject token.
     #[error("the subject token carries no `may_act`: ask its holder for one that names you")]
     NotExchangeable,
@@ -203,7 +206,7 @@ impl Narrowed {
             iat: issuance.at,
             exp: self.expires,
             jti: issuance.jti,
-            cnf: Confirmation { jkt: self.thumbprint },
+            cnf: self.thumbprint.map(|jkt| Confirmation { jkt }),
             act: Some(self.act),
             may_act: self.may_act,
             authority: self.authority,
@@ -221,6 +224,9 @@ fn check_actor(
     actor: &Actor<'_>,
     limits: &Limits<'_>,
 ) -> Result<(), ExchangeError> {
+    if !subject.is_bound() {
+        return Err(ExchangeError::Unbound);
+    }
     let may_act = subject.may_act.as_ref().ok_or(ExchangeError::NotExchangeable)?;
     if may_act.sub != actor.uri {
         return Err(ExchangeError::OtherActor(short(&may_act.sub)));

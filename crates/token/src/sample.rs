@@ -60,7 +60,7 @@ pub(crate) fn olivias() -> Claims {
         iat: now(),
         exp: after(300),
         jti: EntryId::compose(now(), 1, 7),
-        cnf: Confirmation { jkt: Thumbprint([2; 32]) },
+        cnf: Some(Confirmation { jkt: Thumbprint([2; 32]) }),
         act: None,
         may_act: Some(MayAct { sub: BOT.to_owned() }),
         authority: authority(3),

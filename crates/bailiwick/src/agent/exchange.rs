@@ -21,6 +21,15 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// How long an assertion may be used, in seconds.
 const ASSERTION_SECONDS: u32 = 60;
 
+/// What a token is to be bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The agent's key.
+    Agents,
+    /// Nothing.
+    None,
+}
+
 /// A token of the agent's own.
 pub(crate) struct Granted {
     pub(crate) token: String,
@@ -45,10 +54,11 @@ impl Agent {
         &self,
         subject: &str,
         wishes: &[(&str, &str)],
+        bound: Key,
     ) -> Result<std::result::Result<Granted, Refused>> {
-        let (mut status, mut document) = self.ask(subject, wishes).await?;
+        let (mut status, mut document) = self.ask(subject, wishes, bound).await?;
         if document["error"] == "use_dpop_nonce" {
-            (status, document) = self.ask(subject, wishes).await?;
+            (status, document) = self.ask(subject, wishes, bound).await?;
         }
         if !status.is_success() {
             return Ok(Err(Refused::of(status, &document)));
@@ -62,7 +72,12 @@ impl Agent {
         Ok(Ok(Granted { token, seconds: document["expires_in"].as_u64().unwrap_or(0) }))
     }
 
-    async fn ask(&self, subject: &str, wishes: &[(&str, &str)]) -> Result<(StatusCode, Value)> {
+    async fn ask(
+        &self,
+        subject: &str,
+        wishes: &[(&str, &str)],
+        bound: Key,
+    ) -> Result<(StatusCode, Value)> {
         let mut headers = HeaderMap::new();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, kind);
@@ -78,7 +93,10 @@ impl Agent {
         let body = Bytes::from(form(known.iter().chain(wishes)));
         let ask = Ask { method: Method::POST, path: "", headers, body, token: None };
         let place = &self.token_endpoint;
-        let reply = place.send(&self.prover, ask).await;
+        let reply = match bound {
+            Key::Agents => place.send(&self.prover, ask).await,
+            Key::None => place.send_plain(ask).await,
+        };
         let reply = reply.map_err(|error| unanswered(place.url(), error))?;
         let status = reply.status;
         let bytes = reply.collect(MAX_ANSWER).await.unwrap_or_default();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::show::{self, People};
 use crate::{
     client::{Client, Context},
-    connect::ConnectConfig,
+    connect::{AgentToken, ConnectConfig},
     failure::Result,
     input::{self, Part},
     output::Answer,
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Reinstate { name: Name },
     /// Print what an MCP client's configuration says to work as this agent, through `bailiwick connect`.
     ConnectConfig(ConnectConfig),
+    /// Get a token of this agent's that is bound to no key, for an MCP client with nothing but a fixed header. Its blueprint has to
+    /// say `sender = "bearer"`; whoever reads the token can use it, until it ends.
+    Token(AgentToken),
     /// End an agent's life. Its name is never given again.
     Retire {
         name: Name,
@@ -96,6 +99,7 @@ impl Command {
             }
             Self::Reinstate { name } => step(context, &name, "reinstate", json!({})).await,
             Self::ConnectConfig(wish) => wish.run(),
+            Self::Token(wish) => wish.run().await,
             Self::Retire { name, yes } => {
                 super::confirm(yes, &format!("retire `{name}` for good?"))?;
                 step(context, &name, "retire", json!({})).await
@@ -110,6 +114,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("BLUEPRINT", "blueprint"),
     ("OWNER", "owner"),
     ("MODEL", "version.model"),
+    ("SENDER", "sender"),
     ("PURPOSE", "purpose"),
 ];
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use model::Name;
+use model::{Name, Sender};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum Command {
     /// Add or replace a template from a file.
     Add {
-        /// TOML: name, purpose, owner, token_ttl_seconds, and [[allow]] with verbs, resources, until.
+        /// TOML: name, purpose, owner, token_ttl_seconds, sender, and [[allow]] with verbs, resources, until.
         file: PathBuf,
     },
     /// List templates.
@@ -41,6 +41,9 @@ struct Template {
     /// How often an agent may pass its right on.
     #[serde(default)]
     depth: u8,
+    /// `bearer` where clients of such agents cannot prove possession of a key.
+    #[serde(default)]
+    sender: Sender,
     allow: Vec<Allow>,
 }
 
@@ -60,6 +63,7 @@ impl Command {
                     "authority": input::authority(&template.allow, template.depth)?,
                     "token_ttl_seconds": template.token_ttl_seconds,
                     "children": template.children,
+                    "sender": template.sender,
                 });
                 if let Some(deputy) = &template.deputy {
                     body["deputy"] = json!(deputy);
@@ -76,14 +80,15 @@ impl Command {
             Self::List => {
                 let document = Client::sign_in(context).await?.list("/v1/blueprints").await?;
                 let people = People::of(&document);
-                let headings = ["NAME", "OWNER", "MAY", "UNTIL", "TOKEN", "CHILDREN", "PURPOSE"];
+                let headings =
+                    ["NAME", "OWNER", "MAY", "UNTIL", "TOKEN", "SENDER", "CHILDREN", "PURPOSE"];
                 let text = show::table_of(&document, &headings, |row| {
                     let cell = |way: &str| people.handle(show::cell(row, way));
                     let token = format!("{} s", cell("token_ttl_seconds"));
                     show::with_rights(
                         &[cell("name"), cell("owner")],
                         &row["authority"],
-                        &[token, cell("children"), cell("purpose")],
+                        &[token, cell("sender"), cell("children"), cell("purpose")],
                     )
                 });
                 Ok(Answer::new(document, text))

@@ -16,7 +16,7 @@ use token::dpop::Prover;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    agent::{Agent, Resource, Who, place, unanswered},
+    agent::{Agent, Granted, Key, Resource, Who, place, unanswered},
     client::read_key,
     failure::{Exit, Failure, Result},
     files,
@@ -30,12 +30,17 @@ const EARLY: Duration = Duration::from_secs(10);
 /// How often something is asked again that is refused for a moment only.
 const TRIES: usize = 3;
 
-/// An agent at one gateway endpoint.
-pub(super) struct Session {
+/// An agent before one gateway endpoint, with the token of its task.
+pub(super) struct Door {
     agent: Agent,
     endpoint: Place,
     audience: String,
     task_token: PathBuf,
+}
+
+/// An agent at one gateway endpoint.
+pub(super) struct Session {
+    door: Door,
     held: Mutex<Option<Held>>,
 }
 
@@ -69,21 +74,68 @@ struct ShownVersion {
     digest: model::Digest,
 }
 
+impl Door {
+    /// Finds the way from the endpoint to its tokens.
+    pub(super) async fn find(
+        url: &str,
+        agent: &Path,
+        key: &Path,
+        task_token: PathBuf,
+    ) -> Result<Self> {
+        let prover = Prover::new(read_key(key)?);
+        let who = who(agent)?;
+        let endpoint = place(url, PATIENCE)?;
+        let resource = Resource::at(endpoint.url()).await?;
+        let agent = Agent::new(prover, who, &resource.issuer).await?;
+        Ok(Self { agent, endpoint, audience: resource.audience, task_token })
+    }
+
+    /// Whom its tokens are for.
+    pub(super) fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// Exchanges the task's token for one to call with.
+    pub(super) async fn exchange(&self, bound: Key) -> Result<Granted> {
+        let subject = files::read_secret(&self.task_token)?;
+        let subject = subject.expose_text().unwrap_or_default().trim();
+        let mut tries = 1;
+        loop {
+            match self.agent.exchange(subject, &[("audience", &self.audience)], bound).await? {
+                Ok(granted) => return Ok(granted),
+                Err(refused) if refused.retryable && tries < TRIES => tries += 1,
+                Err(refused) => {
+                    let code = refused.code.unwrap_or_else(|| "no_token".to_owned());
+                    let next = match (bound, &*code) {
+                        (Key::None, "invalid_dpop_proof") => {
+                            "let the blueprint say `sender = \"bearer\"`, or use `bailiwick connect`".to_owned()
+                        }
+                        _ => format!(
+                            "open another task for this agent, and put its token into `{}`",
+                            self.task_token.display()
+                        ),
+                    };
+                    let reason = refused.reason.unwrap_or_else(|| "no reason was given".to_owned());
+                    return Err(Failure::new(code, "the agent gets no token")
+                        .why(Foreign::new(reason).to_string())
+                        .next(next)
+                        .exit(Exit::SignIn));
+                }
+            }
+        }
+    }
+}
+
 impl Session {
-    /// Finds the way from the endpoint to its tokens, and gets the first one: what is wrong shows at once.
+    /// Finds the way to the tokens, and gets the first one: what is wrong shows at once.
     pub(super) async fn open(
         url: &str,
         agent: &Path,
         key: &Path,
         task_token: PathBuf,
     ) -> Result<Arc<Self>> {
-        let prover = Prover::new(read_key(key)?);
-        let who = who(agent)?;
-        let endpoint = place(url, PATIENCE)?;
-        let resource = Resource::at(endpoint.url()).await?;
-        let agent = Agent::new(prover, who, &resource.issuer).await?;
-        let audience = resource.audience;
-        let session = Self { agent, endpoint, audience, task_token, held: Mutex::default() };
+        let door = Door::find(url, agent, key, task_token).await?;
+        let session = Self { door, held: Mutex::default() };
         session.token().await?;
         Ok(Arc::new(session))
     }
@@ -122,8 +174,9 @@ impl Session {
         let Request { method, headers, body } = request;
         let (method, headers, body) = (method.clone(), (*headers).clone(), (*body).clone());
         let ask = Ask { method, path: "", headers, body, token: Some(token) };
-        let sent = self.endpoint.send(&self.agent.prover, ask).await;
-        sent.map_err(|error| unanswered(self.endpoint.url(), error))
+        let endpoint = &self.door.endpoint;
+        let sent = endpoint.send(&self.door.agent.prover, ask).await;
+        sent.map_err(|error| unanswered(endpoint.url(), error))
     }
 
     /// The token to call with. Of many messages at once, one gets it and the others wait.
@@ -148,36 +201,16 @@ impl Session {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        let file = std::fs::metadata(&self.task_token).ok()?;
+        let file = std::fs::metadata(&self.door.task_token).ok()?;
         Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
     }
 
     async fn exchange(&self) -> Result<Held> {
-        let of = self.stamp();
-        let subject = files::read_secret(&self.task_token)?;
-        let subject = subject.expose_text().unwrap_or_default().trim();
-        let mut tries = 1;
-        loop {
-            let asked = Instant::now();
-            match self.agent.exchange(subject, &[("audience", &self.audience)]).await? {
-                Ok(granted) => {
-                    let until = asked + Duration::from_secs(granted.seconds);
-                    return Ok(Held { token: granted.token.into(), until, of });
-                }
-                Err(refused) if refused.retryable && tries < TRIES => tries += 1,
-                Err(refused) => {
-                    let code = refused.code.unwrap_or_else(|| "no_token".to_owned());
-                    let reason = refused.reason.unwrap_or_else(|| "no reason was given".to_owned());
-                    return Err(Failure::new(code, "the agent gets no token")
-                        .why(Foreign::new(reason).to_string())
-                        .next(format!(
-                            "open another task for this agent, and put its token into `{}`",
-                            self.task_token.display()
-                        ))
-                        .exit(Exit::SignIn));
-                }
-            }
-        }
+        // What lies there later is another task's, and this token is then not of it.
+        let (of, asked) = (self.stamp(), Instant::now());
+        let granted = self.door.exchange(Key::Agents).await?;
+        let until = asked + Duration::from_secs(granted.seconds);
+        Ok(Held { token: granted.token.into(), until, of })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::order::{Answer, Order, Told};
 use crate::{
-    agent::{self, Refused, Who},
+    agent::{self, Key, Refused, Who},
     demo::{ODD, RERUN},
     failure::{Failure, Result},
     output,
@@ -125,7 +125,8 @@ impl Agent {
 
     /// Gets the token to call with.
     async fn exchange(&self, subject: &str) -> Result<Answer> {
-        let granted = self.itself.exchange(subject, &[("audience", &self.resource)]).await?;
+        let granted =
+            self.itself.exchange(subject, &[("audience", &self.resource)], Key::Agents).await?;
         Ok(granted.map_or_else(refused, |granted| {
             self.keep(granted.token);
             Answer { verdict: "permit".to_owned(), ..Answer::default() }
@@ -144,7 +145,7 @@ impl Agent {
         let authority = json!({ "clauses": [clause], "depth": 1 });
         let details = json!([{ "type": "bailiwick", "authority": authority }]).to_string();
         let wishes = [("requested_actor", to), ("authorization_details", &details)];
-        let granted = self.itself.exchange(subject, &wishes).await?;
+        let granted = self.itself.exchange(subject, &wishes, Key::Agents).await?;
         Ok(granted.map_or_else(refused, |granted| {
             let token = Some(granted.token);
             Answer { verdict: "permit".to_owned(), token, ..Answer::default() }

@@ -5,8 +5,10 @@ mod adapters;
 #[path = "../../../gateway/tests/it/bank.rs"]
 #[expect(dead_code, reason = "the gateway's own tests ask it for more")]
 mod bank;
+mod bearing;
 mod by_hand;
 mod cataloguing;
+mod checkers;
 mod configuring;
 mod conformance;
 mod connecting;

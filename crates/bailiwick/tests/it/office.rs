@@ -147,6 +147,20 @@ impl Office {
         self.olivia().run(&open).ends(0).json()["task"].as_str().unwrap().to_owned()
     }
 
+    /// Lets agents have tokens without a key.
+    pub(crate) fn loosen(&self) {
+        let blueprint = [BLUEPRINT, "sender = \"bearer\"\n", ALLOW].concat();
+        self.place.write("loose.toml", &blueprint.replace("support-desk", self.system));
+        self.olivia().run(&["blueprint", "add", "loose.toml"]).ends(0);
+    }
+
+    /// Asks for a token of the agent's without a key.
+    pub(crate) fn agent_token(&self) -> Ran {
+        let url = self.url();
+        let way = self.arguments(&url).into_iter().skip(1);
+        self.place.run(["agent", "token"].into_iter().chain(way))
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("{}/mcp/{}", self.node.addresses["gateway"].as_str().unwrap(), self.system)
     }

@@ -71,6 +71,16 @@ fn work_through_connect(client: impl Fn() -> Command, revisions: &[&str]) {
     check(&office, &seen, &[revisions, revisions].concat());
 }
 
+/// Each client straight at the gateway, with a token that is bound to no key.
+fn work_directly(client: impl Fn() -> Command, revisions: &[&str]) {
+    let office = Office::new();
+    office.loosen();
+    office.open_task("task.token");
+    let mut command = client();
+    command.args(["http", &office.url(), office.agent_token().ends(0).stdout.trim()]);
+    check(&office, &use_client(command), revisions);
+}
+
 fn python(line: &str) -> Command {
     let mut command = Command::new(installed(&format!("py-sdk-{line}/bin/python")));
     command.arg(script("sdk.py"));
@@ -101,4 +111,24 @@ fn the_official_typescript_sdk_works_through_connect_in_its_older_line() {
 #[test]
 fn the_official_typescript_sdk_works_through_connect_in_both_revisions() {
     work_through_connect(|| typescript("2"), &[OLDER, NEWEST]);
+}
+
+#[test]
+fn the_official_python_sdk_works_with_a_bearer_token_in_its_older_line() {
+    work_directly(|| python("1"), &[OLDER]);
+}
+
+#[test]
+fn the_official_python_sdk_works_with_a_bearer_token_in_both_revisions() {
+    work_directly(|| python("2"), &[OLDER, NEWEST]);
+}
+
+#[test]
+fn the_official_typescript_sdk_works_with_a_bearer_token_in_its_older_line() {
+    work_directly(|| typescript("1"), &[OLDER]);
+}
+
+#[test]
+fn the_official_typescript_sdk_works_with_a_bearer_token_in_both_revisions() {
+    work_directly(|| typescript("2"), &[OLDER, NEWEST]);
 }

@@ -2,7 +2,7 @@
 
 use model::{
     Agent, Authority, Blueprint, Clause, Conditions, Digest, IdentityId, Money, Name, Pattern,
-    Person, State, Timestamp, Verb, Verbs, Version,
+    Person, Sender, State, Timestamp, Verb, Verbs, Version,
     ijson::{self, Json},
 };
 use token::{Algorithm, SigningKey};
@@ -140,6 +140,7 @@ pub(super) fn blueprint(name: &str, child: &str, clauses: &[(&[Verb], &str)]) ->
         authority: authority(clauses, 3),
         token_ttl_seconds: 300,
         children: vec![child.parse::<Name>().unwrap()],
+        sender: Sender::Dpop,
     })
 }
 

@@ -107,7 +107,7 @@ async fn an_assertion_or_a_proof_is_used_once() {
     let (_, subject) = world.task(None).await;
     let mut seen = None;
     let keep = |wish: &mut Exchange<'_>| {
-        seen = Some((wish.client_assertion.to_owned(), wish.proof.to_owned()))
+        seen = Some((wish.client_assertion.to_owned(), wish.proof.unwrap().to_owned()))
     };
     world.exchange("support-bot", &subject, keep).await.unwrap();
     let (assertion, proof) = seen.unwrap();
@@ -116,7 +116,7 @@ async fn an_assertion_or_a_proof_is_used_once() {
     let replayed =
         world.exchange("support-bot", &subject, |wish| wish.client_assertion = assertion).await;
     assert_eq!(code(&replayed.unwrap_err()), "invalid_client the assertion was used before");
-    let replayed = world.exchange("support-bot", &subject, |wish| wish.proof = proof).await;
+    let replayed = world.exchange("support-bot", &subject, |wish| wish.proof = Some(proof)).await;
     assert!(code(&replayed.unwrap_err()).starts_with("invalid_dpop_proof"));
 }
 

@@ -214,6 +214,7 @@ impl World {
                 method: "POST",
                 url: &issued.audience,
                 audience: &issued.audience,
+                may_be_unbound: false,
             })
             .unwrap()
     }
@@ -247,7 +248,7 @@ impl World {
         let mut request = Exchange {
             client_assertion: &assertion,
             subject_token: subject,
-            proof: &proof,
+            proof: Some(&proof),
             audience: None,
             resource: None,
             authority: None,

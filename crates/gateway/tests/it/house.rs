@@ -143,6 +143,24 @@ impl House {
         Bot { house: self, token, task: opened["task"].as_str().unwrap().parse().unwrap() }
     }
 
+    /// What has to come with the tokens of agents like support-bot, from now on.
+    pub(crate) async fn sender(&self, sender: &str) {
+        let mut blueprint = support();
+        blueprint["sender"] = json!(sender);
+        self.olivia.post("/v1/blueprints", blueprint).await.ok();
+    }
+
+    /// A token of support-bot's without a key, in a task of Lena's.
+    pub(crate) async fn bearer(&self) -> String {
+        let task = json!({ "agent": "support-bot", "purpose": "support", "seconds": 3_600 });
+        let opened = self.lena.post("/v1/tasks", task).await.ok();
+        let handed = opened["token"].as_str().unwrap();
+        let reply = self.agent.exchange_unproved(handed, &[("audience", &self.url())]).await;
+        let issued = reply.ok();
+        assert_eq!(issued["token_type"], "Bearer");
+        issued["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// Olivia stops a scope.
     pub(crate) async fn stop(&self, scope: &str) -> Value {
         let wish = json!({ "scope": scope, "reason": "it misbehaves" });
@@ -207,11 +225,8 @@ impl House {
 
 /// Puts the desk into operation: blueprint, agent, grant, server, accepted tools, policies.
 async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
-    let held = authority(&[Verb::Read, Verb::List, Verb::Pay, Verb::Export]);
-    let blueprint = json!({
-        "name": "support", "purpose": "support", "owner": "olivia", "authority": held, "token_ttl_seconds": 900,
-    });
-    olivia.post("/v1/blueprints", blueprint).await.ok();
+    let held = held();
+    olivia.post("/v1/blueprints", support()).await.ok();
     let agent = olivia.register(olivia, "support-bot", "support").await;
     let grant = json!({ "name": "lena-desk", "holder": "lena", "authority": held });
     olivia.post("/v1/grants", grant).await.ok();
@@ -227,6 +242,16 @@ async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
     let policies = json!({ "files": [{ "name": "desk.cedar", "text": POLICIES }] });
     olivia.call("PUT", "/v1/policies", &policies).await.ok();
     agent
+}
+
+fn held() -> Authority {
+    authority(&[Verb::Read, Verb::List, Verb::Pay, Verb::Export])
+}
+
+fn support() -> Value {
+    json!({
+        "name": "support", "purpose": "support", "owner": "olivia", "authority": held(), "token_ttl_seconds": 900,
+    })
 }
 
 /// What people accept that a tool does; `None` for the one that nobody has accepted.

@@ -48,6 +48,8 @@ fn challenge(reply: &Reply) -> String {
     assert!(reply.header("dpop-nonce").is_some());
     let challenge = reply.header("www-authenticate").unwrap();
     assert!(challenge.starts_with("DPoP algs=\"EdDSA ES256\", resource_metadata=\"http://"));
+    let second = reply.headers.get_all("www-authenticate").iter().nth(1).unwrap();
+    assert!(second.to_str().unwrap().starts_with("Bearer resource_metadata=\"http://"));
     let (_, error) = challenge.split_once("/mcp/desk\"").unwrap();
     error.trim_start_matches(", ").to_owned()
 }
@@ -90,7 +92,7 @@ async fn a_stranger_is_told_where_to_get_a_token() {
     let metadata = metadata.json().await;
     assert_eq!(metadata["resource"], house.url());
     assert_eq!(metadata["authorization_servers"], json!([house.world.url()]));
-    assert_eq!(metadata["dpop_bound_access_tokens_required"], true);
+    assert_eq!(metadata["dpop_bound_access_tokens_required"], false, "not of every agent");
     let expected =
         format!("{}/.well-known/oauth-protected-resource/mcp/desk", house.world.gateway_url());
     assert_eq!(url, expected, "RFC 9728 §3.1: the well-known part stands before the path");
@@ -323,6 +325,31 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
     }
     let recorded = house.recorded().await;
     assert_eq!(recorded[known..], vec!["decision deny unauthenticated"; count]);
+    assert!(house.desk.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_without_a_key_counts_at_the_gateway_while_the_blueprint_says_so() {
+    let house = House::new().await;
+    house.sender("bearer").await;
+    let bot = Bot { token: house.bearer().await, ..house.bot(0).await };
+    let reply = present(&bot, "Bearer", &bot.token, None).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(house.recorded().await, ["decision permit", "outcome completed"]);
+    house.desk.forget();
+    let said = challenged(&bot, &bot.token).await;
+    assert!(said.contains("bound to no key"), "{said}");
+    let url = format!("{}/v1/agents", house.world.url());
+    let authorization = format!("Bearer {}", bot.token);
+    let reply =
+        house.world.wire().send("GET", &url, &[("authorization", &authorization)], "").await;
+    assert_eq!(reply.status, 401, "the admin API takes no such token");
+    house.sender("dpop").await;
+    let said = challenge(&present(&bot, "Bearer", &bot.token, None).await);
+    assert!(
+        said.starts_with("error=\"invalid_token\"") && said.contains("bound to no key"),
+        "{said}"
+    );
     assert!(house.desk.asked().is_empty());
 }
 

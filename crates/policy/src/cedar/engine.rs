@@ -1,6 +1,7 @@
 use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
 use cedar_policy_core::{evaluator::Evaluator, extensions::Extensions};
+use model::{Name, Verbs};
 
 use super::{
     condition::{Condition, Settled},
@@ -8,7 +9,7 @@ use super::{
     parse::Parsed,
     scope::{Extent, Scope},
 };
-use crate::Request;
+use crate::{Principal, Request};
 
 /// Evaluates conditions. Policies are known by their index in the order in which they were given.
 pub(crate) struct Engine {
@@ -67,6 +68,11 @@ impl Engine {
     /// Whether the head of a policy covers what governance acts change, without naming a system.
     pub(crate) fn covers_governance_unnamed(&self, index: usize) -> bool {
         self.programs[index].scope.covers_governance_unnamed()
+    }
+
+    /// The verbs that the head of a policy covers for somebody on anything of a system.
+    pub(crate) fn verbs_in(&self, index: usize, principal: &Principal, system: &Name) -> Verbs {
+        self.programs[index].scope.verbs_in(principal, system)
     }
 
     /// Takes a request.

@@ -1,7 +1,7 @@
 use cedar_policy_core::ast::{
     ActionConstraint, EntityReference, EntityUID, Policy, PrincipalOrResourceConstraint,
 };
-use model::{IdentityKind, Resource, Verb, Verbs};
+use model::{IdentityKind, Name, Resource, Verb, Verbs};
 
 use super::inputs;
 use crate::{
@@ -85,6 +85,23 @@ impl Scope {
             reach if reach.covers(request.resource) => Extent::All,
             _ => Extent::None,
         }
+    }
+
+    /// The verbs that it covers for somebody on anything of a system, whatever kinds of things there are.
+    pub(super) fn verbs_in(&self, principal: &Principal, system: &Name) -> Verbs {
+        let within = match &self.resource {
+            Reach::Any => true,
+            // Of the built-in kinds there is nothing in any other system.
+            Reach::Is(kind) => !BUILT_IN_KINDS.contains(&kind.as_str()),
+            Reach::Eq(uid) | Reach::In(uid) | Reach::IsIn(_, uid) if uid.kind == "System" => {
+                uid.id == system.as_str()
+            }
+            Reach::Eq(uid) | Reach::In(uid) | Reach::IsIn(_, uid) => {
+                uid.id.strip_prefix(system.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            }
+            Reach::Nothing => false,
+        };
+        if within && self.principal.covers(principal) { self.verbs } else { Verbs::default() }
     }
 
     pub(super) fn covers(&self, request: &Request<'_>) -> bool {

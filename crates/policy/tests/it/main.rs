@@ -11,3 +11,4 @@ mod kinds;
 mod loading;
 mod validating;
 mod verdicts;
+mod waiting;

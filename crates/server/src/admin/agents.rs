@@ -1,7 +1,7 @@
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{AgentRecord, Engine};
 use govern::{ChangeState, NewVersion, Register};
-use model::{Digest, IdentityId, ModelName, Name, State as LifeState, Timestamp, ijson};
+use model::{Digest, IdentityId, ModelName, Name, Sender, State as LifeState, Timestamp, ijson};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,6 +71,8 @@ struct Agent {
     since: Option<Timestamp>,
     version: Version,
     keys: Vec<String>,
+    /// What has to come with its tokens, as its blueprint says.
+    sender: Sender,
 }
 
 #[derive(Serialize)]
@@ -86,6 +88,8 @@ struct Version {
 
 fn show(engine: &Engine, record: AgentRecord) -> Agent {
     let AgentRecord { agent, keys, .. } = record;
+    let blueprint = engine.directory().blueprint(&agent.blueprint);
+    let sender = blueprint.map(|blueprint| blueprint.sender).unwrap_or_default();
     let (owner, state) = (agent.state.owner().cloned(), agent.state.name());
     let (reason, since) = match agent.state {
         LifeState::Active { since, .. } => (None, Some(since)),
@@ -118,6 +122,7 @@ fn show(engine: &Engine, record: AgentRecord) -> Agent {
             accepted_by: agent.version.accepted_by,
         },
         keys: thumbprints(&keys),
+        sender,
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
 };
 use decide::BlueprintRecord;
 use govern::AddBlueprint;
-use model::{Authority, Blueprint as Template, IdentityId, Name, Seconds};
+use model::{Authority, Blueprint as Template, IdentityId, Name, Seconds, Sender};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,6 +36,8 @@ struct NewBlueprint {
     token_ttl_seconds: Seconds,
     #[serde(default)]
     children: Vec<Name>,
+    #[serde(default)]
+    sender: Sender,
 }
 
 #[derive(Serialize)]
@@ -47,6 +49,7 @@ struct Blueprint {
     authority: Authority,
     token_ttl_seconds: Seconds,
     children: Vec<Name>,
+    sender: Sender,
 }
 
 #[derive(Serialize)]
@@ -66,6 +69,7 @@ fn show(BlueprintRecord(template): BlueprintRecord) -> Blueprint {
         authority: template.authority,
         token_ttl_seconds: template.token_ttl_seconds,
         children: template.children,
+        sender: template.sender,
     }
 }
 
@@ -94,6 +98,7 @@ async fn add(
         authority: wish.authority,
         token_ttl_seconds: wish.token_ttl_seconds,
         children: wish.children,
+        sender: wish.sender,
     };
     let made = show(BlueprintRecord(blueprint.clone()));
     let act = AddBlueprint { blueprint };

@@ -6,7 +6,7 @@ use axum::{
 };
 use decide::{Exchange, Issued, TokenRefused};
 use model::{
-    Authority, Timestamp,
+    Authority, Sender, Timestamp,
     ijson::{self, Limits},
 };
 use serde::{Deserialize, Serialize};
@@ -75,12 +75,15 @@ async fn token(
             "clients prove themselves by `client_assertion` alone",
         ));
     }
-    let proof = only(&headers, &DPOP).ok().flatten();
-    let proof = proof.ok_or_else(|| {
-        OauthError::new("invalid_dpop_proof", "exactly one `DPoP` header has to be there")
-    })?;
+    let no_proof =
+        || OauthError::new("invalid_dpop_proof", "exactly one `DPoP` header has to be there");
+    // Two proofs are not none: only an agent's exchange may do without, and then without any.
+    let proof = only(&headers, &DPOP).map_err(|_| no_proof())?;
+    if proof.is_none() && form.optional("grant_type") != Some(TOKEN_EXCHANGE) {
+        return Err(no_proof());
+    }
     let issued = match form.required("grant_type")? {
-        JWT_BEARER => session(&server, &form, proof).await?,
+        JWT_BEARER => session(&server, &form, proof.ok_or_else(no_proof)?).await?,
         TOKEN_EXCHANGE => exchange(&server, &form, proof).await?,
         other => {
             let why =
@@ -108,7 +111,7 @@ async fn session(server: &Server, form: &Form, proof: &str) -> Result<Issued, Oa
     })
 }
 
-async fn exchange(server: &Server, form: &Form, proof: &str) -> Result<Issued, OauthError> {
+async fn exchange(server: &Server, form: &Form, proof: Option<&str>) -> Result<Issued, OauthError> {
     if form.required("client_assertion_type")? != CLIENT_ASSERTION {
         let why = format!("`client_assertion_type` has to be `{CLIENT_ASSERTION}`");
         return Err(OauthError::new("invalid_client", &why));
@@ -151,7 +154,10 @@ fn answer(server: &Server, issued: Issued) -> Token {
     }
     Token {
         access_token: issued.access_token,
-        token_type: "DPoP",
+        token_type: match issued.sender {
+            Sender::Dpop => "DPoP",
+            Sender::Bearer => "Bearer",
+        },
         expires_in: seconds_until(issued.expires, server.engine.context().now()),
         issued_token_type: ACCESS_TOKEN,
         authorization_details: [Detail { r#type: Type::Bailiwick, authority }],

@@ -276,3 +276,35 @@ async fn nobody_hands_over_more_than_they_hold() {
     forever["seconds"] = json!(1_000_000);
     assert_eq!(una.post("/v1/tasks", forever).await.status, 422);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_a_key_needs_two_administrators_and_no_proof() {
+    let office = Office::open().await;
+    let agent = office.agent().await;
+    office.grant(&office.olivia).await;
+    let handed = office.task(&office.olivia).await;
+    let handed = handed["token"].as_str().unwrap();
+    let audience = office.world.engine().issuer().audience_of(&"desk".parse().unwrap());
+    let wish = [("audience", audience.as_str())];
+    let bare = agent.exchange_unproved(handed, &wish).await;
+    assert_refused(&bare, 400, "invalid_dpop_proof");
+    let loose = json!({
+        "name": "support", "purpose": "tests", "owner": "olivia", "token_ttl_seconds": 300, "sender": "bearer",
+        "authority": all_of_desk(office.world.now()),
+    });
+    let held = office.olivia.post("/v1/blueprints", loose.clone()).await;
+    assert_eq!(held.code(), "held", "{}", held.text());
+    assert_refused(&agent.exchange_unproved(handed, &wish).await, 400, "invalid_dpop_proof");
+    office.olivia.post_with(&office.omar, "/v1/blueprints", loose).await;
+    let issued = agent.exchange_unproved(handed, &wish).await.ok();
+    assert_eq!(issued["token_type"], "Bearer");
+    assert!(issued["expires_in"].as_i64().unwrap() <= 300);
+    assert_eq!(office.olivia.get("/v1/agents/support-bot").await.ok()["sender"], "bearer");
+
+    let session = [("grant_type", JWT_BEARER), ("assertion", &office.olivia.assertion())];
+    let session = office.world.token_unproved(&session).await;
+    assert_refused(&session, 400, "invalid_dpop_proof");
+    let token = issued["access_token"].as_str().unwrap();
+    let again = agent.exchange_unproved(token, &wish).await;
+    assert_refused(&again, 400, "invalid_grant");
+}

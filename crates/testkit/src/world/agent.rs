@@ -46,14 +46,18 @@ impl Agent {
     pub async fn exchange(&self, subject_token: &str, more: &[(&str, &str)]) -> Reply {
         recorded(async || {
             let assertion = self.assertion();
-            let form = [
-                ("grant_type", TOKEN_EXCHANGE),
-                ("client_assertion_type", CLIENT_ASSERTION),
-                ("client_assertion", assertion.as_str()),
-                ("subject_token", subject_token),
-                ("subject_token_type", ACCESS_TOKEN),
-            ];
+            let form = form(&assertion, subject_token);
             self.world.token(&self.prover, &[&form, more].concat()).await
+        })
+        .await
+    }
+
+    /// The same without a proof of its key.
+    pub async fn exchange_unproved(&self, subject_token: &str, more: &[(&str, &str)]) -> Reply {
+        recorded(async || {
+            let assertion = self.assertion();
+            let form = form(&assertion, subject_token);
+            self.world.token_unproved(&[&form, more].concat()).await
         })
         .await
     }
@@ -79,4 +83,14 @@ impl Agent {
         let proof = self.world.prove(&self.prover, method, url, Some(token)).await;
         [("authorization", format!("DPoP {token}")), ("dpop", proof)]
     }
+}
+
+fn form<'f>(assertion: &'f str, subject_token: &'f str) -> [(&'f str, &'f str); 5] {
+    [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("client_assertion_type", CLIENT_ASSERTION),
+        ("client_assertion", assertion),
+        ("subject_token", subject_token),
+        ("subject_token_type", ACCESS_TOKEN),
+    ]
 }

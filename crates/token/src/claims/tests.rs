@@ -133,6 +133,7 @@ fn a_missing_doubled_or_unknown_claim_is_refused() {
         (r#""exp":1800000300"#, r#""exp":"1800000300""#, "invalid type"),
         (r#""cnf":{"#, r#""cnf":{"x5t":"","#, "unknown field `x5t`"),
         (r#""cnf":{"jkt":""#, r#""cnf":{"jkt":"A"#, "43 base64url letters"),
+        (r#""cnf":{"jkt":""#, r#""cnf":null,"x":{"jkt":""#, "unreadable"),
         (r#""act":{"#, r#""act":{"iss":"x","#, "unknown field `iss`"),
         (r#""type":"bailiwick""#, r#""type":"other""#, "unknown variant"),
         (r#""type":"bailiwick""#, r#""type":"bailiwick","unless":1"#, "unknown field `unless`"),
@@ -180,6 +181,34 @@ fn a_chain_that_contradicts_itself_is_neither_issued_nor_accepted() {
             &Expect { audiences: &[DESK, ISSUER], ..expect() },
         );
         assert_eq!(refused, Err(AccessError::Chain(because)));
+    }
+}
+
+/// The bot's token without a key.
+fn bearers() -> Claims {
+    Claims { cnf: None, authority: authority(0), ..bots() }
+}
+
+#[test]
+fn a_token_without_a_key_is_an_agents_own_and_short() {
+    let key = key();
+    let token = bearers().sign(&key).unwrap();
+    let read = verify(&token, &key, &expect()).unwrap();
+    assert!(!read.is_bound() && bots().is_bound());
+    let longer = vec![link(OLIVIA, 1, after(600)), link(BOT, 2, after(600))];
+    let cases = [
+        Claims { exp: after(301), links: longer, ..bearers() },
+        Claims { may_act: Some(MayAct { sub: HELPER.to_owned() }), ..bearers() },
+        Claims { authority: authority(1), ..bearers() },
+        Claims { aud: ISSUER.to_owned(), ..bearers() },
+        Claims { cnf: None, may_act: None, authority: authority(0), ..olivias() },
+    ];
+    for claims in cases {
+        assert!(matches!(claims.sign(&key), Err(IssueError::NoBearer(_))), "{claims:?}");
+        let text = String::from_utf8(ijson::Canonical::of(&claims).unwrap().into_bytes()).unwrap();
+        let anywhere = Expect { audiences: &[DESK, ISSUER], ..expect() };
+        let refused = verify(&forge(&key, HEADER, &text), &key, &anywhere);
+        assert_eq!(refused, Err(AccessError::NoBearer(NoBearer)));
     }
 }
 

@@ -19,7 +19,7 @@ fn limits() -> Limits<'static> {
 }
 
 fn actor<'a>(uri: &'a str, held: &'a Authority) -> Actor<'a> {
-    Actor { uri, version: Some(Digest([3; 32])), thumbprint: Thumbprint([4; 32]), held }
+    Actor { uri, version: Some(Digest([3; 32])), thumbprint: Some(Thumbprint([4; 32])), held }
 }
 
 fn link() -> LinkId {
@@ -48,7 +48,7 @@ fn the_actor_goes_outermost_and_the_subject_stays() {
     assert_eq!(bot.act, Act { sub: BOT.to_owned(), act: None });
     assert_eq!(bot.links.iter().map(|link| link.sub.as_str()).collect::<Vec<_>>(), [OLIVIA, BOT]);
     assert_eq!((bot.links[1].id, bot.links[1].exp), (link(), after(120)));
-    assert_eq!((bot.version, bot.thumbprint), (Some(Digest([3; 32])), Thumbprint([4; 32])));
+    assert_eq!((bot.version, bot.thumbprint), (Some(Digest([3; 32])), Some(Thumbprint([4; 32]))));
     let issuance = Issuance {
         issuer: ISSUER,
         client_id: BOT,
