@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod fuzz;
 mod tidy;
 
 use std::{
@@ -20,8 +21,9 @@ use anyhow::{Context as _, bail};
 const COMMANDS: &str = "\
 cargo xtask COMMAND
 
-  tidy                    check the rules of the house that no compiler checks
-  bench [NAME] [--json]   build the programs for release and measure them: all, or NAME alone
+  tidy                          check the rules of the house that no compiler checks
+  bench [NAME] [--json]         build the programs for release and measure them: all, or NAME alone
+  fuzz [TARGET] [--minutes N]   let the parsers on the path of a call be fuzzed for 30 minutes, or N altogether
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         [] => print!("{COMMANDS}"),
         ["tidy"] => tidy::run(&root()?)?,
         ["bench", options @ ..] => bench::run(&root()?, options)?,
+        ["fuzz", options @ ..] => fuzz::run(&root()?, options)?,
         unknown => bail!("`{}` is not a command\n\n{COMMANDS}", unknown.join(" ")),
     }
     Ok(())

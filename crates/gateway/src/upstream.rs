@@ -5,6 +5,8 @@
 
 mod answer;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod message;
 mod methods;

@@ -9,6 +9,8 @@
 //! they can be erased) and `gap` (how many refusals could not be written).
 
 mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gap;
 mod leaf;
 mod log;

@@ -21,7 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Beside the house: they may use anything in it. Only tests use `testkit`, nothing uses the other two.
-const BESIDE: [&str; 3] = ["testkit", "bench", "xtask"];
+const BESIDE: [&str; 4] = ["testkit", "bench", "fuzz", "xtask"];
 
 /// Arrows that point down and are wrong all the same.
 const BARRED: &[(&str, &str, &str)] = &[

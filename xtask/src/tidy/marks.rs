@@ -66,7 +66,7 @@ pub(super) fn registry_host(tree: &Tree) -> Vec<Finding> {
     )
 }
 
-/// All lines of all files, the lock file apart, in which `stands` finds one of the needles.
+/// All lines of all files, lock files apart, in which `stands` finds one of the needles.
 fn occurrences(
     tree: &Tree,
     needles: &[&str],
@@ -74,7 +74,7 @@ fn occurrences(
     message: &str,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in tree.files().iter().filter(|file| file.path != "Cargo.lock") {
+    for file in tree.files().iter().filter(|file| !file.is_lock()) {
         for (line, text) in numbered(&file.text) {
             if let Some(needle) = needles.iter().find(|needle| stands(text, needle)) {
                 findings.push(Finding::at(&file.path, line, format!("`{needle}` is {message}")));
@@ -129,6 +129,8 @@ mod tests {
     fn a_registry_host_is_refused_outside_the_lock_file() {
         let text = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
         assert_eq!(registry_host(&Tree::new([("README.md", text)])).len(), 1);
-        assert_eq!(registry_host(&Tree::new([("Cargo.lock", text)])).len(), 0);
+        for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+            assert_eq!(registry_host(&Tree::new([(lock, text)])).len(), 0);
+        }
     }
 }

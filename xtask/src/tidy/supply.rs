@@ -1,6 +1,6 @@
 //! What comes from outside: the lock file, and packages that must not be in the build.
 
-use super::{Finding, Tree, source::numbered};
+use super::{Finding, Tree, source::numbered, tree::File};
 
 /// One provider of cryptography, aws-lc-rs, in the whole build.
 const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
@@ -8,21 +8,24 @@ const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
 /// The one source of packages. In two pieces, because no other file may name it.
 const SOURCE: &str = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
 
-/// The lock file is part of the checkout, and every package in it comes from the public registry.
+/// The lock file is part of the checkout, and every package in it, or in one below, comes from the public registry.
 pub(super) fn lock_file(tree: &Tree) -> Vec<Finding> {
-    let Some(lock) = tree.file("Cargo.lock") else {
+    if tree.file("Cargo.lock").is_none() {
         return vec![Finding::of_file("Cargo.lock", "is missing or ignored: commit it")];
-    };
+    }
+    tree.files().iter().filter(|file| file.is_lock()).flat_map(from_elsewhere).collect()
+}
+
+fn from_elsewhere(lock: &File) -> impl Iterator<Item = Finding> {
     let source =
         |line: &'_ str| Some(line.strip_prefix("source = \"")?.trim_end_matches('"').to_owned());
     numbered(&lock.text)
-        .filter_map(|(line, text)| Some((line, source(text)?)))
+        .filter_map(move |(line, text)| Some((line, source(text)?)))
         .filter(|(_, source)| source != SOURCE)
         .map(|(line, source)| {
             let message = format!("package from `{source}`: take it from the public registry");
             Finding::at(&lock.path, line, message)
         })
-        .collect()
 }
 
 /// No second provider of cryptography is compiled, on any target.
@@ -52,11 +55,13 @@ mod tests {
     fn a_package_from_elsewhere_is_refused() {
         let found = |source| {
             let lock = format!("[[package]]\nname = \"a\"\nsource = \"{source}\"\n");
-            lock_file(&Tree::new([("Cargo.lock".to_owned(), lock)])).len()
+            let below =
+                ["Cargo.lock", "fuzz/Cargo.lock"].map(|path| (path.to_owned(), lock.clone()));
+            lock_file(&Tree::new(below)).len()
         };
         assert_eq!(found(SOURCE), 0);
-        assert_eq!(found("git+https://example.com/a"), 1);
-        assert_eq!(found("sparse+https://mirror.example.com/index/"), 1);
+        assert_eq!(found("git+https://example.com/a"), 2);
+        assert_eq!(found("sparse+https://mirror.example.com/index/"), 2);
     }
 
     #[test]

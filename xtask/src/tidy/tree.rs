@@ -77,6 +77,11 @@ impl File {
             || self.path.ends_with("/tests.rs")
     }
 
+    /// Whether it says which packages a workspace is built from.
+    pub(crate) fn is_lock(&self) -> bool {
+        self.path == "Cargo.lock" || self.path.ends_with("/Cargo.lock")
+    }
+
     /// Whether people of this project wrote it as a program: not prose, data or a vendored asset.
     pub(crate) fn is_program(&self) -> bool {
         const ENDINGS: [&str; 9] = ["rs", "sh", "py", "sql", "html", "css", "js", "mjs", "toml"];

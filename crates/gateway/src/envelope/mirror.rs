@@ -4,7 +4,7 @@
 //! a tool's schema marks them by `x-mcp-header`; a client must send them and a reader of the body must check them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use model::ijson::Json;
+use model::ijson::{self, Json, Limits};
 
 use super::{
     HeaderError,
@@ -15,6 +15,8 @@ use super::{
 const MARK: &str = "x-mcp-header";
 /// The most marks in one schema: each is a header of every call.
 const MAX_MARKS: usize = 32;
+/// The longest spelling of a number, in bytes: the longest whole one has 17.
+const MAX_NUMBER: usize = 32;
 /// Members of a schema that hold values, not schemas.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
 
@@ -163,8 +165,9 @@ fn text(value: &Json) -> Option<String> {
     }
 }
 
-/// Whether a header says the same number in another way, such as `42.0` for 42.
+/// Whether a header says the same number in another way, such as `42.0` for 42, by the reading that the body had.
 fn same_number(sent: &str, value: Option<&Json>) -> bool {
-    let number = value.and_then(Json::as_integer);
-    number.is_some_and(|number| sent.parse::<f64>().is_ok_and(|sent| sent == number as f64))
+    let limits = Limits { bytes: MAX_NUMBER, depth: 0 };
+    let number = value.filter(|value| matches!(value, Json::Integer(_)));
+    number.is_some_and(|number| ijson::parse(sent.as_bytes(), limits).as_ref() == Ok(number))
 }

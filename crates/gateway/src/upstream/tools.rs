@@ -76,7 +76,7 @@ pub enum ToolError {
 }
 
 impl ToolDefinition {
-    fn read(raw: &RawValue, era: Era) -> Result<Self, RefusedTool> {
+    pub(super) fn read(raw: &RawValue, era: Era) -> Result<Self, RefusedTool> {
         let read = Self::of(raw, era)?;
         if read.name.starts_with(METHOD) {
             let name = Some(Foreign::new(read.name.chars().take(64).collect::<String>()));

@@ -55,6 +55,12 @@ fn headers_that_differ_from_the_arguments_are_refused() {
         (&[region, region], r#"{"region":"eu"}"#, "more than once"),
         (&[("Mcp-Param-Region", "=?base64?!?=")], r#"{"region":"eu"}"#, "cannot be read"),
         (&[("Mcp-Param-Limit", "43")], r#"{"limit":42}"#, "says `43`"),
+        // Numbers that readers round are the same as no other.
+        (
+            &[("Mcp-Param-Limit", "9007199254740993")],
+            r#"{"limit":9007199254740992}"#,
+            "says `9007199254740993`",
+        ),
     ] {
         let refused = checked(headers, arguments).unwrap_err();
         assert!(refused.contains(expected), "{refused}");
