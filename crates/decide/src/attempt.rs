@@ -70,6 +70,11 @@ impl Engine {
             Err(Refusal::new(attempt.action, Code::Internal, "a step of the decision failed"))
         });
         deciding.refusal = result.as_ref().err().cloned();
+        let call = deciding.body.call;
+        drop(deciding);
+        if let Err(refusal) = &result {
+            self.count_refusal(&attempt, call, refusal);
+        }
         result
     }
 

@@ -26,6 +26,7 @@ mod inputs;
 mod issue;
 mod noticing;
 mod opening;
+mod parking;
 mod permit;
 mod question;
 mod record;
@@ -58,6 +59,7 @@ pub use inputs::{InputMethod, Inputs, MAX_INPUTS};
 pub use issue::{Issued, Issuer, TokenRefused};
 pub use noticing::{FoundTool, Look, Occasion};
 pub use opening::{OpenTask, Opened, TASK_SECONDS_MAX};
+pub use parking::UnparkTask;
 pub use permit::{Dispatch, Ending, FrozenCall, Permit};
 pub use question::{Answer, PolicyChange};
 pub use record::RECORD_BOUND;
@@ -71,4 +73,4 @@ pub use stop::{
     Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
 };
 pub use stopping::{Resume, ResumeError, Stop};
-pub use tasks::{Task, Tasks};
+pub use tasks::{REFUSALS_MAX, Task, Tasks};

@@ -42,6 +42,7 @@ codes! {
     VersionNotAccepted "version_not_accepted" false "Run the version that was registered, or register the changed agent under another name.",
     RecordTampered "record_tampered" false "A directory row differs from its ledger entry; tell the security lead.",
     TaskOver "task_over" false "The task has ended; open a new one.",
+    TaskParked "task_parked" false "Stop trying: nothing of this task is done until who opened it, the agent's owner or an administrator lets it go on (`bailiwick task unpark`).",
     LinkRevoked "link_revoked" false "The delegation was withdrawn; ask the person for a new one.",
     BeyondAuthority "beyond_authority" false "Ask whoever delegated for a wider authority, or do less.",
     NotDelegable "not_delegable" false "Only the agent that a token names in `may_act` can exchange it.",

@@ -9,6 +9,7 @@ mod gone;
 mod governed;
 mod moved;
 mod outbox;
+mod parking;
 mod refusals;
 mod restarts;
 mod taken_back;

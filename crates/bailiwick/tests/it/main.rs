@@ -13,6 +13,7 @@ mod demo;
 mod enrolling;
 mod exits;
 mod office;
+mod parking;
 mod programs;
 mod refused;
 mod strangers;
