@@ -2,6 +2,8 @@
 
 use model::{ActionId, ApprovalId};
 
+use crate::help::Help;
+
 macro_rules! codes {
     ($($variant:ident $text:literal $retryable:literal $next:literal),* $(,)?) => {
         /// Why an action was refused; the text is stable and documented in `docs/errors.md`.
@@ -82,6 +84,8 @@ pub struct Refusal {
     pub next: String,
     /// The request for approval, where somebody can say yes.
     pub approval: Option<ApprovalId>,
+    /// What helps beside words.
+    pub help: Help,
 }
 
 impl Refusal {
@@ -94,6 +98,7 @@ impl Refusal {
             policies: Vec::new(),
             next: code.next().to_owned(),
             approval: None,
+            help: Help::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod faults;
 mod fragile;
 mod gone;
 mod governed;
+mod helped;
 mod moved;
 mod outbox;
 mod parking;
