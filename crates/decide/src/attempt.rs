@@ -74,7 +74,16 @@ impl Engine {
             Err(Refusal::new(attempt.action, Code::Internal, "a step of the decision failed"))
         });
         deciding.refusal = result.as_ref().err().cloned();
-        result
+        let (call, effects) = match &result {
+            Err(_) => (deciding.body.call, deciding.body.effects.clone()),
+            Ok(_) => (None, Vec::new()),
+        };
+        drop(deciding);
+        result.map_err(|refusal| {
+            let refusal = self.helped(&attempt, &effects, refusal);
+            self.count_refusal(&attempt, call, &refusal);
+            refusal
+        })
     }
 
     async fn walk(

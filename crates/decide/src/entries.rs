@@ -126,6 +126,25 @@ bodies! {
         spent: Option<Money>,
     }
 
+    /// A task was parked: its agent was refused the same again and again.
+    Parked "parked" {
+        /// SHA-256 over the canonical arguments of the call.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<Digest>,
+        /// Why it was refused.
+        code: String,
+        /// How often.
+        refusals: u32,
+        /// The system.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        system: Option<Name>,
+        /// The tool, as the agent names it.
+        tool: String,
+    }
+
+    /// A person let a parked task go on.
+    Unparked "unparked" {}
+
     /// A token was issued.
     TokenIssued "token" {
         /// Where it is accepted.

@@ -13,6 +13,7 @@ use crate::{
     engine::Engine,
     entries::to_json,
     hash::sha256,
+    help::{Help, Missing},
     records::DemandRecord,
     refusal::{Code, Refusal},
     standing::Standing,
@@ -60,11 +61,14 @@ impl Engine {
                     pair.resource.kind(),
                     pair.resource.system()
                 );
-                Refusal::new(
-                    action,
-                    Code::BeyondAuthority,
-                    format!("{what} is beyond the authority of {whose}"),
-                )
+                let missing = Missing {
+                    verb: pair.verb,
+                    resource: pair.resource.kind().to_owned(),
+                    system: pair.resource.system().clone(),
+                };
+                let reason = format!("{what} is beyond the authority of {whose}");
+                let help = Help { missing: Some(missing), ..Help::default() };
+                Refusal { help, ..Refusal::new(action, Code::BeyondAuthority, reason) }
             };
             if !caller.claims.authority.allows(&question) {
                 return Err(beyond("this delegation".to_owned()));

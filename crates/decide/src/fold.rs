@@ -8,10 +8,12 @@ use model::{ActionId, EntryId, TaskId};
 use crate::{
     engine::Engine,
     entries::{
-        Body, Decision, Governed, Lapsed, Outcome, Resumed, Revoked, Stopped, TaskEnded,
-        TaskOpened, TokenIssued, read,
+        Body, Decision, Governed, Lapsed, Outcome, Parked, Resumed, Revoked, Stopped, TaskEnded,
+        TaskOpened, TokenIssued, Unparked, read,
     },
+    parking::wall,
     permit::{Ending, Reserved},
+    refusal::Code,
     stop::Order,
     tasks::Task,
 };
@@ -34,6 +36,8 @@ struct Open {
     reserved: HashMap<ActionId, Reserved>,
     /// Orders that an attempt ended; a resume whose record came too late was refused, and the stop stays.
     resumed: HashMap<ActionId, Vec<EntryId>>,
+    /// Tasks that an attempt let go on, and why they were parked.
+    unparked: HashMap<ActionId, (TaskId, Option<Arc<str>>)>,
 }
 
 /// Folds every entry, oldest first. A reservation without an outcome counts as spent: what is unknown may have happened.
@@ -81,6 +85,7 @@ fn fold_entry(
                         labels: Arc::default(),
                         calls: 0,
                         ended: false,
+                        parked: None,
                     },
                 );
             }
@@ -88,6 +93,17 @@ fn fold_entry(
         TaskEnded::KIND => {
             if let Some(id) = leaf.task {
                 tasks.end(id);
+            }
+        }
+        Parked::KIND => {
+            let body: Parked = read(&leaf.body)?;
+            leaf.task.into_iter().for_each(|id| tasks.park(id, Some(body.why().into())));
+        }
+        Unparked::KIND => {
+            let _: Unparked = read(&leaf.body)?;
+            if let (Some(id), Some(action)) = (leaf.task, leaf.action) {
+                open.unparked.insert(action, (id, tasks.task(id).and_then(|task| task.parked)));
+                tasks.park(id, None);
             }
         }
         TokenIssued::KIND => {
@@ -112,6 +128,10 @@ fn fold_entry(
             let _: Lapsed = read(&leaf.body)?;
             if let Some(action) = leaf.action {
                 open.resumed.remove(&action);
+                // Who asked was told that it stays parked.
+                if let Some((id, why)) = open.unparked.remove(&action) {
+                    tasks.park(id, why);
+                }
             }
             if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
                 reserved.give_back(engine);
@@ -140,6 +160,7 @@ fn fold_entry(
 
 fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) {
     if leaf.verdict.as_deref() != Some("permit") {
+        fold_refusal(engine, leaf, &body);
         return;
     }
     if let Some(approval) = leaf.approval {
@@ -160,6 +181,20 @@ fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) 
         labels: body.labels,
     };
     open.reserved.insert(action, reserved);
+}
+
+/// What an agent ran into counts on after a start. A task that is parked by it is parked by an entry of its own.
+fn fold_refusal(engine: &Engine, leaf: &Leaf, body: &Decision) {
+    let Decision {
+        call: Some(call), code: Some(code), system: Some(system), tool: Some(tool), ..
+    } = body
+    else {
+        return;
+    };
+    let code = Code::ALL.iter().find(|known| known.text() == code);
+    if let (Some(task), Some(code)) = (leaf.task, code.filter(|code| code.is_a_wall())) {
+        engine.tasks.refused(task, wall(system.as_str(), tool, *call, code.text()));
+    }
 }
 
 fn settle(engine: &Engine, reserved: &Reserved, spent: bool) {

@@ -116,6 +116,7 @@ impl Engine {
             labels: Arc::default(),
             calls: 0,
             ended: false,
+            parked: None,
         };
         let id: TaskId = self.context.id();
         let opening = self.record_task(allowed, id, &task).await?;

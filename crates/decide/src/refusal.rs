@@ -2,6 +2,8 @@
 
 use model::{ActionId, ApprovalId};
 
+use crate::help::Help;
+
 macro_rules! codes {
     ($($variant:ident $text:literal $retryable:literal $next:literal),* $(,)?) => {
         /// Why an action was refused; the text is stable and documented in `docs/errors.md`.
@@ -42,6 +44,7 @@ codes! {
     VersionNotAccepted "version_not_accepted" false "Run the version that was registered, or register the changed agent under another name.",
     RecordTampered "record_tampered" false "A directory row differs from its ledger entry; tell the security lead.",
     TaskOver "task_over" false "The task has ended; open a new one.",
+    TaskParked "task_parked" false "Stop trying: nothing of this task is done until who opened it, the agent's owner or an administrator lets it go on (`bailiwick task unpark`).",
     LinkRevoked "link_revoked" false "The delegation was withdrawn; ask the person for a new one.",
     BeyondAuthority "beyond_authority" false "Ask whoever delegated for a wider authority, or do less.",
     NotDelegable "not_delegable" false "Only the agent that a token names in `may_act` can exchange it.",
@@ -83,6 +86,8 @@ pub struct Refusal {
     pub next: String,
     /// The request for approval, where somebody can say yes.
     pub approval: Option<ApprovalId>,
+    /// What helps beside words.
+    pub help: Help,
 }
 
 impl Refusal {
@@ -95,6 +100,7 @@ impl Refusal {
             policies: Vec::new(),
             next: code.next().to_owned(),
             approval: None,
+            help: Help::default(),
         }
     }
 

@@ -195,6 +195,9 @@ impl Engine {
             };
         };
         match self.tasks.task(id) {
+            Some(Task { parked: Some(why), ended: false, deadline, .. }) if now < deadline => {
+                Err(Refusal::new(action, Code::TaskParked, &*why))
+            }
             Some(task) if !task.ended && now < task.deadline => Ok(Some((id, task))),
             _ => Err(Refusal::new(action, Code::TaskOver, format!("the task `{id}` has ended"))),
         }

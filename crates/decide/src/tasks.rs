@@ -1,13 +1,21 @@
 //! What has happened, as far as later decisions need it: tasks with their budgets and history, revoked delegations, tokens
 //! issued, and what may be used only once. Folded from the ledger at start, kept in step by whoever appends.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use model::{ApprovalId, Digest, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
 
 /// How long what has expired is still remembered, in milliseconds: twice the clocks' tolerated skew.
 const SKEW_MILLIS: i64 = 2 * 60_000;
+/// After how many identical refusals a task is parked. A model that reads a refusal and makes the same call once or twice more is
+/// on its way; one that makes it five times is not.
+pub const REFUSALS_MAX: u32 = 5;
+/// The most different refusals of a task that are told apart; beyond it the count begins anew.
+const MAX_WALLS: usize = 1_000;
 /// The most single-use marks held at once; beyond it nothing new is accepted until some expire.
 const MAX_MARKS: usize = 4_000_000;
 
@@ -34,6 +42,8 @@ pub struct Task {
     pub calls: u64,
     /// Whether it was ended before its deadline.
     pub ended: bool,
+    /// Why nothing of it is done at the moment.
+    pub parked: Option<Arc<str>>,
 }
 
 /// Why a cost cannot be reserved.
@@ -59,6 +69,8 @@ pub enum Overspent {
 #[derive(Default)]
 pub struct Tasks {
     tasks: DashMap<TaskId, Task>,
+    /// How often each task's agent ran into which wall.
+    refused: DashMap<TaskId, HashMap<Digest, u32>>,
     revoked: DashMap<LinkId, Timestamp>,
     issued: DashMap<Digest, Timestamp>,
     marks: DashMap<Digest, Timestamp>,
@@ -81,6 +93,28 @@ impl Tasks {
         if let Some(mut task) = self.tasks.get_mut(&id) {
             task.ended = true;
         }
+    }
+
+    /// Counts one more refusal of a task at the same wall; how many there are, once they park the task.
+    pub fn refused(&self, id: TaskId, wall: Digest) -> Option<u32> {
+        if !self.tasks.contains_key(&id) {
+            return None;
+        }
+        let mut walls = self.refused.entry(id).or_default();
+        if walls.len() >= MAX_WALLS && !walls.contains_key(&wall) {
+            walls.clear();
+        }
+        let times = walls.entry(wall).or_default();
+        *times = times.saturating_add(1);
+        (*times >= REFUSALS_MAX).then_some(*times)
+    }
+
+    /// Parks a task for a reason, or lets it go on. What was counted is forgotten.
+    pub fn park(&self, id: TaskId, why: Option<Arc<str>>) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.parked = why;
+        }
+        self.refused.remove(&id);
     }
 
     /// Sets money aside for a call that is about to leave. One lock covers check and change: two calls never get the same
@@ -189,6 +223,7 @@ impl Tasks {
         self.issued.retain(|_, end| over(end));
         self.marks.retain(|_, end| over(end));
         self.tasks.retain(|_, task| over(&mut task.deadline) || task.reserved > 0);
+        self.refused.retain(|id, _| self.tasks.contains_key(id));
     }
 }
 
@@ -212,6 +247,7 @@ mod tests {
             labels: Arc::default(),
             calls: 0,
             ended: false,
+            parked: None,
         }
     }
 

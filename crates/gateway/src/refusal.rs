@@ -1,6 +1,6 @@
 //! A refusal that an agent can act on: words for its model, facts for its program.
 
-use decide::{Code, Refusal};
+use decide::{Code, Help, Missing, Refusal};
 use model::ijson::Json;
 
 use crate::envelope::{self, Era, Fault, RequestId, ServerInfo, tool_error};
@@ -65,8 +65,12 @@ fn words(refusal: &Refusal) -> String {
         _ => "This call was refused.",
     };
     let approval = refusal.approval.map(|id| format!("\nApproval: {id}")).unwrap_or_default();
+    let instead = match &refusal.help.nearest[..] {
+        [] => String::new(),
+        tools => format!("\nMay be called: `{}`", tools.join("`, `")),
+    };
     format!(
-        "{verdict}\nWhy: {} ({})\nNext: {}{approval}",
+        "{verdict}\nWhy: {} ({})\nNext: {}{instead}{approval}",
         refusal.reason,
         refusal.code.text(),
         refusal.next
@@ -84,6 +88,19 @@ fn facts(refusal: &Refusal, retryable: bool) -> Json {
         ("retryable", Json::Bool(retryable)),
         ("verdict", text(refusal.verdict())),
     ];
+    let Help { missing, nearest, ask } = &refusal.help;
+    let list = |texts: &[String]| Json::Array(texts.iter().map(|one| text(one)).collect());
+    for (name, texts) in [("ask", ask), ("nearest", nearest)] {
+        facts.extend((!texts.is_empty()).then(|| (name, list(texts))));
+    }
+    facts.extend(missing.as_ref().map(|Missing { verb, resource, system }| {
+        let right = [
+            ("resource", text(resource)),
+            ("system", text(system.as_str())),
+            ("verb", text(verb.name())),
+        ];
+        ("missing", Json::object(right))
+    }));
     facts.extend(refusal.approval.map(|id| ("approval", text(&id.to_string()))));
     Json::object(facts)
 }

@@ -47,6 +47,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
     },
+    /// Let a task go on that was parked, because its agent was refused the same again and again.
+    Unpark { task: TaskId },
     /// End a task; everything that it created ends with it.
     End { task: TaskId },
 }
@@ -116,6 +118,15 @@ impl Command {
                     format!("hand this to `{agent}`; nobody else can use it\n{text}"),
                 )
                 .unprinted(open_all_the_same(&task)))
+            }
+            Self::Unpark { task } => {
+                let path = format!("/v1/tasks/{task}/unpark");
+                let document = Client::sign_in(context).await?.post(&path, json!({})).await?;
+                let text = match document["changed"].as_bool() {
+                    Some(false) => format!("task {task} is not parked"),
+                    _ => format!("task {task} goes on"),
+                };
+                Ok(Answer::new(document, text))
             }
             Self::End { task } => {
                 let path = format!("/v1/tasks/{task}");

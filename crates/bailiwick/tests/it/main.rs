@@ -18,6 +18,7 @@ mod enrolling;
 mod exits;
 mod lending;
 mod office;
+mod parking;
 mod programs;
 mod refused;
 mod strangers;

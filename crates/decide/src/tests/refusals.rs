@@ -100,6 +100,8 @@ async fn a_tool_is_not_called_until_somebody_accepted_what_it_does_and_what_it_i
         tool("peek", vec![effect(Verb::Read, "Order", "not an expression", false, &[])], ""),
     ] {
         world.put(move |changes| changes.put(&waiting, Expect::Any, true)).await;
+        // Each in a task of its own: the same refusal over and over would park one.
+        let bot = world.bot(None).await;
         let verdict = world.verdict(&bot, "peek", "{}").await;
         assert!(verdict.starts_with("deny tool_not_accepted"), "{verdict}");
     }

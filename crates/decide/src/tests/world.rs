@@ -205,7 +205,7 @@ impl World {
         self.engine.open_session(&assertion, &proof).await
     }
 
-    fn believed(&self, who: &str, issued: &Issued) -> Arc<Caller> {
+    pub(super) fn believed(&self, who: &str, issued: &Issued) -> Arc<Caller> {
         let proof = self.proof(who, &issued.audience, Some(&issued.access_token));
         self.engine
             .authenticate(Presented {

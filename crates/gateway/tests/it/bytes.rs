@@ -150,6 +150,7 @@ async fn a_refusal_tells_the_model_in_words_and_the_program_in_facts() {
             serde_json::json!({
                 "action": action, "code": "forbidden", "next": "ask for a report instead", "policies": ["no-export"],
                 "reason": "customers are not exported in bulk", "retryable": false, "verdict": "deny",
+                "ask": [house.olivia.id.to_string()],
             })
         );
     }

@@ -1,5 +1,5 @@
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{EndTask, OpenTask};
+use decide::{EndTask, OpenTask, UnparkTask};
 use model::{Authority, Money, Seconds, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::{
 pub(crate) const ROUTES: &[Route] = &[
     Route::session(Method::POST, "/v1/tasks", |filter| on(filter, open)),
     Route::session(Method::DELETE, "/v1/tasks/{id}", |filter| on(filter, end)),
+    Route::session(Method::POST, "/v1/tasks/{id}/unpark", |filter| on(filter, unpark)),
 ];
 
 #[derive(Deserialize)]
@@ -48,6 +49,18 @@ struct Ended {
     calls: u64,
     /// `null` where the task had no budget.
     spent: Option<Money>,
+}
+
+/// A body that says nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Unparked {
+    task: TaskId,
+    /// `false` where it was not parked.
+    changed: bool,
 }
 
 async fn open(
@@ -87,4 +100,22 @@ async fn end(
     let allowed = engine.allow(&caller, EndTask { task: id, person }).await?;
     let ended = engine.end_task(&allowed).ok_or_else(unknown)?;
     Ok(Json(Ended { task: id, calls: ended.calls, spent: ended.spent }))
+}
+
+async fn unpark(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Segment(id): Segment,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Unparked>, Problem> {
+    let engine = &server.engine;
+    let id: TaskId = names::id(&id)?;
+    let task = engine.tasks().task(id).ok_or_else(|| Problem::not_found("task", id))?;
+    let changed = task.parked.is_some();
+    let act = UnparkTask { task: id, person: task.person, agent: task.agent };
+    let allowed = engine.allow(&caller, act).await?;
+    if changed {
+        engine.unpark_task(&allowed).await?;
+    }
+    Ok(Json(Unparked { task: id, changed }))
 }

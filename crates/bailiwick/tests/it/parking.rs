@@ -1,0 +1,31 @@
+//! A task whose agent makes the same refused call again and again.
+
+use serde_json::json;
+
+use crate::{
+    connecting::{Client, call},
+    office::Office,
+};
+
+#[test]
+fn a_parked_task_goes_on_when_its_person_says_so() {
+    let office = Office::new();
+    let task = office.open_task("task.token");
+    let mut client = Client::of(&office);
+    client.initialize();
+    let mut code = |tool: &str, arguments| {
+        let answer = client.ask(1, "tools/call", &call(tool, &arguments));
+        answer["result"]["_meta"]["bailiwick/refusal"]["code"].as_str().map(str::to_owned)
+    };
+    let order =
+        |code: &mut dyn FnMut(&str, _) -> _| code("get_order", json!({ "order_id": "A-1001" }));
+    assert_eq!(order(&mut code), None);
+    for _ in 0..5 {
+        assert_eq!(code("export_customers", json!({})).as_deref(), Some("not_permitted"));
+    }
+    assert_eq!(order(&mut code).as_deref(), Some("task_parked"));
+    office.olivia().run(&["task", "unpark", &task]).ends(0).says("goes on");
+    assert_eq!(order(&mut code), None);
+    office.olivia().run(&["task", "unpark", &task]).ends(0).says("is not parked");
+    assert_eq!(office.calls("get_order"), ["finished", "finished"]);
+}
