@@ -172,7 +172,7 @@ effect = [{ verb = "export", resource = "Prompt", id = "args.name" }]
     let mut client = Client::of(&office);
     let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
     let opened = client.ask(0, "initialize", &params);
-    let offered = json!({ "resources": {}, "tools": {} });
+    let offered = json!({ "logging": {}, "resources": {}, "tools": {} });
     assert_eq!(opened["result"]["capabilities"], offered, "what no policy permits is not offered");
     let tools = client.ask(1, "tools/list", &json!({}));
     assert_eq!(tools["result"]["tools"], json!([]));
