@@ -197,7 +197,7 @@ effect = [{ verb = "export", resource = "Prompt", id = "args.name" }]
     );
     let unaccepted = client.ask(7, "prompts/list", &json!({}));
     assert_eq!(unaccepted["error"]["data"]["bailiwick/refusal"]["code"], "tool_not_accepted");
-    let never = client.ask(8, "resources/subscribe", &json!({ "uri": uri }));
+    let never = client.ask(8, "tasks/list", &json!({}));
     assert_eq!(never["error"]["code"], -32601, "{never}");
     let disguised = call("mcp:resources/read", &json!({ "uri": uri }));
     assert_eq!(client.ask(9, "tools/call", &disguised)["error"]["code"], -32602);
