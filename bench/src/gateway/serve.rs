@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use server::Patience;
+use server::Bounds;
 use tokio::{net::TcpListener, sync::Mutex};
 
 use super::world;
@@ -47,7 +47,7 @@ pub(crate) async fn gateway(upstream: &str) -> anyhow::Result<()> {
         Arc::new(Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default()));
     let gateway = Gateway::new(engine.clone(), upstreams);
     let router = gateway::router(gateway);
-    tokio::spawn(server::serve(listener, router, Patience::default(), std::future::pending()));
+    tokio::spawn(server::serve(listener, router, Bounds::default(), std::future::pending()));
     let url = engine.issuer().audience_of(&world::SYSTEM.parse()?);
     let token = world::token(&engine).await?;
     let record_bytes = world::record_bytes(&engine, &token).await?;

@@ -8,6 +8,7 @@ mod fragile;
 mod gone;
 mod governed;
 mod helped;
+mod inputs;
 mod moved;
 mod outbox;
 mod parking;

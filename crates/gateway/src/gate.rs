@@ -137,10 +137,7 @@ impl Gateway {
             .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
         let session = match era {
             Era::Legacy if message.method() != "initialize" => {
-                self.session(caller, system, &headers).map_err(|NoSession| {
-                    let why = "there is no such session";
-                    refuse(&why, (StatusCode::NOT_FOUND, why).into_response())
-                })?
+                self.session(caller, system, &headers)?
             }
             _ => None,
         };
@@ -148,18 +145,26 @@ impl Gateway {
         Ok(Read::Asked(Box::new(Asked { caller, system, headers, accepts, message, era, session })))
     }
 
-    /// The session that a request names; it must be its sender's. A request without one stands for itself.
+    /// The session that a request names; it must be its sender's, and the refusal of another is recorded. A request without
+    /// one stands for itself.
     fn session(
         &self,
         caller: &Caller,
         system: &Name,
         headers: &HeaderMap,
-    ) -> Result<Option<Arc<Session>>, NoSession> {
-        let Some(id) = only(headers, &header_name::SESSION).ok_or(NoSession)? else {
-            return Ok(None);
-        };
-        let of = asker(caller, system);
-        self.sessions.get(id, of, self.engine.context().now()).map(Some).ok_or(NoSession)
+    ) -> Result<Option<Arc<Session>>, Box<Response>> {
+        let (of, now) = (asker(caller, system), self.engine.context().now());
+        match only(headers, &header_name::SESSION) {
+            Some(None) => Ok(None),
+            Some(Some(id)) if let Some(session) = self.sessions.get(id, of, now) => {
+                Ok(Some(session))
+            }
+            _ => {
+                let why = "there is no such session";
+                self.engine.refuse(caller, system, Code::ArgumentsInvalid, why);
+                Err(Box::new((StatusCode::NOT_FOUND, why).into_response()))
+            }
+        }
     }
 
     /// Takes a lost stream up again behind the event that its client saw last, or tells of changes. Nothing else is fetched
@@ -170,10 +175,11 @@ impl Gateway {
         system: &Name,
         headers: &HeaderMap,
     ) -> Response {
-        let Ok(session) = self.session(caller, system, headers) else {
-            return StatusCode::NOT_FOUND.into_response();
+        let session = match self.session(caller, system, headers) {
+            Ok(Some(session)) => session,
+            Ok(None) => return not_allowed(),
+            Err(refused) => return *refused,
         };
-        let Some(session) = session else { return not_allowed() };
         let watch = match self.engine.watch(caller, system) {
             Ok(watch) => watch,
             Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
@@ -189,12 +195,13 @@ impl Gateway {
     }
 
     fn end_session(&self, caller: &Caller, system: &Name, headers: &HeaderMap) -> Response {
-        match only(headers, &header_name::SESSION) {
-            Some(Some(id)) if self.sessions.end(id, asker(caller, system)) => {
+        match self.session(caller, system, headers) {
+            Ok(Some(session)) => {
+                self.sessions.end(&session);
                 StatusCode::NO_CONTENT.into_response()
             }
-            Some(None) => not_allowed(),
-            _ => StatusCode::NOT_FOUND.into_response(),
+            Ok(None) => not_allowed(),
+            Err(refused) => *refused,
         }
     }
 
@@ -357,9 +364,6 @@ async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
         _ => gateway.request(asked, id).await,
     }
 }
-
-/// There is no such session, or it is somebody else's.
-struct NoSession;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 

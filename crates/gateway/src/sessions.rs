@@ -37,6 +37,7 @@ pub(crate) struct Sessions(DashMap<String, Arc<Session>>);
 
 /// One session.
 pub(crate) struct Session {
+    id: String,
     /// Whose it is.
     of: Digest,
     used: AtomicI64,
@@ -72,7 +73,7 @@ impl Sessions {
         if self.0.len() >= MAX {
             return Err(TooMany);
         }
-        self.0.insert(id, Arc::new(Session::new(of, now)));
+        self.0.insert(id.clone(), Arc::new(Session::new(id, of, now)));
         Ok(())
     }
 
@@ -86,19 +87,18 @@ impl Sessions {
         Some(session)
     }
 
-    /// Ends a session of this client, and what is on its way in it: nobody could take it up again.
-    pub(crate) fn end(&self, id: &str, of: Digest) -> bool {
-        let ended = self.0.remove_if(id, |_, session| session.of == of);
-        if let Some((_, session)) = &ended {
-            locked(&session.live).values().for_each(|live| live.notify_one());
-        }
-        ended.is_some()
+    /// Ends a session, and what is on its way in it: nobody could take it up again.
+    pub(crate) fn end(&self, session: &Session) {
+        self.0.remove(&session.id);
+        locked(&session.live).values().for_each(|live| live.notify_one());
+        locked(&session.told).notify_one();
     }
 }
 
 impl Session {
-    fn new(of: Digest, now: Timestamp) -> Self {
+    fn new(id: String, of: Digest, now: Timestamp) -> Self {
         Self {
+            id,
             of,
             used: AtomicI64::new(now.millis()),
             level: Mutex::default(),

@@ -19,8 +19,8 @@ mod updates;
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, Weak,
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -75,9 +75,9 @@ struct Server {
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
-    /// What it says about resources that were subscribed to, and whether anybody reads it.
+    /// What it says about resources that were subscribed to, and in which session that is read.
     updates: broadcast::Sender<Update>,
-    listening: AtomicBool,
+    listening: Mutex<Weak<Link>>,
 }
 
 /// How a server is spoken to.
@@ -226,7 +226,7 @@ impl Upstream {
             agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
             updates: broadcast::Sender::new(updates::WAITING),
-            listening: AtomicBool::new(false),
+            listening: Mutex::default(),
         }))
     }
 

@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use govern::FoundTool;
 
 pub use linking::{Begun, Linked, Linking, NotLinked};
-pub use listen::{Patience, serve};
+pub use listen::{Bounds, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};

@@ -40,22 +40,26 @@ use crate::problem::{Fault, Problem};
 /// How long to wait when this machine has nothing left to accept a connection with.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a client may take to say what it wants.
+/// What a listener puts up with.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Bounds {
     /// From the start of a connection, or the end of the answer before, to the end of a request's head. A connection
     /// that is slower, or idle for so long, is closed.
     pub head: Duration,
     /// From the first wait for a request's body to its end. A slower one is answered with 408.
     pub body: Duration,
+    /// How many connections there are at once; more wait outside until one ends.
+    pub connections: usize,
 }
 
-impl Default for Patience {
+impl Default for Bounds {
     fn default() -> Self {
         // Longer than the pools of common clients keep a connection that nobody uses, so that they close it first.
         let head = Duration::from_secs(30);
         // Within the bound of a whole request, with time left to do what it asks.
-        Self { head, body: Duration::from_secs(20) }
+        let body = Duration::from_secs(20);
+        // What a process may have open where nobody has set anything is twice that.
+        Self { head, body, connections: 512 }
     }
 }
 
@@ -63,7 +67,7 @@ impl Default for Patience {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    patience: Patience,
+    bounds: Bounds,
     stopping: impl Future<Output = ()>,
 ) {
     let (over, is_over) = watch::channel(false);
@@ -72,11 +76,11 @@ pub async fn serve(
     loop {
         let stream = tokio::select! {
             () = &mut stopping => break,
-            // Only so that the set does not keep what has ended.
+            // What has ended makes room.
             Some(_) = connections.join_next() => continue,
-            stream = accept(&listener) => stream,
+            stream = accept(&listener), if connections.len() < bounds.connections => stream,
         };
-        connections.spawn(converse(stream, router.clone(), patience, is_over.clone()));
+        connections.spawn(converse(stream, router.clone(), bounds, is_over.clone()));
     }
     drop(listener);
     over.send_replace(true);
@@ -112,13 +116,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn converse(
     stream: TcpStream,
     router: Router,
-    patience: Patience,
+    bounds: Bounds,
     mut is_over: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let late = Arc::new(AtomicBool::new(false));
-        let timed = |body| Body::new(Timed::new(body, patience.body, late.clone()));
+        let timed = |body| Body::new(Timed::new(body, bounds.body, late.clone()));
         let answer = router.call(request.map(timed));
         async move {
             let Ok(response) = answer.await;
@@ -126,7 +130,7 @@ async fn converse(
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience.head);
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // However it ended: whoever was cut off knows, and there is nobody else to tell.

@@ -20,7 +20,7 @@ use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
 use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
 use model::{Realm, Timestamp, ijson::Json};
-pub use server::Patience;
+pub use server::Bounds;
 use server::{Discover, Server};
 use store::{Store, Target};
 use tempfile::TempDir;
@@ -98,8 +98,8 @@ impl World {
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
         });
-        serve(public, router, Patience::default());
-        serve(ops, server::ops_router(engine.clone()), Patience::default());
+        serve(public, router, roomy());
+        serve(ops, server::ops_router(engine.clone()), roomy());
         Self(Arc::new(Inner {
             engine,
             url,
@@ -139,7 +139,7 @@ impl World {
     /// There is one already.
     pub fn serve_gateway(&self, router: Router) {
         let listener = self.0.gateway.lock().unwrap_or_else(PoisonError::into_inner).take();
-        serve(listener.expect("a world has one gateway"), router, Patience::default());
+        serve(listener.expect("a world has one gateway"), router, roomy());
     }
 
     /// The folder of the world: `ledger`, `ledger-lock` and `stops` are in it.
@@ -262,6 +262,11 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
     Engine::start(parts).await.expect("an empty world starts")
 }
 
+/// Room for tests with a thousand clients.
+fn roomy() -> Bounds {
+    Bounds { connections: 4096, ..Bounds::default() }
+}
+
 /// A listener on a free port, and its origin.
 async fn listen() -> (TcpListener, String) {
     let listener =
@@ -270,15 +275,15 @@ async fn listen() -> (TcpListener, String) {
     (listener, format!("http://{address}"))
 }
 
-/// Serves a router at a place of its own, where clients get this much time; its origin.
-pub async fn serve_hastily(router: Router, patience: Patience) -> String {
+/// Serves a router at a place of its own, within these bounds; its origin.
+pub async fn serve_within(router: Router, bounds: Bounds) -> String {
     let (listener, origin) = listen().await;
-    serve(listener, router, patience);
+    serve(listener, router, bounds);
     origin
 }
 
-fn serve(listener: TcpListener, router: Router, patience: Patience) {
-    tokio::spawn(server::serve(listener, router, patience, std::future::pending()));
+fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
+    tokio::spawn(server::serve(listener, router, bounds, std::future::pending()));
 }
 
 /// A JWK as JSON for a body.

@@ -14,7 +14,7 @@ use futures_util::stream;
 use gateway::envelope::{Code, Fault, MAX_BYTES, Message, header_name};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use server::Patience;
+use server::Bounds;
 use token::Secret;
 use tokio::net::TcpListener;
 
@@ -73,7 +73,7 @@ pub(super) async fn serve(
     let door = Arc::new(Door { session, password: secret, address: bound });
     let methods = MethodFilter::POST.or(MethodFilter::GET).or(MethodFilter::DELETE);
     let router = Router::new().route("/mcp", on(methods, enter)).with_state(door);
-    server::serve(listener, router, Patience::default(), pending()).await;
+    server::serve(listener, router, Bounds::default(), pending()).await;
     Ok(Answer::new(Value::Null, ""))
 }
 

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use decide::Engine;
 use gateway::Upstreams;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
-use server::Patience;
+use server::Bounds;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,7 @@ impl Node {
     /// Starts a node. When it returns, the node is ready and every listener accepts.
     pub(crate) async fn start(config: &Config) -> Result<Self> {
         config::check_programs(&config.programs, &config.own_files())?;
+        let descriptors = descriptors();
         // Keys first: without them nothing listens.
         let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
         let server = bind("server", &config.server.address).await?;
@@ -77,9 +79,10 @@ impl Node {
             stopping: CancellationToken::new(),
             listeners: JoinSet::new(),
         };
-        node.listen(server, routers.server);
-        node.listen(gateway, routers.gateway);
-        node.listen(ops, routers.ops);
+        // Whatever clients of one listener do, the others, the servers behind the gateway and the ledger have descriptors left.
+        node.listen(server, routers.server, descriptors / 8);
+        node.listen(gateway, routers.gateway, descriptors / 8 * 5);
+        node.listen(ops, routers.ops, descriptors / 8);
         if let Some(door) = door {
             let stopping = node.stopping.clone();
             node.listeners.spawn(door.keep(engine, stopping));
@@ -133,10 +136,21 @@ impl Node {
         }
     }
 
-    fn listen(&mut self, listener: TcpListener, router: Router) {
+    fn listen(&mut self, listener: TcpListener, router: Router, connections: usize) {
         let stopping = self.stopping.clone().cancelled_owned();
-        self.listeners.spawn(server::serve(listener, router, Patience::default(), stopping));
+        let bounds = Bounds { connections, ..Bounds::default() };
+        self.listeners.spawn(server::serve(listener, router, bounds, stopping));
     }
+}
+
+/// How many file descriptors this process may have, once it has taken all that it was left.
+fn descriptors() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is refused, what it has is what counts.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let now = getrlimit(Resource::Nofile).current;
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
 }
 
 /// Binds the listener of one section of the configuration.

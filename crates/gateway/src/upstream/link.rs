@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
-    message::{RpcError, ServerMessage},
+    message::{RpcError, ServerMessage, response},
     methods::Offers,
     pipe::Pipe,
 };
@@ -178,7 +178,12 @@ impl Server {
             return Ok(link);
         }
         let opened = self.initialize(asked(), deadline.min(Instant::now() + HANDSHAKE)).await;
-        let link = opened.map_or(agreed, Arc::new);
+        let link = match opened {
+            Ok(link) => Arc::new(link),
+            Err(error) if says_no(&error) => agreed,
+            // It may say something else in a moment: nothing is agreed yet.
+            Err(error) => return Err(UpstreamError::Handshake(Box::new(error))),
+        };
         *self.asking() = Some(link.clone());
         Ok(link)
     }
@@ -422,12 +427,7 @@ impl Cut {
 
     /// Answers a server's own request, whose id is `id` in JSON.
     pub(super) fn answer(&self, id: &str, outcome: &Result<Json, Json>) {
-        let (member, value) = match outcome {
-            Ok(result) => ("result", result),
-            Err(error) => ("error", error),
-        };
-        let start = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":");
-        self.send([start.as_bytes(), &value.canonical(), b"}"].concat());
+        self.send(response(id, outcome));
     }
 
     /// Posts in the background: neither a stop nor the reading of a stream waits for a slow server.
@@ -446,6 +446,18 @@ impl Cut {
 impl Drop for Cut {
     fn drop(&mut self) {
         self.fire();
+    }
+}
+
+/// Whether a server answered the handshake, and has no such session to give.
+fn says_no(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::Status(status) => is_not_understood(*status),
+        UpstreamError::Refused { .. }
+        | UpstreamError::Unsupported(_)
+        | UpstreamError::ContentType(_)
+        | UpstreamError::Malformed(_) => true,
+        _ => false,
     }
 }
 

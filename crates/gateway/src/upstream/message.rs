@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::Foreign;
+use model::{Foreign, ijson::Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -172,6 +172,16 @@ impl RpcError {
         let message = Foreign::new(self.message.chars().take(200).collect::<String>());
         UpstreamError::Refused { method, code: self.code, message }
     }
+}
+
+/// The response to a server's own request, whose id is `id` in JSON.
+pub(super) fn response(id: &str, outcome: &Result<Json, Json>) -> Vec<u8> {
+    let (member, value) = match outcome {
+        Ok(result) => ("result", result),
+        Err(error) => ("error", error),
+    };
+    let start = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":");
+    [start.as_bytes(), &value.canonical(), b"}"].concat()
 }
 
 /// A result or an error, without what it says in our name.

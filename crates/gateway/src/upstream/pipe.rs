@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::Foreign;
+use model::{Foreign, ijson::Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use token::Secret;
@@ -23,9 +23,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::UpstreamError;
+use super::{UpstreamError, events::not_passed_on, message::response};
 use crate::{
-    envelope::{Code, RequestId},
+    envelope::RequestId,
     outbound::BodyError,
     program::{Program, ProgramError, Started},
     sse::MAX_EVENT,
@@ -282,12 +282,9 @@ fn answer(method: &str, id: &RawValue) -> Option<Bytes> {
     /// The longest id that is repeated, in bytes.
     const MAX_ID: usize = 256;
     let id = Some(id.get()).filter(|id| id.len() <= MAX_ID)?;
-    Some(if method == "ping" {
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}").into()
-    } else {
-        let code = Code::MethodNotFound.number();
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":\"requests to the client are not passed on\"}}}}").into()
-    })
+    let outcome =
+        if method == "ping" { Ok(Json::object::<&str>([])) } else { Err(not_passed_on()) };
+    Some(response(id, &outcome).into())
 }
 
 impl Answers {

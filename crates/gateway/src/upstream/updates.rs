@@ -2,7 +2,7 @@
 //! subscribed to ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/server/resources#subscriptions)).
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
@@ -56,20 +56,21 @@ pub(super) fn is_subscription(tool: &str) -> bool {
 impl Server {
     /// Listens in a session for as long as that is the one that is used.
     pub(super) fn listen(self: &Arc<Self>, link: &Arc<Link>) {
-        if self.listening.swap(true, Ordering::SeqCst) {
-            return;
+        {
+            let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::ptr::eq(listening.as_ptr(), Arc::as_ptr(link)) {
+                return;
+            }
+            *listening = Arc::downgrade(link);
         }
         let (server, link) = (Arc::downgrade(self), link.clone());
         tokio::spawn(async move {
             while let Some(server) = used(&server, &link) {
                 if !server.listen_once(&link).await {
-                    break;
+                    return;
                 }
                 drop(server);
                 sleep(PAUSE).await;
-            }
-            if let Some(server) = server.upgrade() {
-                server.listening.store(false, Ordering::SeqCst);
             }
         });
     }

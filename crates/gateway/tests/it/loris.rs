@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream as streams};
 use gateway::{envelope::Era, outbound::Limits};
 use http::{HeaderMap, Method, StatusCode};
-use testkit::world::{Patience, serve_hastily};
+use testkit::world::{Bounds, serve_within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -64,8 +64,12 @@ async fn clients_that_say_a_byte_at_a_time_are_dropped_and_hold_up_nobody() {
     let house = House::new().await;
     let bot = house.bot(0).await;
     // Heads get longer than calls need on a busy machine, and nobody is asked to wait for a body.
-    let patience = Patience { head: Duration::from_secs(2), body: Duration::from_millis(300) };
-    let origin = serve_hastily(house.router.clone(), patience).await;
+    let bounds = Bounds {
+        head: Duration::from_secs(2),
+        body: Duration::from_millis(300),
+        ..Bounds::default()
+    };
+    let origin = serve_within(house.router.clone(), bounds).await;
     let mut dribbling = JoinSet::new();
     for _ in 0..20 {
         let head = beginning(&bot.headers("POST").await, "content-length: 200", "");

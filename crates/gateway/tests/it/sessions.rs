@@ -39,6 +39,15 @@ async fn take_up(bot: &Bot<'_>, session: &str, seen: &str) -> Reply {
     ask(bot, "GET", &[VERSION, ("mcp-session-id", session), ("last-event-id", seen)]).await
 }
 
+/// A refund on its way in a session, whose server has told one progress and says no more; with its client's stream.
+async fn begun(bot: &Bot<'_>, session: &str) -> Reply {
+    bot.house.desk.answers(|_| vec![stream(), event(&progress(1)), Step::UntilClosed]);
+    let mut reply = post(bot, session, &call("refund", REFUND)).await;
+    reply.event().await;
+    assert_eq!(reply.event().await.unwrap(), progress(1));
+    reply
+}
+
 fn progress(number: u32) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progress":{number}}}}}"#
@@ -95,6 +104,7 @@ async fn a_lost_stream_is_taken_up_where_its_client_was() {
 
     let stranger = take_up(&other, &session, "1-1").await;
     assert_eq!(stranger.status, StatusCode::NOT_FOUND, "it is not their session");
+    assert_eq!(house.recorded().await.last().unwrap(), "decision deny arguments_invalid");
     for unknown in ["2-1", "1-77", "1", "x-1", ""] {
         let refused = take_up(&bot, &session, unknown).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{unknown}");
@@ -114,7 +124,9 @@ async fn a_lost_stream_is_taken_up_where_its_client_was() {
     let last: Value = serde_json::from_str(&again.event().await.unwrap()).unwrap();
     assert_eq!(last, json!({ "jsonrpc": "2.0", "id": "c-1", "result": { "content": [] } }));
     assert_eq!(again.event().await, None);
-    assert_eq!(house.recorded().await, ["decision permit", "outcome completed 40.00 EUR"]);
+    let refused = "decision deny arguments_invalid";
+    let all = ["decision permit", refused, "outcome completed 40.00 EUR"];
+    assert_eq!(house.recorded().await, all);
     assert_eq!(house.desk.calls().len(), 1);
 }
 
@@ -123,10 +135,7 @@ async fn in_a_session_a_client_says_that_it_does_not_want_an_answer() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
     let session = open(&bot).await;
-    house.desk.answers(|_| vec![stream(), event(&progress(1)), Step::UntilClosed]);
-    let mut reply = post(&bot, &session, &call("refund", REFUND)).await;
-    reply.event().await;
-    assert_eq!(reply.event().await.unwrap(), progress(1));
+    let mut reply = begun(&bot, &session).await;
     let cancelled =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"c-1"}}"#;
     // Somebody else's word, and one without the session, change nothing.
@@ -146,8 +155,7 @@ async fn the_end_of_a_session_ends_what_is_on_its_way_in_it() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
     let session = open(&bot).await;
-    house.desk.answers(|_| vec![stream(), event(&progress(1)), Step::UntilClosed]);
-    drop(post(&bot, &session, &call("refund", REFUND)).await);
+    drop(begun(&bot, &session).await);
     assert_eq!(
         ask(&bot, "DELETE", &[("mcp-session-id", &session)]).await.status,
         StatusCode::NO_CONTENT
@@ -161,11 +169,7 @@ async fn a_stop_cuts_a_stream_that_nobody_reads_at_the_moment() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
     let session = open(&bot).await;
-    house.desk.answers(|_| vec![stream(), event(&progress(1)), Step::UntilClosed]);
-    let mut reply = post(&bot, &session, &call("refund", REFUND)).await;
-    reply.event().await;
-    assert_eq!(reply.event().await.unwrap(), progress(1));
-    drop(reply);
+    drop(begun(&bot, &session).await);
     let report = house.stop("agent:support-bot").await;
     assert!(report["final"].is_i64(), "{report}");
     house.desk.closed().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway::envelope::Era;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use testkit::world::{Patience, serve_hastily};
+use testkit::world::{Bounds, serve_within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,8 +20,8 @@ use crate::{
 /// Writes bytes to the gateway and reads all that it answers until it closes the connection, which it does soon.
 async fn raw(house: &House, bytes: &str) -> String {
     let moment = Duration::from_millis(500);
-    let hasty = Patience { head: moment, body: moment };
-    let origin = serve_hastily(house.router.clone(), hasty).await;
+    let hasty = Bounds { head: moment, body: moment, ..Bounds::default() };
+    let origin = serve_within(house.router.clone(), hasty).await;
     let mut stream = TcpStream::connect(origin.strip_prefix("http://").unwrap()).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

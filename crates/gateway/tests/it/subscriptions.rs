@@ -73,9 +73,14 @@ async fn a_client_is_told_of_the_resources_that_it_subscribed_to_and_of_no_other
     for _ in 0..2 {
         assert_eq!(told.event().await.unwrap(), updated("file:///a"));
     }
-    // A later stream takes the place of the first one.
-    let _again = listen(&bot, &session).await;
+    // A later stream takes the place of the first one, and ends with the session.
+    let mut again = listen(&bot, &session).await;
     assert_eq!(told.event().await, None);
+    let mut headers: HeaderMap = bot.headers("DELETE").await;
+    headers.insert("mcp-session-id", session.parse().unwrap());
+    let ended = house.client.send(Method::DELETE, &house.url(), headers, "").await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT);
+    assert_eq!(soon(again.event()).await, None);
 }
 
 #[tokio::test]

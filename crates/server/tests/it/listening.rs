@@ -1,9 +1,10 @@
 //! Clients that are slow, on purpose or not, by bare connections.
 
-use std::time::Duration;
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, body::Bytes, routing::post};
-use server::{Patience, serve};
+use futures_util::poll;
+use server::{Bounds, serve};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -11,21 +12,26 @@ use tokio::{
     time::interval,
 };
 
-const HASTY: Patience =
-    Patience { head: Duration::from_millis(300), body: Duration::from_millis(300) };
+const HASTY: Bounds =
+    Bounds { head: Duration::from_millis(300), body: Duration::from_millis(300), connections: 4 };
 /// Much more patience than a test takes.
-const PATIENT: Patience =
-    Patience { head: Duration::from_secs(600), body: Duration::from_secs(600) };
+const PATIENT: Bounds =
+    Bounds { head: Duration::from_secs(600), body: Duration::from_secs(600), connections: 4 };
 
 /// Serves a router that answers with how many bytes it was sent, and connects to it.
-async fn connect(patience: Patience) -> TcpStream {
+async fn connect(bounds: Bounds) -> TcpStream {
+    TcpStream::connect(listening(bounds).await).await.expect("somebody listens")
+}
+
+/// The same without a connection: its address.
+async fn listening(bounds: Bounds) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     let router = Router::new()
         .route("/", post(async |body: Bytes| body.len().to_string()))
         .route("/unread", post(async || "done"));
-    tokio::spawn(serve(listener, router, patience, std::future::pending()));
-    TcpStream::connect(address).await.expect("somebody listens")
+    tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+    address
 }
 
 /// Says this, then a byte every 20 milliseconds until the connection ends, and gives all that was answered.
@@ -48,6 +54,21 @@ async fn dribble(stream: &mut TcpStream, first: &str, byte: &str) -> String {
         () = dribbling => {}
     }
     String::from_utf8(answer).expect("the answers are text")
+}
+
+/// Sends a body, and gives the first line of the answer once the answer is there.
+async fn ask(stream: &mut TcpStream, body: &str) -> String {
+    let length = body.len();
+    let request = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("the connection is open");
+    let mut answer = String::new();
+    while !answer.ends_with(&format!("\r\n\r\n{length}")) {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).await.expect("the connection is open");
+        assert_ne!(read, 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&buffer[..read]).expect("the answers are text"));
+    }
+    answer.lines().next().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
@@ -89,18 +110,7 @@ async fn a_body_that_nobody_reads_keeps_no_connection_either() {
 async fn requests_in_time_are_answered_one_after_the_other() {
     let mut stream = connect(PATIENT).await;
     for body in ["", "four", "and a longer one"] {
-        let length = body.len();
-        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        while !answer.ends_with(&format!("\r\n\r\n{length}")) {
-            let mut buffer = [0; 1024];
-            let read = stream.read(&mut buffer).await.unwrap();
-            assert_ne!(read, 0, "{answer}");
-            answer.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-        }
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert_eq!(ask(&mut stream, body).await, "HTTP/1.1 200 OK");
     }
 }
 
@@ -133,4 +143,24 @@ async fn a_listener_that_stops_ends_live_requests_in_order_and_idle_connections_
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("done"), "{answer}");
     serving.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_until_one_ends() {
+    let address = listening(PATIENT).await;
+    let mut taken = Vec::new();
+    for _ in 0..PATIENT.connections {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut stream, "").await, "HTTP/1.1 200 OK");
+        taken.push(stream);
+    }
+    let mut outside = TcpStream::connect(address).await.unwrap();
+    let mut waiting = pin!(ask(&mut outside, ""));
+    // Whoever is inside is served before and after somebody waits outside.
+    for stream in &mut taken {
+        assert!(poll!(&mut waiting).is_pending());
+        assert_eq!(ask(stream, "").await, "HTTP/1.1 200 OK");
+    }
+    taken.pop();
+    assert_eq!(waiting.await, "HTTP/1.1 200 OK");
 }
