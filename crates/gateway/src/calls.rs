@@ -23,7 +23,6 @@ use crate::{
     sessions::Live,
     upstream::{
         Answer, Call, Event, Events, LISTEN, Outcome, Reply, SUBSCRIBE, UNSUBSCRIBE, UpstreamError,
-        not_passed_on,
     },
     upstreams::DiscoverError,
 };
@@ -279,7 +278,7 @@ impl Gateway {
             match event {
                 Event::Reply(reply) => return Ok(reply),
                 Event::Notification(bytes) => self.look_on(dispatch.call(), &bytes),
-                Event::Request { id, .. } => events.answer(&id, &Err(not_passed_on())),
+                Event::Request { id, .. } => events.refuse(&id),
                 Event::Refused { .. } => {}
             }
         }

@@ -7,7 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use decide::{Caller, FrozenCall, METHOD, Watch};
 use http::StatusCode;
 use model::{Name, ijson::Json};
-use tokio::{sync::broadcast::error::RecvError, time::sleep};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::sleep,
+};
 
 use crate::{
     feed::Feed,
@@ -33,49 +36,61 @@ impl Session {
 
 impl Gateway {
     /// A stream of what changes, until the caller's token ends, a stop cuts it or a later stream of the session takes its place.
-    pub(crate) async fn tell_changes(
+    pub(crate) fn tell_changes(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
         system: &Name,
         session: Arc<Session>,
         watch: Watch,
     ) -> Response {
-        let Some(entry) = self.engine.directory().server(system) else {
-            return StatusCode::NOT_FOUND.into_response();
-        };
-        let account = match self.engine.account_of(&entry.record, caller) {
-            Ok(account) => account,
-            Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
-        };
-        let Ok(upstream) = self.upstreams.reach(&entry.record, account.as_deref()).await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let left = caller.claims.exp.millis_since(self.engine.context().now());
         let (feed, replaced) = (Feed::plain(), session.tell());
-        let mut updates = upstream.updates();
-        let response = feed.read(None);
+        let response = feed.read();
+        let (gateway, caller, system) = (self.clone(), caller.clone(), system.clone());
         tokio::spawn(async move {
-            let mut end = std::pin::pin!(sleep(Duration::from_millis(left)));
-            loop {
-                let update = tokio::select! {
-                    biased;
-                    () = watch.cut() => break,
-                    () = &mut end => break,
-                    () = replaced.notified() => break,
-                    () = feed.abandoned() => break,
-                    update = updates.recv() => update,
-                };
-                match update {
-                    // It says that something changed, and may say so again: a client that does not read misses it.
-                    Ok(update) if session.wants(&update.uri) && feed.has_room() => {
-                        feed.send(&update.message);
-                    }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => break,
-                }
+            tokio::select! {
+                biased;
+                () = watch.cut() => {}
+                () = sleep(Duration::from_millis(left)) => {}
+                () = replaced.notified() => {}
+                () = feed.abandoned() => {}
+                () = gateway.tell(&feed, &session, &caller, &system) => {}
             }
-            feed.end();
+            feed.cut(None);
         });
         response.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
+
+    /// Tells of what the session's client has subscribed to, for as long as its server does.
+    async fn tell(&self, feed: &Feed, session: &Session, caller: &Caller, system: &Name) {
+        // A client listens first and subscribes then. Before that there is no reason to reach the server.
+        session.subscribed().await;
+        let Some(mut updates) = self.updates(caller, system).await else { return };
+        loop {
+            match updates.recv().await {
+                // It says that something changed, and may say so again: a client that does not read misses it.
+                Ok(uri) if session.wants(&uri) && feed.has_room() => feed.send(&updated(&uri)),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn updates(&self, caller: &Caller, system: &Name) -> Option<Receiver<Arc<str>>> {
+        let server = self.engine.directory().server(system)?;
+        let account = self.engine.account_of(&server.record, caller).ok()?;
+        let reached = self.upstreams.reach(&server.record, account.as_deref()).await;
+        Some(reached.ok()?.updates())
+    }
+}
+
+/// The notification that a resource changed, in the gateway's own words: a server's could pretend to be something else.
+fn updated(uri: &str) -> Vec<u8> {
+    let text = |text: &str| Json::String(text.to_owned());
+    let message = Json::object([
+        ("jsonrpc", text("2.0")),
+        ("method", text("notifications/resources/updated")),
+        ("params", Json::object([("uri", text(uri))])),
+    ]);
+    message.canonical()
 }

@@ -2,10 +2,16 @@
 //! ([MCP 2025-11-25, resumability](https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery));
 //! everywhere else a stream that nobody reads is over.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -13,6 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use decide::Watch;
 use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::Notify;
@@ -20,20 +27,33 @@ use tokio::sync::Notify;
 use crate::envelope::event;
 
 /// How many events wait for a client before whoever makes them has to wait, too.
-const AHEAD: u64 = 16;
-/// How much waits and is kept for a client that may come back; one event at least, however long it is.
+const AHEAD: usize = 16;
+/// How much of a stream waits for its client, and is kept for one that may come back. For a client that is there one event
+/// waits, however long it is; for one that is away nothing of a stream is kept once it would be more than this.
 const KEPT: usize = 64;
-const KEPT_BYTES: usize = 256 * 1024;
+const KEPT_BYTES: usize = 1024 * 1024;
+/// How much all streams together keep for clients that are away.
+const KEPT_BY_ALL: usize = 128 * 1024 * 1024;
 /// After how many milliseconds a client that lost the stream should ask for it again.
 const RETRY_MS: u32 = 1_000;
 
 /// One stream, fed by one task and read by one client.
 pub(crate) struct Feed {
-    /// What its events are named by, where the client may come back.
-    name: Option<String>,
+    /// Where the client may come back.
+    resumable: Option<Resumable>,
     inner: Mutex<Inner>,
     changed: Notify,
 }
+
+struct Resumable {
+    /// What its events are named by.
+    name: String,
+    kept: Kept,
+}
+
+/// The bytes that all streams hold whose clients may come back.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(Arc<AtomicUsize>);
 
 #[derive(Default)]
 struct Inner {
@@ -47,6 +67,8 @@ struct Inner {
     reader: u64,
     is_read: bool,
     ended: bool,
+    /// What its client would need next is gone.
+    lost: bool,
 }
 
 /// Nobody reads and nobody will.
@@ -56,13 +78,14 @@ pub(crate) struct Abandoned;
 impl Feed {
     /// A stream that is over when its reader goes.
     pub(crate) fn plain() -> Arc<Self> {
-        Arc::new(Self { name: None, inner: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self { resumable: None, inner: Mutex::default(), changed: Notify::new() })
     }
 
     /// A stream whose reader may come back. Its first event says so and carries nothing else.
-    pub(crate) fn named(name: String) -> Arc<Self> {
+    pub(crate) fn named(name: String, kept: Kept) -> Arc<Self> {
         let primer = format!("id: {name}-0\nretry: {RETRY_MS}\ndata:\n\n");
-        let feed = Self { name: Some(name), inner: Mutex::default(), changed: Notify::new() };
+        let resumable = Some(Resumable { name, kept });
+        let feed = Self { resumable, inner: Mutex::default(), changed: Notify::new() };
         feed.push(primer.into());
         Arc::new(feed)
     }
@@ -86,11 +109,9 @@ impl Feed {
 
     pub(crate) fn has_room(&self) -> bool {
         let inner = self.inner();
-        let waiting = (inner.first + inner.events.len() as u64).saturating_sub(inner.next);
-        match self.name {
-            None => waiting < AHEAD,
-            Some(_) => waiting == 0 || waiting < KEPT as u64 && inner.bytes < KEPT_BYTES,
-        }
+        let waiting = inner.end() - inner.next;
+        let most = if self.resumable.is_some() { KEPT } else { AHEAD };
+        waiting == 0 || waiting < most as u64 && inner.bytes < KEPT_BYTES
     }
 
     /// Resolves when the reader is gone for good.
@@ -106,22 +127,36 @@ impl Feed {
 
     fn is_abandoned(&self) -> bool {
         let inner = self.inner();
-        self.name.is_none() && inner.reader > 0 && !inner.is_read
+        self.resumable.is_none() && inner.reader > 0 && !inner.is_read
     }
 
     /// Adds a message.
     pub(crate) fn send(&self, message: &[u8]) {
         let event = event(message);
-        match &self.name {
+        match &self.resumable {
             None => self.push(event.into()),
-            Some(name) => {
-                let number = {
-                    let inner = self.inner();
-                    inner.first + inner.events.len() as u64
-                };
+            Some(Resumable { name, .. }) => {
+                let number = self.inner().end();
                 self.push([format!("id: {name}-{number}\n").as_bytes(), &event].concat().into());
             }
         }
+    }
+
+    /// Ends it with these words in the place of everything that its client was not given yet.
+    pub(crate) fn cut(&self, words: Option<&[u8]>) {
+        {
+            let mut inner = self.inner();
+            let given = inner.next - inner.first;
+            while inner.events.len() as u64 > given {
+                inner
+                    .events
+                    .pop_back()
+                    .into_iter()
+                    .for_each(|event| self.frees(&mut inner, &event));
+            }
+        }
+        words.into_iter().for_each(|words| self.send(words));
+        self.end();
     }
 
     /// Nothing follows.
@@ -130,13 +165,30 @@ impl Feed {
         self.changed.notify_waiters();
     }
 
-    /// The stream from its beginning, or from behind an event that its client has seen; `None` where what follows is not kept
-    /// any more. A reader that is there already gets no more.
-    pub(crate) fn read(self: &Arc<Self>, seen: Option<u64>) -> Option<Response> {
+    /// The stream from its beginning. A reader that is there already gets no more.
+    pub(crate) fn read(self: &Arc<Self>) -> Option<Response> {
+        let first = self.inner().first;
+        Some(self.read_from(first)?.1)
+    }
+
+    /// The stream from behind an event that its client has seen, until a stop cuts the client off; `None` where what follows
+    /// is not kept any more. A reader that is there already gets no more.
+    pub(crate) fn resume(self: &Arc<Self>, seen: u64, watch: Watch) -> Option<Response> {
+        let (reader, response) = self.read_from(seen.checked_add(1)?)?;
+        let feed = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch.cut() => feed.leave(reader),
+                () = feed.left(reader) => {}
+            }
+        });
+        Some(response)
+    }
+
+    fn read_from(self: &Arc<Self>, from: u64) -> Option<(u64, Response)> {
         let reader = {
             let mut inner = self.inner();
-            let from = seen.map_or(inner.first, |seen| seen + 1);
-            if from < inner.first || from > inner.first + inner.events.len() as u64 {
+            if inner.lost || from < inner.first || from > inner.end() {
                 return None;
             }
             inner.next = from;
@@ -145,8 +197,8 @@ impl Feed {
             inner.reader
         };
         self.changed.notify_waiters();
-        let reader = Reader { feed: self.clone(), reader };
-        let body = stream::unfold(reader, |reader| async move {
+        let body = Reader { feed: self.clone(), reader };
+        let body = stream::unfold(body, |reader| async move {
             let event = reader.next().await?;
             Some((Ok::<_, Infallible>(event), reader))
         });
@@ -154,16 +206,78 @@ impl Feed {
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        Some((headers, Body::from_stream(body)).into_response())
+        Some((reader, (headers, Body::from_stream(body)).into_response()))
+    }
+
+    /// Resolves when this reader reads no more.
+    async fn left(&self, reader: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.inner().is_read_by(reader) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// This reader reads no more.
+    fn leave(&self, reader: u64) {
+        let mut inner = self.inner();
+        if inner.is_read_by(reader) {
+            inner.is_read = false;
+            self.shed(&mut inner);
+        }
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
     fn push(&self, event: Bytes) {
         let mut inner = self.inner();
+        if inner.lost {
+            return;
+        }
         inner.bytes += event.len();
+        if let Some(Resumable { kept, .. }) = &self.resumable {
+            kept.0.fetch_add(event.len(), Ordering::Relaxed);
+        }
         inner.events.push_back(event);
-        inner.forget(self.name.is_some());
+        self.forget(&mut inner);
+        self.shed(&mut inner);
         drop(inner);
         self.changed.notify_waiters();
+    }
+
+    /// Lets go of what was delivered, as far as nobody may want it again.
+    fn forget(&self, inner: &mut Inner) {
+        while inner.first < inner.next
+            && (self.resumable.is_none() || inner.events.len() > KEPT || inner.bytes > KEPT_BYTES)
+        {
+            let Some(event) = inner.events.pop_front() else { return };
+            self.frees(inner, &event);
+            inner.first += 1;
+        }
+    }
+
+    /// Lets go of everything where it is too much for a client that is away: the rest alone is of no use to it.
+    fn shed(&self, inner: &mut Inner) {
+        let Some(Resumable { kept, .. }) = &self.resumable else { return };
+        let is_away = inner.reader > 0 && !inner.is_read;
+        let is_much = inner.bytes > KEPT_BYTES || kept.0.load(Ordering::Relaxed) > KEPT_BY_ALL;
+        if is_away && is_much {
+            inner.lost = true;
+            inner.next = inner.end();
+            inner.first = inner.next;
+            for event in std::mem::take(&mut inner.events) {
+                self.frees(inner, &event);
+            }
+        }
+    }
+
+    fn frees(&self, inner: &mut Inner, event: &Bytes) {
+        inner.bytes -= event.len();
+        if let Some(Resumable { kept, .. }) = &self.resumable {
+            kept.0.fetch_sub(event.len(), Ordering::Relaxed);
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -171,16 +285,23 @@ impl Feed {
     }
 }
 
-impl Inner {
-    /// Lets go of what was delivered, as far as nobody may want it again.
-    fn forget(&mut self, may_come_back: bool) {
-        while self.first < self.next
-            && (!may_come_back || self.events.len() > KEPT || self.bytes > KEPT_BYTES)
-        {
-            let Some(event) = self.events.pop_front() else { return };
-            self.bytes -= event.len();
-            self.first += 1;
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let bytes = self.inner().bytes;
+        if let Some(Resumable { kept, .. }) = &self.resumable {
+            kept.0.fetch_sub(bytes, Ordering::Relaxed);
         }
+    }
+}
+
+impl Inner {
+    /// The number of the event that comes next.
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn is_read_by(&self, reader: u64) -> bool {
+        self.reader == reader && self.is_read
     }
 }
 
@@ -196,13 +317,13 @@ impl Reader {
             let changed = self.feed.changed.notified();
             {
                 let mut inner = self.feed.inner();
-                if inner.reader != self.reader {
+                if !inner.is_read_by(self.reader) {
                     return None;
                 }
                 let at = usize::try_from(inner.next - inner.first).ok()?;
                 if let Some(event) = inner.events.get(at).cloned() {
                     inner.next += 1;
-                    inner.forget(self.feed.name.is_some());
+                    self.feed.forget(&mut inner);
                     drop(inner);
                     self.feed.changed.notify_waiters();
                     return Some(event);
@@ -218,11 +339,6 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut inner = self.feed.inner();
-        if inner.reader == self.reader {
-            inner.is_read = false;
-        }
-        drop(inner);
-        self.feed.changed.notify_waiters();
+        self.feed.leave(self.reader);
     }
 }

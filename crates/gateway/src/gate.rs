@@ -169,7 +169,7 @@ impl Gateway {
 
     /// Takes a lost stream up again behind the event that its client saw last, or tells of changes. Nothing else is fetched
     /// here: every answer belongs to its own request.
-    async fn fetch(
+    fn fetch(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
         system: &Name,
@@ -185,10 +185,10 @@ impl Gateway {
             Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
         };
         let Some(event) = headers.get(LAST_EVENT_ID) else {
-            return self.tell_changes(caller, system, session, watch).await;
+            return self.tell_changes(caller, system, session, watch);
         };
         let seen = event.to_str().ok().and_then(|event| session.seen(event));
-        let taken_up = seen.and_then(|(feed, number)| feed.read(Some(number)));
+        let taken_up = seen.and_then(|(feed, number)| feed.resume(number, watch));
         taken_up.unwrap_or_else(|| {
             (StatusCode::BAD_REQUEST, "what follows this event is not kept").into_response()
         })
@@ -210,8 +210,9 @@ impl Gateway {
         let version = asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
         let mut response = json(envelope::initialize(id, version, &INFO, self.offered(asked)));
         let session = self.engine.unguessable();
-        let (of, now) = (asker(&asked.caller, &asked.system), self.engine.context().now());
-        if self.sessions.open(session.clone(), of, now).is_ok()
+        let Asked { caller, system, .. } = asked;
+        let (of, now) = (asker(caller, system), self.engine.context().now());
+        if self.sessions.open(session.clone(), of, caller.current(), now).is_ok()
             && let Ok(session) = session.parse()
         {
             response.headers_mut().insert(header_name::SESSION, session);
@@ -282,7 +283,7 @@ async fn enter(
             Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
             Err(response) => *response,
         },
-        Method::GET => gateway.fetch(&caller, &name, &parts.headers).await,
+        Method::GET => gateway.fetch(&caller, &name, &parts.headers),
         Method::DELETE => gateway.end_session(&caller, &name, &parts.headers),
         _ => not_allowed(),
     };

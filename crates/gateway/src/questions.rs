@@ -64,12 +64,11 @@ impl Question {
 }
 
 impl Heard {
-    /// What the server hears under its id of the question: the answer, if it may leave. Of an error only the number goes on: its
-    /// words were not decided on.
+    /// What the server hears under its id of the question: the answer, if it may leave.
     pub(crate) async fn decided(self, dispatch: &Dispatch) -> Option<(String, Result<Json, Json>)> {
         let Answered { outcome, taken } = self.answer?;
         let (may, heard) = match outcome {
-            Err(error) => (Ok(()), Err(bare(&error))),
+            Err(_) => (Ok(()), Err(no_answer())),
             Ok(result) => match permitted(dispatch, self.kind, &result).await {
                 Ok(()) => (Ok(()), Ok(result)),
                 Err(refusal) => (Err(refusal), Err(not_passed_on())),
@@ -136,12 +135,9 @@ pub(crate) fn asker(caller: &Caller, system: &Name) -> Digest {
     whose(caller, system, "", b"")
 }
 
-/// An error of a client without its words.
-fn bare(error: &Json) -> Json {
-    let code = match error.member("code") {
-        Some(Json::Integer(code)) => *code,
-        _ => crate::envelope::Code::Internal.number(),
-    };
+/// What a server hears whose client gave no answer: always the same, as nothing of what a client says here is decided on.
+fn no_answer() -> Json {
+    let code = crate::envelope::Code::Internal.number();
     let words = "the client gave no answer";
     Json::object([("code", Json::Integer(code)), ("message", Json::String(words.to_owned()))])
 }

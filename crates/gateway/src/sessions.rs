@@ -3,25 +3,30 @@
 //!
 //! A session is no credential. Every request proves who sends it, and a session is there for the one who opened it or for nobody.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use dashmap::DashMap;
-use model::{Digest, Timestamp};
+use model::{Digest, IdentityId, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
     envelope::{Level, RequestId},
-    feed::Feed,
+    feed::{Feed, Kept},
 };
 
 /// How many sessions one client has; the one that was not used for longest makes room.
 const MAX_OF_ONE: usize = 16;
+/// How many all clients of one agent have together, whatever their keys and tasks; again the oldest makes room.
+const MAX_OF_AGENT: usize = MAX / 4;
 /// How many there are at all.
 const MAX: usize = 10_000;
 /// How many streams of a session can be taken up again.
@@ -33,14 +38,20 @@ const IDLE_SECONDS: i64 = 3_600;
 
 /// All sessions of a node.
 #[derive(Default)]
-pub(crate) struct Sessions(DashMap<String, Arc<Session>>);
+pub(crate) struct Sessions {
+    open: DashMap<String, Arc<Session>>,
+    kept: Kept,
+}
 
 /// One session.
 pub(crate) struct Session {
     id: String,
     /// Whose it is.
     of: Digest,
+    agent: IdentityId,
     used: AtomicI64,
+    ended: AtomicBool,
+    kept: Kept,
     level: Mutex<Option<Level>>,
     feeds: Mutex<VecDeque<(u64, Arc<Feed>)>>,
     next_feed: AtomicU64,
@@ -48,6 +59,7 @@ pub(crate) struct Session {
     live: Mutex<HashMap<RequestId, Arc<Notify>>>,
     /// The resources of whose changes its client wants to be told.
     subscribed: Mutex<HashSet<String>>,
+    follows: Notify,
     /// Ends the stream on which it is told, where a later one takes its place.
     told: Mutex<Arc<Notify>>,
 }
@@ -61,25 +73,49 @@ impl Sessions {
     ///
     /// # Errors
     /// There are too many of others.
-    pub(crate) fn open(&self, id: String, of: Digest, now: Timestamp) -> Result<(), TooMany> {
-        self.0.retain(|_, session| session.is_alive(now));
-        let ours = self.0.iter().filter(|entry| entry.of == of);
-        let mut ours: Vec<_> =
-            ours.map(|entry| (entry.used.load(Ordering::Relaxed), entry.key().clone())).collect();
-        if ours.len() >= MAX_OF_ONE {
-            ours.sort_unstable();
-            self.0.remove(&ours[0].1);
-        }
-        if self.0.len() >= MAX {
+    pub(crate) fn open(
+        &self,
+        id: String,
+        of: Digest,
+        agent: &IdentityId,
+        now: Timestamp,
+    ) -> Result<(), TooMany> {
+        self.end_all(|session| !session.is_alive(now));
+        self.make_room(MAX_OF_ONE, |session| session.of == of);
+        self.make_room(MAX_OF_AGENT, |session| session.agent == *agent);
+        if self.open.len() >= MAX {
             return Err(TooMany);
         }
-        self.0.insert(id.clone(), Arc::new(Session::new(id, of, now)));
+        let session = Session::new(id.clone(), of, agent.clone(), self.kept.clone(), now);
+        self.open.insert(id, Arc::new(session));
         Ok(())
+    }
+
+    /// Ends the session among these that was not used for longest, where there are so many.
+    fn make_room(&self, most: usize, these: impl Fn(&Session) -> bool) {
+        let used = |entry: &Arc<Session>| entry.used.load(Ordering::Relaxed);
+        let open = self.open.iter().filter(|entry| these(entry));
+        let open: Vec<Arc<Session>> = open.map(|entry| entry.value().clone()).collect();
+        if open.len() >= most
+            && let Some(oldest) = open.iter().min_by_key(|session| used(session))
+        {
+            self.end(oldest);
+        }
+    }
+
+    fn end_all(&self, these: impl Fn(&Session) -> bool) {
+        self.open.retain(|_, session| {
+            let ends = these(session);
+            if ends {
+                session.end();
+            }
+            !ends
+        });
     }
 
     /// The session with this id, where it is this client's.
     pub(crate) fn get(&self, id: &str, of: Digest, now: Timestamp) -> Option<Arc<Session>> {
-        let session = self.0.get(id).filter(|session| session.of == of)?.clone();
+        let session = self.open.get(id).filter(|session| session.of == of)?.clone();
         if !session.is_alive(now) {
             return None;
         }
@@ -89,29 +125,39 @@ impl Sessions {
 
     /// Ends a session, and what is on its way in it: nobody could take it up again.
     pub(crate) fn end(&self, session: &Session) {
-        self.0.remove(&session.id);
-        locked(&session.live).values().for_each(|live| live.notify_one());
-        locked(&session.told).notify_one();
+        self.open.remove(&session.id);
+        session.end();
     }
 }
 
 impl Session {
-    fn new(id: String, of: Digest, now: Timestamp) -> Self {
+    fn new(id: String, of: Digest, agent: IdentityId, kept: Kept, now: Timestamp) -> Self {
         Self {
             id,
             of,
+            agent,
+            kept,
+            ended: AtomicBool::new(false),
             used: AtomicI64::new(now.millis()),
             level: Mutex::default(),
             feeds: Mutex::default(),
             next_feed: AtomicU64::new(1),
             live: Mutex::default(),
             subscribed: Mutex::default(),
+            follows: Notify::new(),
             told: Mutex::default(),
         }
     }
 
     fn is_alive(&self, now: Timestamp) -> bool {
         now.millis() < self.used.load(Ordering::Relaxed) + IDLE_SECONDS * 1_000
+    }
+
+    /// Ends what is on its way in it.
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        locked(&self.live).values().for_each(|live| live.notify_one());
+        locked(&self.told).notify_one();
     }
 
     /// The least that its client wants to read of servers' logs; `None` until it says so.
@@ -126,7 +172,7 @@ impl Session {
     /// A new stream that the client may take up again.
     pub(crate) fn feed(&self) -> Arc<Feed> {
         let number = self.next_feed.fetch_add(1, Ordering::Relaxed);
-        let feed = Feed::named(number.to_string());
+        let feed = Feed::named(number.to_string(), self.kept.clone());
         let mut feeds = locked(&self.feeds);
         if feeds.len() >= MAX_FEEDS {
             feeds.pop_front();
@@ -148,6 +194,7 @@ impl Session {
     pub(crate) fn begin(self: &Arc<Self>, id: &RequestId) -> Live {
         let cancelled = Arc::new(Notify::new());
         locked(&self.live).insert(id.clone(), cancelled.clone());
+        self.end_if_over(&cancelled);
         Live { session: self.clone(), id: id.clone(), cancelled }
     }
 
@@ -156,6 +203,19 @@ impl Session {
         let mut subscribed = locked(&self.subscribed);
         if subscribed.len() < MAX_SUBSCRIBED {
             subscribed.insert(uri.to_owned());
+        }
+        drop(subscribed);
+        self.follows.notify_waiters();
+    }
+
+    /// Resolves when its client wants to be told of anything.
+    pub(crate) async fn subscribed(&self) {
+        loop {
+            let follows = self.follows.notified();
+            if !locked(&self.subscribed).is_empty() {
+                return;
+            }
+            follows.await;
         }
     }
 
@@ -171,7 +231,15 @@ impl Session {
     pub(crate) fn tell(&self) -> Arc<Notify> {
         let ours = Arc::new(Notify::new());
         std::mem::replace(&mut *locked(&self.told), ours.clone()).notify_one();
+        self.end_if_over(&ours);
         ours
+    }
+
+    /// What began while the session ended was missed by its end.
+    fn end_if_over(&self, begun: &Notify) {
+        if self.ended.load(Ordering::SeqCst) {
+            begun.notify_one();
+        }
     }
 
     /// Cancels a request.

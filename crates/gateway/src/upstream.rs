@@ -45,7 +45,6 @@ pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub(crate) use events::{asked_as, not_passed_on};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
-pub use updates::Update;
 pub(crate) use updates::{LISTEN, SUBSCRIBE, UNSUBSCRIBE};
 
 use link::Link;
@@ -75,8 +74,8 @@ struct Server {
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
-    /// What it says about resources that were subscribed to, and in which session that is read.
-    updates: broadcast::Sender<Update>,
+    /// The URIs of the resources of which it says that they changed, and in which session that is read.
+    updates: broadcast::Sender<Arc<str>>,
     listening: Mutex<Weak<Link>>,
 }
 

@@ -6,14 +6,14 @@ use axum::response::{IntoResponse as _, Response};
 use decide::Dispatch;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Waiting, cut_words, failure, upstream_fault};
 use crate::{
-    feed::{Abandoned, Feed},
+    feed::Feed,
     gate::Gateway,
     questions::Heard,
-    upstream::{Event, Events, asked_as, not_passed_on},
+    upstream::{Event, Events, UpstreamError, asked_as},
 };
 
 /// A feed as long as somebody feeds it.
@@ -37,13 +37,12 @@ impl Gateway {
         let session = waiting.live.as_ref().map(|live| &live.session);
         let feed = session.map_or_else(Feed::plain, |session| session.feed());
         let gateway = self.clone();
-        let response = feed.read(None);
+        let response = feed.read();
         tokio::spawn(async move { gateway.pump(dispatch, events, waiting, &Fed(feed)).await });
         response.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 
-    /// Neither a stop nor the deadline waits for a client that does not read: whatever is not yet in the feed by then is not
-    /// delivered.
+    /// Neither a stop nor the deadline waits for a client that does not read: what it was not given by then it does not get.
     async fn pump(
         self: &Arc<Self>,
         dispatch: Dispatch,
@@ -53,38 +52,31 @@ impl Gateway {
     ) {
         let deadline = self.deadline(&dispatch);
         let mut questions = FuturesUnordered::new();
+        // Answers on their way to the server: a stop cuts them, too.
+        let mut answers = FuturesUnordered::new();
         loop {
-            let has_room = tokio::select! {
-                biased;
-                () = dispatch.cut() => false,
-                () = waiting.cancelled() => return,
-                room = timeout_at(deadline, feed.room()) => match room {
-                    Ok(Ok(())) => true,
-                    // The client is gone or does not read: dropped unsettled, the outcome is unknown.
-                    Ok(Err(Abandoned)) | Err(_) => return,
-                },
-            };
             let next = tokio::select! {
                 biased;
                 () = dispatch.cut() => {
-                    drop(events);
-                    let words = cut_words(&dispatch, waiting.form, &waiting.id);
-                    dispatch.settle_cut();
-                    if has_room {
-                        feed.send(&words);
-                    }
-                    return;
+                    drop((events, answers));
+                    feed.cut(Some(&cut_words(&dispatch, waiting.form, &waiting.id)));
+                    return dispatch.settle_cut();
                 }
                 () = waiting.cancelled() => return,
                 () = feed.abandoned() => return,
+                Some(()) = answers.next() => continue,
                 Some(heard) = questions.next() => {
                     let heard: Heard = heard;
                     if let Some((id, answer)) = heard.decided(&dispatch).await {
-                        events.answer(&id, &answer);
+                        answers.push(events.answer(&id, &answer));
                     }
                     continue;
                 }
-                next = events.next() => next,
+                next = next(feed, &mut events, deadline) => match next {
+                    Some(next) => next,
+                    // The client is gone or does not read: dropped unsettled, the outcome is unknown.
+                    None => return,
+                },
             };
             match next {
                 Ok(Some(Event::Notification(bytes))) => {
@@ -100,7 +92,7 @@ impl Gateway {
                             questions.push(question.heard());
                             feed.send(&asked);
                         }
-                        None => events.answer(&id, &Err(not_passed_on())),
+                        None => events.refuse(&id),
                     }
                 }
                 Ok(Some(Event::Refused { method })) => {
@@ -121,4 +113,14 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The next message, once there is room for it; `None` where the client makes none in time.
+async fn next(
+    feed: &Feed,
+    events: &mut Events,
+    deadline: Instant,
+) -> Option<Result<Option<Event>, UpstreamError>> {
+    timeout_at(deadline, feed.room()).await.ok()?.ok()?;
+    Some(events.next().await)
 }

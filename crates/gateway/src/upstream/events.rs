@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     Reply, UpstreamError,
     link::Cut,
-    message::{ServerMessage, is},
+    message::{ServerMessage, is, response},
     pipe::Answers,
 };
 use crate::{
@@ -80,9 +80,18 @@ impl Events {
         Self { source: Some(source), id, client_id, client_progress, able, cut, requests: 0 }
     }
 
-    /// Sends the client's result or error for what the server asked.
-    pub fn answer(&self, id: &str, outcome: &Result<Json, Json>) {
-        self.cut.answer(id, outcome);
+    /// Sends the client's result or error for what the server asked. Dropped before it is done, it may not have left.
+    pub fn answer(
+        &self,
+        id: &str,
+        outcome: &Result<Json, Json>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.cut.post(response(id, outcome))
+    }
+
+    /// Tells the server that its question is not passed on.
+    pub fn refuse(&self, id: &str) {
+        self.cut.answer(id, &Err(not_passed_on()));
     }
 
     /// The next message; `None` after the response. May be dropped and asked again without losing one.
@@ -155,7 +164,7 @@ impl Events {
                 let id = id.get().to_owned();
                 return Ok(Some(Event::Request { id, kind, message: data }));
             }
-            self.cut.answer(id.get(), &Err(not_passed_on()));
+            self.refuse(id.get());
             return Ok(Some(Event::Refused { method: shown(&method) }));
         }
     }

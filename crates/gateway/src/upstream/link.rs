@@ -425,20 +425,25 @@ impl Cut {
         }
     }
 
-    /// Answers a server's own request, whose id is `id` in JSON.
+    /// Answers a server's own request, whose id is `id` in JSON, with what nobody needs to decide on.
     pub(super) fn answer(&self, id: &str, outcome: &Result<Json, Json>) {
         self.send(response(id, outcome));
     }
 
+    /// Posts a message that has no answer.
+    pub(super) fn post(&self, body: Vec<u8>) -> impl Future<Output = ()> + Send + use<> {
+        let (server, headers) = (self.server.clone(), self.link.headers("", None));
+        async move {
+            // The server may be gone; then so is its work.
+            let _ = server.tell(headers, body, Instant::now() + HANDSHAKE).await;
+        }
+    }
+
     /// Posts in the background: neither a stop nor the reading of a stream waits for a slow server.
     fn send(&self, body: Vec<u8>) {
-        let (server, headers) = (self.server.clone(), self.link.headers("", None));
         // Outside of a runtime, as at the very end of a process, there is nobody left to send it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                // The server may be gone; then so is its work.
-                let _ = server.tell(headers, body, Instant::now() + HANDSHAKE).await;
-            });
+            runtime.spawn(self.post(body));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! subscribed to ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/server/resources#subscriptions)).
 
 use std::{
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -18,6 +18,8 @@ use tokio::{
 use super::{Server, Upstream, Wire, link::Link};
 use crate::{envelope::is_event_stream, outbound::Request, sse::Parser};
 
+/// The longest URI of which it is believed, in bytes.
+const MAX_URI: usize = 8 * 1024;
 /// How many updates wait for a listener of ours; one that is slower misses some.
 pub(super) const WAITING: usize = 64;
 /// After how long a stream is asked for again that has ended.
@@ -32,19 +34,14 @@ pub(crate) const UNSUBSCRIBE: &str = "resources/unsubscribe";
 /// The method by which a client listens since 2026-07-28.
 pub(crate) const LISTEN: &str = "subscriptions/listen";
 
-/// A resource changed.
-#[derive(Debug, Clone)]
-pub struct Update {
-    /// Which.
-    pub uri: Arc<str>,
-    /// The notification as the server sent it.
-    pub message: Bytes,
-}
-
 impl Upstream {
-    /// What the server says from now on about resources that were subscribed to.
-    pub fn updates(&self) -> broadcast::Receiver<Update> {
-        self.0.updates.subscribe()
+    /// The URIs of the resources of which the server says from now on that they changed. It is listened to for as long as there
+    /// are such receivers.
+    pub fn updates(&self) -> broadcast::Receiver<Arc<str>> {
+        let updates = self.0.updates.subscribe();
+        let asking = self.0.asking().clone();
+        asking.iter().for_each(|link| self.0.listen(link));
+        updates
     }
 }
 
@@ -54,19 +51,25 @@ pub(super) fn is_subscription(tool: &str) -> bool {
 }
 
 impl Server {
-    /// Listens in a session for as long as that is the one that is used.
+    /// Listens in a session for as long as that is the one that is used, and somebody wants to hear what is said there.
     pub(super) fn listen(self: &Arc<Self>, link: &Arc<Link>) {
         {
-            let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::ptr::eq(listening.as_ptr(), Arc::as_ptr(link)) {
+            let mut listening = self.listening();
+            if self.updates.receiver_count() == 0 || is_same(&listening, link) {
                 return;
             }
             *listening = Arc::downgrade(link);
         }
         let (server, link) = (Arc::downgrade(self), link.clone());
         tokio::spawn(async move {
-            while let Some(server) = used(&server, &link) {
-                if !server.listen_once(&link).await {
+            while let Some(server) = wanted(&server, &link) {
+                let has_more = tokio::select! {
+                    biased;
+                    () = server.updates.closed() => true,
+                    has_more = server.listen_once(&link) => has_more,
+                };
+                if !has_more {
+                    server.deafen(&link);
                     return;
                 }
                 drop(server);
@@ -75,8 +78,20 @@ impl Server {
         });
     }
 
+    fn listening(&self) -> MutexGuard<'_, Weak<Link>> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody listens in this session any more.
+    fn deafen(&self, link: &Arc<Link>) {
+        let mut listening = self.listening();
+        if is_same(&listening, link) {
+            *listening = Weak::new();
+        }
+    }
+
     /// Reads one stream to its end; `false` where the server has none to give.
-    async fn listen_once(self: &Arc<Self>, link: &Arc<Link>) -> bool {
+    async fn listen_once(&self, link: &Arc<Link>) -> bool {
         let Wire::Http(http) = &self.wire else { return false };
         let mut headers = link.headers("", None);
         headers.remove(header::CONTENT_TYPE);
@@ -94,12 +109,12 @@ impl Server {
             let mut input = match timeout(LOOK, response.body.next()).await {
                 Ok(Some(Ok(input))) => input,
                 Ok(_) => return true,
-                Err(_) if used(&Arc::downgrade(self), link).is_some() => continue,
+                Err(_) if self.is_used(link) => continue,
                 Err(_) => return true,
             };
             loop {
                 match parser.next(&mut input) {
-                    Ok(Some(data)) => self.tell_updated(data.into()),
+                    Ok(Some(data)) => self.tell_updated(&data),
                     Ok(None) => break,
                     Err(_) => return true,
                 }
@@ -107,7 +122,12 @@ impl Server {
         }
     }
 
-    fn tell_updated(&self, message: Bytes) {
+    /// Whether this is the session in which the server may ask and tell.
+    fn is_used(&self, link: &Arc<Link>) -> bool {
+        self.asking().as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
+    }
+
+    fn tell_updated(&self, message: &[u8]) {
         #[derive(Deserialize)]
         struct Updated {
             method: String,
@@ -117,17 +137,30 @@ impl Server {
         struct Resource {
             uri: Arc<str>,
         }
-        let Ok(Updated { method, params }) = serde_json::from_slice(&message) else { return };
-        if method == "notifications/resources/updated" {
+        let Ok(Updated { method, params }) = serde_json::from_slice(message) else { return };
+        if method == "notifications/resources/updated" && params.uri.len() <= MAX_URI {
             // Where nobody listens at the moment, nobody hears it.
-            let _ = self.updates.send(Update { uri: params.uri, message });
+            let _ = self.updates.send(params.uri);
         }
     }
 }
 
-/// The server, as long as this is the session in which it may speak.
-fn used(server: &Weak<Server>, link: &Arc<Link>) -> Option<Arc<Server>> {
+/// The server, as long as this is the session in which it may speak and somebody hears it; from then on nobody listens.
+fn wanted(server: &Weak<Server>, link: &Arc<Link>) -> Option<Arc<Server>> {
     let server = server.upgrade()?;
-    let current = server.asking().as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
-    current.then_some(server)
+    let is_used = server.is_used(link);
+    let mut listening = server.listening();
+    // Whoever wants to hear it next looks behind this lock whether there is a listener.
+    if is_used && is_same(&listening, link) && server.updates.receiver_count() > 0 {
+        drop(listening);
+        return Some(server);
+    }
+    if is_same(&listening, link) {
+        *listening = Weak::new();
+    }
+    None
+}
+
+fn is_same(listening: &Weak<Link>, link: &Arc<Link>) -> bool {
+    std::ptr::eq(listening.as_ptr(), Arc::as_ptr(link))
 }

@@ -1,6 +1,6 @@
 //! Servers that ask the client something in the middle of a call, in both revisions.
 
-use gateway::envelope::Era;
+use gateway::{envelope::Era, outbound::Limits};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -204,13 +204,15 @@ async fn an_answer_to_a_legacy_server_is_recorded_before_it_leaves() {
 }
 
 #[tokio::test]
-async fn of_a_client_that_gives_no_answer_the_server_hears_no_words() {
+async fn of_a_client_that_gives_no_answer_the_server_hears_nothing_of_its_own() {
     let house = House::with(Era::Legacy, Default::default()).await;
     let bot = house.bot(0).await;
     let (_reply, id) = asked(&house, &bot).await;
-    let error = json!({ "error": { "code": -1, "message": "the user is called Jo", "data": 1 } });
+    let number = 123_456_789_012_345_i64;
+    let error =
+        json!({ "error": { "code": number, "message": "the user is called Jo", "data": 1 } });
     assert_eq!(respond(&bot, &id, &error).await.status, StatusCode::ACCEPTED);
-    let error = json!({ "code": -1, "message": "the client gave no answer" });
+    let error = json!({ "code": -32603, "message": "the client gave no answer" });
     assert_eq!(heard(&house).await["error"], error);
 }
 
@@ -233,5 +235,23 @@ async fn a_stop_comes_before_an_answer() {
     assert!(reply.event().await.unwrap().contains("stop"), "the call is cut");
     let result = json!({ "result": { "action": "accept" } });
     assert_ne!(respond(&bot, &id, &result).await.status, StatusCode::ACCEPTED);
+    assert!(!house.desk.asked().iter().any(|asked| asked.json()["id"] == "q-9"));
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_its_server_does_not_leave_after_a_stop() {
+    let one = Limits { connections: 1, ..Limits::default() };
+    let house = House::with(Era::Legacy, one).await;
+    let (bot, other) = (house.bot(0).await, house.bot(0).await);
+    let (mut reply, id) = asked(&house, &bot).await;
+    // The call has the one connection, so the answer has to wait.
+    let result = json!({ "result": { "action": "accept" } });
+    assert_eq!(respond(&bot, &id, &result).await.status, StatusCode::ACCEPTED);
+    let report = house.stop(&format!("task:{}", bot.task)).await;
+    assert!(report["final"].is_i64(), "{report}");
+    assert!(reply.event().await.unwrap().contains("stop"), "the call is cut");
+    house.desk.go_on();
+    house.desk.answers(|asked| vec![Step::Send(asked.result(r#"{"content":[]}"#))]);
+    assert_eq!(other.call("get_order", r#"{"order":"A-1"}"#).await.status, StatusCode::OK);
     assert!(!house.desk.asked().iter().any(|asked| asked.json()["id"] == "q-9"));
 }

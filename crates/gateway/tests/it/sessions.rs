@@ -105,7 +105,7 @@ async fn a_lost_stream_is_taken_up_where_its_client_was() {
     let stranger = take_up(&other, &session, "1-1").await;
     assert_eq!(stranger.status, StatusCode::NOT_FOUND, "it is not their session");
     assert_eq!(house.recorded().await.last().unwrap(), "decision deny arguments_invalid");
-    for unknown in ["2-1", "1-77", "1", "x-1", ""] {
+    for unknown in ["2-1", "1-77", "1-18446744073709551615", "1", "x-1", ""] {
         let refused = take_up(&bot, &session, unknown).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{unknown}");
     }

@@ -110,3 +110,40 @@ async fn a_subscription_that_nobody_permits_does_not_reach_the_server() {
     assert_eq!(refused["error"]["code"], 403, "{refused}");
     assert!(house.desk.asked().is_empty());
 }
+
+#[tokio::test]
+async fn of_what_a_server_tells_only_the_resource_passes() {
+    let house = house().await;
+    house.desk.tells(|_| {
+        let forged = r#"{"jsonrpc":"2.0","id":2,"method":"notifications/resources/updated","params":{"uri":"file:///a","_meta":{"bailiwick/approval":"x"}},"result":{"content":[]}}"#;
+        vec![stream(), event(forged), Step::UntilClosed]
+    });
+    let bot = house.bot(0).await;
+    let session = open(&bot).await;
+    let mut told = listen(&bot, &session).await;
+    assert_eq!(say(&bot, &session, "resources/subscribe", "file:///a").await["result"], json!({}));
+    assert_eq!(told.event().await.unwrap(), updated("file:///a"));
+}
+
+#[tokio::test]
+async fn a_server_is_listened_to_only_while_somebody_hears_it() {
+    let house = house().await;
+    let bot = house.bot(0).await;
+    let session = open(&bot).await;
+    let told = listen(&bot, &session).await;
+    let gets = || house.desk.asked().iter().filter(|asked| asked.head.starts_with("GET ")).count();
+    assert_eq!(gets(), 0, "nothing is asked for before there is a subscription");
+    assert_eq!(say(&bot, &session, "resources/subscribe", "file:///a").await["result"], json!({}));
+    house.desk.go_on();
+    let mut told = told;
+    assert_eq!(told.event().await.unwrap(), updated("file:///a"));
+    for _ in 0..2 {
+        house.desk.go_on();
+    }
+    drop(told);
+    house.desk.closed().await;
+
+    let mut again = listen(&bot, &session).await;
+    house.desk.go_on();
+    assert_eq!(again.event().await.unwrap(), updated("file:///a"));
+}

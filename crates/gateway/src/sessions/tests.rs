@@ -1,0 +1,55 @@
+use super::*;
+
+fn agent(name: &str) -> IdentityId {
+    format!("agent/{name}").parse().unwrap()
+}
+
+fn of(number: usize) -> Digest {
+    let mut of = Digest::default();
+    of.0[..8].copy_from_slice(&number.to_be_bytes());
+    of
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+#[test]
+fn the_clients_of_one_agent_leave_room_for_others() {
+    let sessions = Sessions::default();
+    for number in 0..MAX_OF_AGENT + 10 {
+        let later = Timestamp::from_millis(NOW.millis() + i64::try_from(number).unwrap());
+        sessions.open(number.to_string(), of(number), &agent("greedy"), later).unwrap();
+    }
+    assert_eq!(sessions.open.len(), MAX_OF_AGENT);
+    assert!(sessions.get("9", of(9), NOW).is_none() && sessions.get("10", of(10), NOW).is_some());
+    sessions.open("x".to_owned(), of(1), &agent("other"), NOW).unwrap();
+    assert_eq!(sessions.open.len(), MAX_OF_AGENT + 1);
+}
+
+#[tokio::test]
+async fn a_session_that_makes_room_or_is_over_ends_what_is_on_its_way_in_it() {
+    let sessions = Sessions::default();
+    let open = |id: &str, now| sessions.open(id.to_owned(), of(1), &agent("bot"), now).unwrap();
+    open("oldest", NOW);
+    let oldest = sessions.get("oldest", of(1), NOW).unwrap();
+    let (live, told) = (oldest.begin(&RequestId::Number(1)), oldest.tell());
+    let later = NOW.plus_seconds(1);
+    (0..MAX_OF_ONE).for_each(|number| open(&number.to_string(), later));
+    live.cancelled().await;
+    told.notified().await;
+
+    let other = sessions.get("0", of(1), later).unwrap();
+    let live = other.begin(&RequestId::Number(1));
+    open("last", later.plus_seconds(u32::try_from(IDLE_SECONDS).unwrap()));
+    live.cancelled().await;
+    assert_eq!(sessions.open.len(), 1);
+}
+
+#[tokio::test]
+async fn what_begins_in_a_session_that_has_ended_ends_at_once() {
+    let sessions = Sessions::default();
+    sessions.open("s".to_owned(), of(1), &agent("bot"), NOW).unwrap();
+    let session = sessions.get("s", of(1), NOW).unwrap();
+    sessions.end(&session);
+    session.tell().notified().await;
+    session.begin(&RequestId::Number(1)).cancelled().await;
+}
