@@ -21,7 +21,7 @@ pub(crate) use token::AgentToken;
 /// Where to, and what proves the agent.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Way {
-    /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`.
+    /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`; for the tools of all servers: `https://GATEWAY/mcp`.
     url: String,
     /// Who the agent is: the file that `agent show NAME -o json` prints.
     #[arg(long, value_name = "FILE")]

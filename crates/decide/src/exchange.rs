@@ -112,9 +112,12 @@ impl Engine {
         }
         let blueprint = self.directory.blueprint(&entry.agent.blueprint);
         let children = self.children(blueprint.as_deref(), request.requested_actor);
-        // A token that is handed on can only be exchanged; one that is used is for one system.
+        // A token that is handed on can only be exchanged; one that is used is for one system, or for all where that is wished.
+        let all = self.issuer.audience_of_all();
         let audiences: Vec<String> = if request.requested_actor.is_some() {
             vec![self.issuer.url.clone()]
+        } else if request.audience.or(request.resource) == Some(&all) {
+            vec![all]
         } else {
             self.directory.servers().iter().map(|system| self.issuer.audience_of(system)).collect()
         };

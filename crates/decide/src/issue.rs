@@ -37,7 +37,7 @@ pub struct Issuer {
     pub token_endpoint: String,
     /// The admin API: the audience of a person's session.
     pub admin_audience: String,
-    /// The gateway's origin. An agent's token is for one server behind it: see [`Issuer::audience_of`].
+    /// The gateway's origin. An agent's token is for one server behind it, or for all: see [`Issuer::audience_of`].
     pub gateway_url: String,
     /// The signing keys.
     pub keys: ArcSwap<Keyring>,
@@ -47,6 +47,11 @@ impl Issuer {
     /// The audience of tokens for one system: the URL of its MCP endpoint at the gateway.
     pub fn audience_of(&self, system: &Name) -> String {
         format!("{}/mcp/{system}", self.gateway_url)
+    }
+
+    /// The audience of tokens for all systems: the URL of the endpoint that has the tools of each.
+    pub fn audience_of_all(&self) -> String {
+        format!("{}/mcp", self.gateway_url)
     }
 
     pub(crate) fn verify(

@@ -148,12 +148,12 @@ impl Engine {
     pub fn refuse(
         &self,
         caller: &Caller,
-        system: &Name,
+        system: Option<&Name>,
         code: Code,
         reason: impl Into<String>,
     ) -> Refusal {
         let refusal = Refusal::new(self.context.id(), code, reason);
-        let body = Decision { system: Some(system.clone()), ..Decision::default() };
+        let body = Decision { system: system.cloned(), ..Decision::default() };
         self.note_refusal(
             caller,
             &refusal,

@@ -16,16 +16,16 @@ impl Watch {
 }
 
 impl Engine {
-    /// Whether a caller may have anything of a system at all now: nobody of the chain is stopped or suspended, and task, links and
+    /// Whether a caller may have anything of a system, or of any, at all now: nobody of the chain is stopped or suspended, and task, links and
     /// owner stand.
     ///
     /// # Errors
     /// [`Refusal`], which is recorded.
-    pub fn watch(&self, caller: &Caller, system: &Name) -> Result<Watch, Refusal> {
+    pub fn watch(&self, caller: &Caller, system: Option<&Name>) -> Result<Watch, Refusal> {
         let action = self.context.id();
         let stands = || {
             let now = self.sure_moment(action)?;
-            self.standing(caller, action, Some(system), now)
+            self.standing(caller, action, system, now)
         };
         let watched = stands().and_then(|standing| {
             // Registered before it is looked at again: a stop either sees this or is seen by it.

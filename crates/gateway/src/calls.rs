@@ -11,7 +11,7 @@ use decide::{
     sha256,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use model::ijson::Json;
+use model::{Name, ijson::Json};
 use tokio::time::Instant;
 
 use crate::{
@@ -59,33 +59,36 @@ impl Gateway {
         let call = match ToolCall::of(&asked.message) {
             Ok(call) => call,
             Err(why) => {
-                self.engine.refuse(
-                    &asked.caller,
-                    &asked.system,
-                    Code::ArgumentsInvalid,
-                    why.to_string(),
-                );
+                let system = asked.place.system();
+                self.engine.refuse(&asked.caller, system, Code::ArgumentsInvalid, why.to_string());
                 return fault(&why.fault(), asked.era, Some(&id));
             }
         };
-        if let Err(why) = self.headers_agree(&asked, &call) {
-            self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, why.message());
+        let Some((system, tool)) = asked.place.meant(&self.engine, call.name) else {
+            let why = "there is no tool of this name, or two: a tool's name here is `SYSTEM__TOOL`";
+            let refusal = self.engine.refuse(&asked.caller, None, Code::ToolUnknown, why);
+            return refused(&id, asked.form(), &refusal);
+        };
+        if let Err(why) = self.headers_agree(&asked, &system, tool, &call) {
+            let (code, why_not) = (Code::ArgumentsInvalid, why.message());
+            self.engine.refuse(&asked.caller, Some(&system), code, why_not);
             return fault(&why, asked.era, Some(&id));
         }
-        if call.name.starts_with(METHOD) {
+        if tool.starts_with(METHOD) {
             let why = format!("no tool has a name that starts with `{METHOD}`");
-            self.engine.refuse(&asked.caller, &asked.system, Code::ToolUnknown, why.clone());
+            self.engine.refuse(&asked.caller, Some(&system), Code::ToolUnknown, why.clone());
             return fault(&Fault::new(envelope::Code::InvalidParams, why), asked.era, Some(&id));
         }
-        let (tool, arguments) = (call.name.to_owned(), call.arguments.clone());
-        self.decide(asked, id, tool, arguments).await
+        let (tool, arguments) = (tool.to_owned(), call.arguments.clone());
+        self.decide(asked, id, system, tool, arguments).await
     }
 
     /// Answers a request for something beside tools, where a person has accepted what it means.
     pub(crate) async fn request(self: &Arc<Self>, asked: Asked, id: RequestId) -> Response {
         let method = asked.message.method();
         let tool = format!("{METHOD}{method}");
-        let entry = self.engine.directory().tool(&asked.system, &tool);
+        let Some(system) = asked.place.system().cloned() else { return self.unmapped(&asked, &id) };
+        let entry = self.engine.directory().tool(&system, &tool);
         let is_spoken = match method {
             SUBSCRIBE | UNSUBSCRIBE => asked.era == Era::Legacy,
             LISTEN => asked.era == Era::Modern,
@@ -95,13 +98,14 @@ impl Gateway {
             return self.unmapped(&asked, &id);
         }
         let params = envelope::method_params(&asked.message);
-        self.decide(asked, id, tool, params).await
+        self.decide(asked, id, system, tool, params).await
     }
 
     /// The answers that come with a call, with the server's state as the server gave it.
     fn inputs(
         &self,
         asked: &Asked,
+        system: &Name,
         tool: &str,
         arguments: &Json,
     ) -> Result<Option<Inputs>, EnvelopeError> {
@@ -110,7 +114,7 @@ impl Gateway {
             return Err(EnvelopeError::InputResponses);
         }
         if let Some(state) = &mut inputs.state {
-            let whose = whose(&asked.caller, &asked.system, tool, &arguments.canonical());
+            let whose = whose(&asked.caller, system.as_str(), tool, &arguments.canonical());
             *state = self.untied(whose, state).ok_or(EnvelopeError::RequestState)?;
         }
         Ok(Some(inputs))
@@ -120,23 +124,24 @@ impl Gateway {
         self: &Arc<Self>,
         asked: Asked,
         id: RequestId,
+        system: Name,
         tool: String,
         arguments: Json,
     ) -> Response {
         let live = asked.session.as_ref().map(|session| session.begin(&id));
-        let read = self.inputs(&asked, &tool, &arguments);
+        let read = self.inputs(&asked, &system, &tool, &arguments);
         let (inputs, logs) = match read.and_then(|inputs| Ok((inputs, logs(&asked)?))) {
             Ok(read) => read,
             Err(why) => {
                 let said = why.to_string();
-                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
+                self.engine.refuse(&asked.caller, Some(&system), Code::ArgumentsInvalid, said);
                 return fault(&why.fault(), asked.era, Some(&id));
             }
         };
         let attempt = Attempt {
             action: self.engine.context().id(),
             caller: asked.caller.clone(),
-            system: asked.system.clone(),
+            system: system.clone(),
             tool,
             arguments,
             inputs,
@@ -148,14 +153,20 @@ impl Gateway {
                 let able = able(&asked, &dispatch);
                 self.forward(dispatch, &asked, Waiting { id, form, able, logs, live }).await
             }
-            Err(refusal) => refused(&id, asked.form(), &refusal),
+            Err(refusal) => refused(&id, asked.form(), &asked.place.named(&system, refusal)),
         };
         named(response, &action.to_string())
     }
 
     /// Headers that repeat arguments must say what the body says (MCP 2026-07-28).
-    fn headers_agree(&self, asked: &Asked, call: &ToolCall<'_>) -> Result<(), Fault> {
-        let tool = self.engine.directory().tool(&asked.system, call.name);
+    fn headers_agree(
+        &self,
+        asked: &Asked,
+        system: &Name,
+        tool: &str,
+        call: &ToolCall<'_>,
+    ) -> Result<(), Fault> {
+        let tool = self.engine.directory().tool(system, tool);
         let Some(tool) = tool.and_then(|(_, tool)| tool?.accepted) else { return Ok(()) };
         let mirror = self.upstreams.mirror(tool.definition, &tool.text);
         if asked.era == Era::Legacy || mirror.is_empty() {

@@ -11,6 +11,7 @@ mod media;
 mod message;
 mod mirror;
 mod result;
+mod splice;
 #[cfg(test)]
 mod tests;
 
@@ -31,3 +32,4 @@ pub(crate) use era::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_VERSION, e
 pub(crate) use inputs::kind as input_kind;
 pub(crate) use level::META_LEVEL;
 pub(crate) use media::{is_event_stream, is_json};
+pub(crate) use splice::spliced;

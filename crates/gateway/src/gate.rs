@@ -1,4 +1,4 @@
-//! The door: one path for each system, both revisions of MCP on it.
+//! The door: one path for each system and one for all, both revisions of MCP on each.
 //!
 //! Who calls comes first; then the message is read once; then the method. Only `tools/call` leads on, through a decision.
 
@@ -14,7 +14,6 @@ use axum::{
 use bytes::Bytes;
 use decide::{Caller, Code, Engine, METHOD, NotAuthenticated, Presented};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use model::Name;
 
 use crate::{
     broker,
@@ -23,6 +22,7 @@ use crate::{
         self, Accepts, Capabilities, Era, Fault, Incoming, Level, MAX_BYTES, Message, RequestId,
         ServerInfo, header_name,
     },
+    place::Place,
     questions::{Questions, asker},
     refusal::Form,
     sessions::{Session, Sessions},
@@ -52,7 +52,7 @@ pub struct Gateway {
 /// One request of somebody who was believed.
 pub(crate) struct Asked {
     pub(crate) caller: Arc<Caller>,
-    pub(crate) system: Name,
+    pub(crate) place: Place,
     pub(crate) headers: HeaderMap,
     pub(crate) accepts: Accepts,
     pub(crate) message: Message,
@@ -83,7 +83,11 @@ impl Gateway {
 impl Gateway {
     /// What this caller may ask for beside tools, with some arguments.
     fn offered(&self, asked: &Asked) -> Capabilities {
-        let listed = self.engine.listable(&asked.caller, &asked.system);
+        let logging = asked.era == Era::Legacy;
+        let Some(system) = asked.place.system() else {
+            return Capabilities { logging, ..Capabilities::default() };
+        };
+        let listed = self.engine.listable(&asked.caller, system);
         let has = |family: &str| {
             let of_family =
                 |name: &str| name.strip_prefix(METHOD).is_some_and(|it| it.starts_with(family));
@@ -91,7 +95,7 @@ impl Gateway {
         };
         Capabilities {
             completions: has("completion/"),
-            logging: asked.era == Era::Legacy,
+            logging,
             prompts: has("prompts/"),
             resources: has("resources/"),
             subscriptions: match asked.era {
@@ -106,7 +110,7 @@ impl Gateway {
     async fn read(
         &self,
         caller: &Arc<Caller>,
-        system: &Name,
+        place: &Place,
         headers: HeaderMap,
         body: Body,
     ) -> Result<Read, Box<Response>> {
@@ -114,7 +118,7 @@ impl Gateway {
         let refuse = |reason: &dyn std::fmt::Display, response: Response| {
             engine.refuse(
                 caller,
-                system,
+                place.system(),
                 Code::ArgumentsInvalid,
                 format!("malformed message: {reason}"),
             );
@@ -137,12 +141,12 @@ impl Gateway {
             .map_err(|why| refuse(&why, fault(&why.fault(), Era::Modern, message.id())))?;
         let session = match era {
             Era::Legacy if message.method() != "initialize" => {
-                self.session(caller, system, &headers)?
+                self.session(caller, place, &headers)?
             }
             _ => None,
         };
-        let (caller, system) = (caller.clone(), system.clone());
-        Ok(Read::Asked(Box::new(Asked { caller, system, headers, accepts, message, era, session })))
+        let (caller, place) = (caller.clone(), place.clone());
+        Ok(Read::Asked(Box::new(Asked { caller, place, headers, accepts, message, era, session })))
     }
 
     /// The session that a request names; it must be its sender's, and the refusal of another is recorded. A request without
@@ -150,10 +154,10 @@ impl Gateway {
     fn session(
         &self,
         caller: &Caller,
-        system: &Name,
+        place: &Place,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Session>>, Box<Response>> {
-        let (of, now) = (asker(caller, system), self.engine.context().now());
+        let (of, now) = (asker(caller), self.engine.context().now());
         match only(headers, &header_name::SESSION) {
             Some(None) => Ok(None),
             Some(Some(id)) if let Some(session) = self.sessions.get(id, of, now) => {
@@ -161,7 +165,7 @@ impl Gateway {
             }
             _ => {
                 let why = "there is no such session";
-                self.engine.refuse(caller, system, Code::ArgumentsInvalid, why);
+                self.engine.refuse(caller, place.system(), Code::ArgumentsInvalid, why);
                 Err(Box::new((StatusCode::NOT_FOUND, why).into_response()))
             }
         }
@@ -172,20 +176,23 @@ impl Gateway {
     fn fetch(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
-        system: &Name,
+        place: &Place,
         headers: &HeaderMap,
     ) -> Response {
-        let session = match self.session(caller, system, headers) {
+        let session = match self.session(caller, place, headers) {
             Ok(Some(session)) => session,
             Ok(None) => return not_allowed(),
             Err(refused) => return *refused,
         };
-        let watch = match self.engine.watch(caller, system) {
+        let watch = match self.engine.watch(caller, place.system()) {
             Ok(watch) => watch,
             Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
         };
         let Some(event) = headers.get(LAST_EVENT_ID) else {
-            return self.tell_changes(caller, system, session, watch);
+            return match place {
+                Place::System(system) => self.tell_changes(caller, system, session, watch),
+                Place::All => not_allowed(),
+            };
         };
         let seen = event.to_str().ok().and_then(|event| session.seen(event));
         let taken_up = seen.and_then(|(feed, number)| feed.resume(number, watch));
@@ -194,8 +201,8 @@ impl Gateway {
         })
     }
 
-    fn end_session(&self, caller: &Caller, system: &Name, headers: &HeaderMap) -> Response {
-        match self.session(caller, system, headers) {
+    fn end_session(&self, caller: &Caller, place: &Place, headers: &HeaderMap) -> Response {
+        match self.session(caller, place, headers) {
             Ok(Some(session)) => {
                 self.sessions.end(&session);
                 StatusCode::NO_CONTENT.into_response()
@@ -210,8 +217,8 @@ impl Gateway {
         let version = asked.message.param("protocolVersion").and_then(model::ijson::Json::as_str);
         let mut response = json(envelope::initialize(id, version, &INFO, self.offered(asked)));
         let session = self.engine.unguessable();
-        let Asked { caller, system, .. } = asked;
-        let (of, now) = (asker(caller, system), self.engine.context().now());
+        let caller = &asked.caller;
+        let (of, now) = (asker(caller), self.engine.context().now());
         if self.sessions.open(session.clone(), of, caller.current(), now).is_ok()
             && let Ok(session) = session.parse()
         {
@@ -229,7 +236,12 @@ impl Gateway {
             }
             Err(why) => {
                 let said = why.to_string();
-                self.engine.refuse(&asked.caller, &asked.system, Code::ArgumentsInvalid, said);
+                self.engine.refuse(
+                    &asked.caller,
+                    asked.place.system(),
+                    Code::ArgumentsInvalid,
+                    said,
+                );
                 fault(&why.fault(), asked.era, Some(id))
             }
         }
@@ -240,7 +252,8 @@ impl Gateway {
         let method = asked.message.method();
         let shown = model::Foreign::new(method.chars().take(64).collect::<String>());
         let reason = format!("the method `{shown}` is not mapped");
-        self.engine.refuse(&asked.caller, &asked.system, Code::MethodNotMapped, reason.clone());
+        let system = asked.place.system();
+        self.engine.refuse(&asked.caller, system, Code::MethodNotMapped, reason.clone());
         fault(&Fault::new(envelope::Code::MethodNotFound, reason), asked.era, Some(id))
     }
 }
@@ -248,43 +261,62 @@ impl Gateway {
 /// The gateway's routes.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
-        .route("/mcp/{system}", any(enter))
-        .route("/.well-known/oauth-protected-resource/mcp/{system}", get(describe))
+        .route("/mcp", any(enter_all))
+        .route("/mcp/{system}", any(enter_system))
+        .route("/.well-known/oauth-protected-resource/mcp", get(describe_all))
+        .route("/.well-known/oauth-protected-resource/mcp/{system}", get(describe_system))
         .route(broker::CALLBACK, get(broker::callback))
         .route(broker::DOCUMENT, get(broker::document))
         .with_state(gateway)
 }
 
-async fn describe(State(gateway): State<Arc<Gateway>>, Path(system): Path<String>) -> Response {
+async fn describe_all(State(gateway): State<Arc<Gateway>>) -> Response {
+    metadata(&gateway.engine, &Place::All)
+}
+
+async fn describe_system(
+    State(gateway): State<Arc<Gateway>>,
+    Path(system): Path<String>,
+) -> Response {
     match system.parse() {
-        Ok(system) => metadata(&gateway.engine, &system),
+        Ok(system) => metadata(&gateway.engine, &Place::System(system)),
         Err(_) => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-async fn enter(
+async fn enter_all(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    enter(&gateway, &Place::All, request).await
+}
+
+async fn enter_system(
     State(gateway): State<Arc<Gateway>>,
     Path(system): Path<String>,
     request: Request,
 ) -> Response {
+    match system.parse() {
+        Ok(system) => enter(&gateway, &Place::System(system), request).await,
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn enter(gateway: &Arc<Gateway>, place: &Place, request: Request) -> Response {
     let engine = gateway.engine.clone();
-    let Ok(name) = system.parse::<Name>() else { return StatusCode::NOT_FOUND.into_response() };
     let (parts, body) = request.into_parts();
     if !same_origin(&engine, &parts.headers) {
         return (StatusCode::FORBIDDEN, "requests from other origins are refused").into_response();
     }
-    let caller = match authenticate(&engine, &name, &parts.method, &parts.headers) {
+    let caller = match authenticate(&engine, place, &parts.method, &parts.headers) {
         Ok(caller) => caller,
-        Err(why) => return challenge(&engine, &system, &why),
+        Err(why) => return challenge(&engine, place, &why),
     };
     let response = match parts.method {
-        Method::POST => match gateway.read(&caller, &name, parts.headers, body).await {
-            Ok(Read::Asked(asked)) => serve(&gateway, *asked).await,
-            Ok(Read::Response(response)) => gateway.answered(&caller, &name, response).await,
+        Method::POST => match gateway.read(&caller, place, parts.headers, body).await {
+            Ok(Read::Asked(asked)) => serve(gateway, *asked).await,
+            Ok(Read::Response(response)) => gateway.answered(&caller, place, response).await,
             Err(response) => *response,
         },
-        Method::GET => gateway.fetch(&caller, &name, &parts.headers),
-        Method::DELETE => gateway.end_session(&caller, &name, &parts.headers),
+        Method::GET => gateway.fetch(&caller, place, &parts.headers),
+        Method::DELETE => gateway.end_session(&caller, place, &parts.headers),
         _ => not_allowed(),
     };
     with_nonce(&engine, response)
@@ -297,11 +329,11 @@ fn same_origin(engine: &Engine, headers: &HeaderMap) -> bool {
 
 fn authenticate(
     engine: &Engine,
-    system: &Name,
+    place: &Place,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Arc<Caller>, NotAuthenticated> {
-    let audience = engine.issuer().audience_of(system);
+    let audience = place.audience(engine.issuer());
     let presented = Presented {
         authorization: only(headers, &header::AUTHORIZATION).ok_or(NotAuthenticated::Missing)?,
         proof: only(headers, &http::HeaderName::from_static("dpop"))
@@ -356,9 +388,8 @@ async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
         ("ping", Era::Legacy) => json(envelope::pong(&id)),
         ("server/discover", _) => json(envelope::discover(&id, &INFO, gateway.offered(&asked))),
         ("tools/list", _) => {
-            let tools = gateway.engine.listable(&asked.caller, &asked.system);
-            let tools = tools.iter().filter(|tool| !tool.name.starts_with(METHOD));
-            let tools = tools.map(|tool| tool.text.as_bytes());
+            let tools = asked.place.listed(&gateway.engine, &asked.caller);
+            let tools = tools.iter().map(Vec::as_slice);
             json(envelope::tools_list(&id, era, &INFO, tools, LIST_TTL_MS))
         }
         ("tools/call", _) => gateway.call(asked, id).await,

@@ -15,6 +15,7 @@ mod gate;
 mod looks;
 pub mod oauth;
 pub mod outbound;
+mod place;
 mod program;
 mod questions;
 mod refusal;

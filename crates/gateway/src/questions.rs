@@ -7,12 +7,13 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use dashmap::DashMap;
 use decide::{Caller, Code, Dispatch, InputMethod, Refusal};
 use http::StatusCode;
-use model::{Digest, Name, ijson::Json};
+use model::{Digest, ijson::Json};
 use tokio::sync::oneshot;
 
 use crate::{
     envelope::{EnvelopeError, Era, Response, input_kind},
     gate::{Gateway, fault},
+    place::Place,
     rounds::whose,
     upstream::not_passed_on,
 };
@@ -97,7 +98,7 @@ impl Gateway {
     ) -> Question {
         let id = format!("ask-{}", self.engine.unguessable());
         let (sender, answer) = oneshot::channel();
-        let of = asker(dispatch.caller(), &dispatch.call().server.name);
+        let of = asker(dispatch.caller());
         let questions = self.questions.0.clone();
         questions.insert(id.clone(), Asked { of, answer: sender });
         Question { questions, id, upstream_id, kind, answer }
@@ -107,13 +108,13 @@ impl Gateway {
     pub(crate) async fn answered(
         &self,
         caller: &Caller,
-        system: &Name,
+        place: &Place,
         response: Response,
     ) -> HttpResponse {
-        let of = asker(caller, system);
+        let of = asker(caller);
         let asked = self.questions.0.remove_if(&response.id, |_, asked| asked.of == of);
         let refuse = |code: Code, reason: String| {
-            self.engine.refuse(caller, system, code, reason);
+            self.engine.refuse(caller, place.system(), code, reason);
             fault(&EnvelopeError::Response.fault(), Era::Legacy, None)
         };
         let Some((_, asked)) = asked else {
@@ -130,9 +131,9 @@ impl Gateway {
     }
 }
 
-/// Who a client is, whatever it calls: whose session it is, and who answers a question.
-pub(crate) fn asker(caller: &Caller, system: &Name) -> Digest {
-    whose(caller, system, "", b"")
+/// Who a client is, whatever it calls with its token: whose session it is, and who answers a question.
+pub(crate) fn asker(caller: &Caller) -> Digest {
+    whose(caller, &caller.claims.aud, "", b"")
 }
 
 /// What a server hears whose client gave no answer: always the same, as nothing of what a client says here is decided on.

@@ -5,7 +5,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use decide::{Caller, Code, Dispatch, InputMethod, MAX_INPUTS, Refusal, sha256};
 use model::{
-    Digest, Foreign, Name, Timestamp,
+    Digest, Foreign, Timestamp,
     ijson::{self, Json, Limits},
 };
 
@@ -22,13 +22,13 @@ const ROUND_SECONDS: u32 = 3_600;
 const MAX_STATE: usize = 64 * 1024;
 
 /// Whose call it is that goes into another round: the caller with its key, where it has one, and task, and what is called with what.
-pub(crate) fn whose(caller: &Caller, system: &Name, tool: &str, arguments: &[u8]) -> Digest {
+pub(crate) fn whose(caller: &Caller, system: &str, tool: &str, arguments: &[u8]) -> Digest {
     let text = |text: &str| Json::String(text.to_owned());
     let chain = caller.chain().iter().map(|hop| text(&hop.to_string())).collect();
     let call = Json::object([
         ("chain", Json::Array(chain)),
         ("key", caller.claims.cnf.map_or(Json::Null, |bound| text(&bound.jkt.to_string()))),
-        ("system", text(system.as_str())),
+        ("system", text(system)),
         ("task", caller.claims.task.map_or(Json::Null, |task| text(&task.to_string()))),
         ("tool", text(tool)),
     ]);
@@ -85,8 +85,8 @@ impl Gateway {
             None => {}
             Some(Json::String(state)) if state.len() <= MAX_STATE => {
                 let call = dispatch.call();
-                let whose =
-                    whose(dispatch.caller(), &call.server.name, &call.tool.name, &call.arguments);
+                let (system, tool) = (call.server.name.as_str(), &call.tool.name);
+                let whose = whose(dispatch.caller(), system, tool, &call.arguments);
                 *state = self.tied(whose, state);
             }
             Some(_) => return Err(refuse(Code::MethodNotMapped, malformed())),

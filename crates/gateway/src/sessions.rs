@@ -7,7 +7,7 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -25,10 +25,10 @@ use crate::{
 
 /// How many sessions one client has; the one that was not used for longest makes room.
 const MAX_OF_ONE: usize = 16;
-/// How many all clients of one agent have together, whatever their keys and tasks; again the oldest makes room.
-const MAX_OF_AGENT: usize = MAX / 4;
+/// How many all clients of one agent have together, whatever their keys and tasks.
+const MAX_OF_AGENT: usize = MAX / 2;
 /// How many there are at all.
-const MAX: usize = 10_000;
+const MAX: usize = 20_000;
 /// How many streams of a session can be taken up again.
 const MAX_FEEDS: usize = 32;
 /// Of how many resources the client of a session is told.
@@ -36,11 +36,24 @@ const MAX_SUBSCRIBED: usize = 256;
 /// After how many seconds without a request a session is over.
 const IDLE_SECONDS: i64 = 3_600;
 
+/// After how many seconds it is looked again which sessions are over.
+const SWEEP_SECONDS: i64 = 60;
+
 /// All sessions of a node.
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: DashMap<String, Arc<Session>>,
+    held: Mutex<Held>,
     kept: Kept,
+}
+
+/// The same sessions by whom they belong to, so that opening one costs no look at all of them.
+#[derive(Default)]
+struct Held {
+    clients: HashMap<Digest, Vec<Arc<Session>>>,
+    agents: HashMap<IdentityId, usize>,
+    /// When it was looked last which are over, in milliseconds.
+    swept: i64,
 }
 
 /// One session.
@@ -72,7 +85,7 @@ impl Sessions {
     /// Opens a session under an id that nobody can guess.
     ///
     /// # Errors
-    /// There are too many of others.
+    /// There are too many, of this agent or of all.
     pub(crate) fn open(
         &self,
         id: String,
@@ -80,37 +93,52 @@ impl Sessions {
         agent: &IdentityId,
         now: Timestamp,
     ) -> Result<(), TooMany> {
-        self.end_all(|session| !session.is_alive(now));
-        self.make_room(MAX_OF_ONE, |session| session.of == of);
-        self.make_room(MAX_OF_AGENT, |session| session.agent == *agent);
-        if self.open.len() >= MAX {
+        let mut held = locked(&self.held);
+        self.sweep(&mut held, now);
+        let ours = held.clients.get(&of).filter(|ours| ours.len() >= MAX_OF_ONE);
+        let oldest = ours.and_then(|ours| ours.iter().min_by_key(|session| session.used()));
+        if let Some(oldest) = oldest.cloned() {
+            self.remove(&mut held, &oldest);
+        }
+        let of_agent = held.agents.entry(agent.clone()).or_default();
+        if *of_agent >= MAX_OF_AGENT || self.open.len() >= MAX {
             return Err(TooMany);
         }
+        *of_agent += 1;
         let session = Session::new(id.clone(), of, agent.clone(), self.kept.clone(), now);
-        self.open.insert(id, Arc::new(session));
+        let session = Arc::new(session);
+        held.clients.entry(of).or_default().push(session.clone());
+        self.open.insert(id, session);
         Ok(())
     }
 
-    /// Ends the session among these that was not used for longest, where there are so many.
-    fn make_room(&self, most: usize, these: impl Fn(&Session) -> bool) {
-        let used = |entry: &Arc<Session>| entry.used.load(Ordering::Relaxed);
-        let open = self.open.iter().filter(|entry| these(entry));
-        let open: Vec<Arc<Session>> = open.map(|entry| entry.value().clone()).collect();
-        if open.len() >= most
-            && let Some(oldest) = open.iter().min_by_key(|session| used(session))
-        {
-            self.end(oldest);
+    fn sweep(&self, held: &mut Held, now: Timestamp) {
+        if now.millis() < held.swept + SWEEP_SECONDS * 1_000 {
+            return;
         }
+        held.swept = now.millis();
+        let over = self.open.iter().filter(|entry| !entry.is_alive(now));
+        let over: Vec<Arc<Session>> = over.map(|entry| entry.value().clone()).collect();
+        over.iter().for_each(|session| self.remove(held, session));
     }
 
-    fn end_all(&self, these: impl Fn(&Session) -> bool) {
-        self.open.retain(|_, session| {
-            let ends = these(session);
-            if ends {
-                session.end();
+    fn remove(&self, held: &mut Held, session: &Session) {
+        session.end();
+        if self.open.remove(&session.id).is_none() {
+            return;
+        }
+        if let Entry::Occupied(mut ours) = held.clients.entry(session.of) {
+            ours.get_mut().retain(|other| other.id != session.id);
+            if ours.get().is_empty() {
+                ours.remove();
             }
-            !ends
-        });
+        }
+        if let Entry::Occupied(mut of_agent) = held.agents.entry(session.agent.clone()) {
+            *of_agent.get_mut() -= 1;
+            if *of_agent.get() == 0 {
+                of_agent.remove();
+            }
+        }
     }
 
     /// The session with this id, where it is this client's.
@@ -125,8 +153,7 @@ impl Sessions {
 
     /// Ends a session, and what is on its way in it: nobody could take it up again.
     pub(crate) fn end(&self, session: &Session) {
-        self.open.remove(&session.id);
-        session.end();
+        self.remove(&mut locked(&self.held), session);
     }
 }
 
@@ -149,8 +176,13 @@ impl Session {
         }
     }
 
+    /// When it was used last, in milliseconds.
+    fn used(&self) -> i64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     fn is_alive(&self, now: Timestamp) -> bool {
-        now.millis() < self.used.load(Ordering::Relaxed) + IDLE_SECONDS * 1_000
+        now.millis() < self.used() + IDLE_SECONDS * 1_000
     }
 
     /// Ends what is on its way in it.

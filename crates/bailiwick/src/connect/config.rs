@@ -76,12 +76,16 @@ impl ConnectConfig {
     }
 }
 
-/// A client lists a server under the name that the gateway's URL ends with.
+/// A client lists a server under the name that the gateway's URL ends with, and all of them under the gateway's own.
 fn server_name(url: &str) -> Result<String> {
-    let name = url.trim_end_matches('/').rsplit_once("/mcp/").map(|(_, name)| name.to_owned());
+    let url = url.trim_end_matches('/');
+    if url.ends_with("/mcp") {
+        return Ok("bailiwick".to_owned());
+    }
+    let name = url.rsplit_once("/mcp/").map(|(_, name)| name.to_owned());
     name.filter(|name| name.parse::<model::Name>().is_ok()).ok_or_else(|| {
         Failure::new("url_refused", format!("`{url}` names no server"))
-            .why("the gateway's URL for a server ends with `/mcp/SERVER`")
+            .why("the gateway's URL for a server ends with `/mcp/SERVER`, and its URL for all of them with `/mcp`")
             .next("name it as in `http://127.0.0.1:8181/mcp/support-desk`")
     })
 }

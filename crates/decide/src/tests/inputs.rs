@@ -142,7 +142,7 @@ async fn an_answer_of_a_stopped_agent_does_not_leave() {
 async fn a_stream_opens_only_while_its_caller_stands() {
     let world = World::new().await;
     let (bot, desk) = (world.bot(None).await, "desk".parse().unwrap());
-    let code = || world.engine.watch(&bot, &desk).err().map(|refusal| refusal.code.text());
+    let code = || world.engine.watch(&bot, Some(&desk)).err().map(|refusal| refusal.code.text());
     assert_eq!(code(), None);
 
     world.tick(-60_000);
@@ -162,7 +162,7 @@ async fn a_stop_cuts_an_open_stream_and_lets_none_open_after_it() {
     let world = World::new().await;
     let (bot, olivia) = (world.bot(None).await, world.session("olivia").await);
     let desk = "desk".parse().unwrap();
-    let watch = world.engine.watch(&bot, &desk).ok().unwrap();
+    let watch = world.engine.watch(&bot, Some(&desk)).ok().unwrap();
     let stop = Stop { scope: "system:desk".parse().unwrap(), reason: "bad".to_owned() };
     let allowed = world.engine.allow(&olivia, stop).await.unwrap();
     let (report, ()) = tokio::join!(world.engine.stop(&allowed), async {
@@ -170,7 +170,7 @@ async fn a_stop_cuts_an_open_stream_and_lets_none_open_after_it() {
         drop(watch);
     });
     assert!(report.is_final.is_some(), "{report:?}");
-    let refusal = world.engine.watch(&bot, &desk).err().unwrap();
+    let refusal = world.engine.watch(&bot, Some(&desk)).err().unwrap();
     assert_eq!(refusal.code.text(), "stopped");
     assert_eq!(world.recorded().await.last().unwrap(), "decision deny");
 }

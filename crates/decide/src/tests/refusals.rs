@@ -253,7 +253,7 @@ async fn what_never_became_an_attempt_is_refused_and_recorded_all_the_same() {
     let bot = world.bot(None).await;
     let reason = "`prompts/list` is not mapped";
     let desk = "desk".parse().unwrap();
-    let refusal = world.engine.refuse(&bot, &desk, Code::MethodNotMapped, reason);
+    let refusal = world.engine.refuse(&bot, Some(&desk), Code::MethodNotMapped, reason);
     assert_eq!((refusal.verdict(), refusal.to_string().as_str()), ("deny", reason));
     let told = world.entries().await;
     let told = told.iter().find(|entry| entry.leaf.action == Some(refusal.action)).unwrap();

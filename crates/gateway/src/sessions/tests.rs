@@ -15,14 +15,20 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 #[test]
 fn the_clients_of_one_agent_leave_room_for_others() {
     let sessions = Sessions::default();
-    for number in 0..MAX_OF_AGENT + 10 {
-        let later = Timestamp::from_millis(NOW.millis() + i64::try_from(number).unwrap());
-        sessions.open(number.to_string(), of(number), &agent("greedy"), later).unwrap();
+    let open = |agent: &IdentityId, number: usize| {
+        sessions.open(format!("{agent} {number}"), of(number), agent, NOW)
+    };
+    let (greedy, other) = (agent("greedy"), agent("other"));
+    for number in 0..MAX_OF_AGENT {
+        open(&greedy, number).unwrap();
     }
-    assert_eq!(sessions.open.len(), MAX_OF_AGENT);
-    assert!(sessions.get("9", of(9), NOW).is_none() && sessions.get("10", of(10), NOW).is_some());
-    sessions.open("x".to_owned(), of(1), &agent("other"), NOW).unwrap();
-    assert_eq!(sessions.open.len(), MAX_OF_AGENT + 1);
+    assert_eq!(open(&greedy, MAX_OF_AGENT), Err(TooMany));
+    open(&other, MAX_OF_AGENT).unwrap();
+    let ended = sessions.get(&format!("{greedy} 0"), of(0), NOW).unwrap();
+    sessions.end(&ended);
+    sessions.end(&ended);
+    open(&greedy, MAX_OF_AGENT).unwrap();
+    assert_eq!(open(&greedy, MAX_OF_AGENT + 1), Err(TooMany));
 }
 
 #[tokio::test]

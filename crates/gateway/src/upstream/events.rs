@@ -16,7 +16,7 @@ use super::{
     pipe::Answers,
 };
 use crate::{
-    envelope::{Able, Code, Era, RequestId},
+    envelope::{Able, Code, Era, RequestId, spliced},
     outbound::Body,
     sse::Parser,
 };
@@ -195,11 +195,9 @@ impl Source {
     }
 }
 
-/// The message with a client's token in place of ours, which is a part of it. All other bytes stay.
+/// The message with a client's token in place of ours, which is a part of it.
 fn replaced(message: &[u8], ours: &str, theirs: &RequestId) -> Bytes {
-    let start = ours.as_ptr() as usize - message.as_ptr() as usize;
-    let (before, after) = (&message[..start], &message[start + ours.len()..]);
-    [before, &theirs.to_json().canonical(), after].concat().into()
+    spliced(message, ours, &theirs.to_json().canonical()).into()
 }
 
 /// The request with an id of the gateway's own in place of the server's.

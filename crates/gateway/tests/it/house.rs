@@ -27,7 +27,7 @@ use crate::{
 pub(crate) const SECRET: &str = "desk-secret";
 const START: i64 = 1_800_000_000_000;
 
-const POLICIES: &str = r#"
+pub(crate) const POLICIES: &str = r#"
 @id("desk-use")
 permit (
   principal,
@@ -61,6 +61,8 @@ pub(crate) struct House {
 /// Support-bot at work in one task of Lena's.
 pub(crate) struct Bot<'h> {
     pub(crate) house: &'h House,
+    /// Where at the gateway it is.
+    pub(crate) url: String,
     pub(crate) token: String,
     pub(crate) task: TaskId,
 }
@@ -138,9 +140,16 @@ impl House {
         let task = json!({
             "agent": "support-bot", "purpose": "support", "budget": budget, "seconds": seconds,
         });
-        let opened = self.lena.post("/v1/tasks", task).await.ok();
-        let token = self.agent.on_behalf_of(opened["token"].as_str().unwrap(), "desk").await;
-        Bot { house: self, token, task: opened["task"].as_str().unwrap().parse().unwrap() }
+        self.bot_at(self.url(), &task).await
+    }
+
+    /// Support-bot in a new task, with a token for this address of the gateway.
+    pub(crate) async fn bot_at(&self, url: String, task: &Value) -> Bot<'_> {
+        let opened = self.lena.post("/v1/tasks", task.clone()).await.ok();
+        let handed = opened["token"].as_str().unwrap();
+        let issued = self.agent.exchange(handed, &[("audience", &url)]).await.ok();
+        let token = issued["access_token"].as_str().unwrap().to_owned();
+        Bot { house: self, url, token, task: opened["task"].as_str().unwrap().parse().unwrap() }
     }
 
     /// What has to come with the tokens of agents like support-bot, from now on.
@@ -285,13 +294,13 @@ fn secret(world: &World) -> PathBuf {
 }
 
 fn authority(verbs: &[Verb]) -> Authority {
-    let clause = Clause {
+    let clause = |resources: &str| Clause {
         verbs: Verbs::of(verbs),
-        resources: "desk/*/*".parse().unwrap(),
+        resources: resources.parse().unwrap(),
         conditions: Conditions::default(),
         expires: Timestamp::from_millis(START + 1_000_000_000),
     };
-    Authority { clauses: vec![clause], depth: 4 }
+    Authority { clauses: vec![clause("desk/*/*"), clause("annex/*/*")], depth: 4 }
 }
 
 fn line(leaf: &ledger::Leaf) -> String {
@@ -316,7 +325,7 @@ impl Bot<'_> {
     pub(crate) async fn headers(&self, method: &str) -> HeaderMap {
         let house = self.house;
         let mut headers = HeaderMap::new();
-        for (name, value) in house.agent.headers(method, &house.url(), &self.token).await {
+        for (name, value) in house.agent.headers(method, &self.url, &self.token).await {
             headers.insert(name, value.parse().unwrap());
         }
         headers.insert("content-type", HeaderValue::from_static("application/json"));
@@ -344,7 +353,7 @@ impl Bot<'_> {
                 headers.insert(*name, value.parse().unwrap());
             }
         }
-        self.house.client.send(Method::POST, &self.house.url(), headers, body).await
+        self.house.client.send(Method::POST, &self.url, headers, body).await
     }
 
     /// Calls a tool.
@@ -354,7 +363,7 @@ impl Bot<'_> {
 
     /// Begins to call a tool, and goes on beside the test.
     pub(crate) async fn begin(&self, tool: &str, arguments: &str) -> JoinHandle<Reply> {
-        let (client, url) = (self.house.client.clone(), self.house.url());
+        let (client, url) = (self.house.client.clone(), self.url.clone());
         let (headers, body) = (self.headers("POST").await, call(tool, arguments));
         tokio::spawn(async move { client.send(Method::POST, &url, headers, body).await })
     }

@@ -9,6 +9,7 @@ mod client;
 mod conformance;
 mod desk;
 mod eras;
+mod everything;
 mod faults;
 mod house;
 mod identity;
