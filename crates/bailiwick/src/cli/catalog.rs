@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 mod diff;
+mod edit;
 mod propose;
 mod trial;
 
@@ -41,6 +42,9 @@ pub(crate) enum Command {
         #[arg(long)]
         tool: Option<String>,
     },
+    /// Edit a mapping file in your editor ($VISUAL, $EDITOR), then try it on recorded calls. It is in force when somebody
+    /// accepts it, and not before.
+    Edit(edit::Edit),
     /// Try a mapping file on recorded calls, or on one that is given: what each would do, and what it does now.
     Test(trial::Trial),
     /// Accept what tools do, from a file, as they are defined now.
@@ -111,6 +115,7 @@ impl Command {
                 let text = propose::text(&document, server.as_str());
                 Ok(Answer::new(document, text))
             }
+            Self::Edit(edit) => edit.run(Client::sign_in(context)).await,
             Self::Test(trial) => trial.run(Client::sign_in(context)).await,
             Self::Accept { file } => {
                 let wish: Acceptance = toml_input::read(&file)?;

@@ -95,4 +95,23 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
     olivia.run(&["grant", "revoke", "olivia-support", "--yes"]).ends(0);
     olivia.run(&["can-i", "read", "support-desk/Order/1001"]).ends(3).says("DENY");
     olivia.run(&["server", "refresh", "support-desk"]).ends(0).says("accepted");
+
+    // An editor is a program of the user's; this one corrects, and that one gives up.
+    let edit = ["catalog", "edit", "support-desk", "edited.toml", "--tool", "get_order"];
+    let gave_up = olivia.edits("false", &edit).ends(1);
+    gave_up.says("editor_failed");
+    let begun = std::fs::read_to_string(place.path("edited.toml")).unwrap();
+    assert!(begun.contains("resource = \"Order\"") && !begun.contains("refund_order"), "{begun}");
+    let tried = olivia.edits("sed -i s/Order/Parcel/", &edit).ends(0);
+    tried.says("no call of these tools").says("bailiwick catalog accept edited.toml");
+    assert!(
+        std::fs::read_to_string(place.path("edited.toml")).unwrap().contains("Parcel"),
+        "what was begun is edited on"
+    );
+    let broken = olivia.edits("sed -i s/verb/word/", &edit).ends(1);
+    broken.says("edited.toml");
+    olivia
+        .run(&["catalog", "diff", "support-desk"])
+        .ends(0)
+        .says("every tool is as it was accepted");
 }

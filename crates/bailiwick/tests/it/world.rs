@@ -107,13 +107,8 @@ impl Place {
         stdout: Stdio,
     ) -> Ran {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
-        let output = command.spawn().unwrap().wait_with_output().unwrap();
-        Ran {
-            status: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        command.stdout(stdout);
+        ran(command)
     }
 
     pub(crate) fn somebody(&self, name: &'static str) -> Somebody<'_> {
@@ -202,6 +197,15 @@ impl Somebody<'_> {
         self.place.run(arguments.iter().copied().chain(["--profile", &profile]))
     }
 
+    /// The same with an editor of their own.
+    pub(crate) fn edits(&self, editor: &str, arguments: &[&str]) -> Ran {
+        let profile = format!("{}.toml", self.name);
+        let arguments = arguments.iter().copied().chain(["--profile", &profile]);
+        let mut command = self.place.command(arguments);
+        command.env_remove("VISUAL").env("EDITOR", editor).stdout(Stdio::piped());
+        ran(command)
+    }
+
     /// Enrols as the first administrator.
     pub(crate) fn enroll(&self, code: &str) -> Ran {
         let (socket, key) = ("acme/data/enroll.sock", format!("{}.pem", self.name));
@@ -253,4 +257,14 @@ impl Drop for Node {
 /// Whether a path is there.
 pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+fn ran(mut command: Command) -> Ran {
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    Ran {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
 }

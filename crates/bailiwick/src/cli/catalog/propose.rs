@@ -11,13 +11,17 @@ pub(super) fn text(document: &Value, server: &str) -> String {
     if tools.is_empty() {
         return format!("# Every tool of `{server}` is accepted as it is.");
     }
-    let mut text = format!(
+    let head = format!(
         "# A guess at what the tools of `{server}` do, from their names, arguments and annotations. Nothing of it is in force.\n\
          # Read each definition (`bailiwick catalog show {server} --tool NAME`), correct what is wrong, delete what nobody needs,\n\
-         # try it (`catalog test FILE`), then accept it (`catalog accept FILE`).\n\
-         server = {}\n",
-        quoted(server)
+         # try it (`catalog test FILE`), then accept it (`catalog accept FILE`).\n"
     );
+    file(&head, server, tools)
+}
+
+/// A mapping file of these tools, whatever it says about itself first.
+pub(super) fn file(head: &str, server: &str, tools: &[Value]) -> String {
+    let mut text = format!("{head}server = {}\n", quoted(server));
     for tool in tools {
         write(tool, &mut text);
     }

@@ -1,6 +1,9 @@
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use clap::Args;
+use clap::{Args, builder::TypedValueParser};
 use model::{Foreign, Money, Name};
 use serde_json::{Value, json};
 
@@ -32,8 +35,25 @@ pub(crate) struct Trial {
     #[arg(long, requires = "tool", value_name = "JSON")]
     arguments: Option<String>,
     /// So many of the newest recorded calls. Their arguments are opened, and that is recorded.
-    #[arg(long, default_value_t = 20, conflicts_with = "tool", value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, default_value_t = CALLS, conflicts_with = "tool", value_parser = calls())]
     calls: u16,
+}
+
+/// On how many calls a mapping is tried where nobody says.
+pub(super) const CALLS: u16 = 20;
+
+/// The code of a failure for want of recorded calls.
+pub(super) const NO_CALLS: &str = "no_calls";
+
+/// On how many calls a mapping may be tried.
+pub(super) fn calls() -> impl TypedValueParser<Value = u16> {
+    clap::value_parser!(u16).range(1..=500)
+}
+
+/// Tries a mapping file on the newest recorded calls.
+pub(super) async fn recorded_calls(file: &Path, calls: u16, client: &mut Client) -> Result<Answer> {
+    let trial = Trial { file: file.to_owned(), on: None, tool: None, arguments: None, calls };
+    trial.run_with(client).await
 }
 
 /// A call, and what the ledger says of it if it was made.
@@ -45,18 +65,23 @@ struct Call {
 
 impl Trial {
     pub(super) async fn run(self, client: impl Future<Output = Result<Client>>) -> Result<Answer> {
+        // What can be refused without a server is.
+        let _: Acceptance = toml_input::read(&self.file)?;
+        self.given()?;
+        self.run_with(&mut client.await?).await
+    }
+
+    async fn run_with(self, client: &mut Client) -> Result<Answer> {
         let wish: Acceptance = toml_input::read(&self.file)?;
         let server = self.on.clone().unwrap_or(wish.server);
-        let given = self.given()?;
-        let mut client = client.await?;
         let catalog = client.get(&path(&server)).await?;
         let tools = wish.tool.iter().map(|tool| accepted(tool, &server, &catalog));
         let tools = tools.collect::<Result<Vec<_>>>()?;
-        let calls = match given {
+        let calls = match self.given()? {
             Some(call) => vec![call],
             None => {
                 let names = wish.tool.iter().map(|tool| tool.name.as_str()).collect();
-                recorded(&mut client, &server, &names, usize::from(self.calls)).await?
+                recorded(client, &server, &names, usize::from(self.calls)).await?
             }
         };
         let asked: Vec<Value> = calls
@@ -131,7 +156,7 @@ async fn recorded(
     }
     if calls.is_empty() {
         return Err(Failure::new(
-            "not_found",
+            NO_CALLS,
             format!("no call of these tools of `{server}` is recorded"),
         )
         .why("there is nothing to try the mapping on, or its arguments were erased")
