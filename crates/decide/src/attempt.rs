@@ -25,6 +25,7 @@ use crate::{
     refusal::{Code, Refusal},
     standing::Standing,
     stop::Touches,
+    tasks::Overspent,
 };
 
 /// The longest that one call may take, in seconds.
@@ -298,9 +299,13 @@ impl Engine {
             let task = task.ok_or_else(|| {
                 Refusal::new(action, Code::TaskOver, "money is spent only inside a task")
             })?;
-            self.tasks
-                .reserve(task, cost)
-                .map_err(|why| Refusal::new(action, Code::BudgetExceeded, why.to_string()))?;
+            self.tasks.reserve(task, cost).map_err(|why| {
+                let code = match why {
+                    Overspent::Reserved { .. } => Code::BudgetReserved,
+                    _ => Code::BudgetExceeded,
+                };
+                Refusal::new(action, code, why.to_string())
+            })?;
         }
         let labels = call.pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
         let reserved = Reserved { task, cost: call.cost, approval: None, labels };

@@ -16,6 +16,7 @@ use crate::{
     engine::Engine,
     entries::Decision,
     issue::{Issued, TokenRefused, whole},
+    parking::not_parked,
     refusal::{Code, Refusal},
     standing::Standing,
     stop::Touches,
@@ -103,6 +104,9 @@ impl Engine {
         touches.agents.extend(standing.touches.agents.iter().cloned());
         self.not_halted(&touches, action)?;
         self.may_act(&entry, action)?;
+        if let Some((_, task)) = &standing.task {
+            not_parked(task, [client], action)?;
+        }
         if let Some(above) = standing.agents.last() {
             self.is_child(above, &entry, action)?;
         }

@@ -81,9 +81,14 @@ impl Engine {
             let teams = approval.demands.iter().map(|demand| format!("team/{}", demand.group));
             return teams.collect::<BTreeSet<_>>().into_iter().collect();
         }
-        let agent = attempt.caller.agents.last().and_then(|agent| self.directory.agent(agent));
+        let agents = &attempt.caller.agents;
+        // Who lets a task go on is who answers for it: its own agent is the first.
+        let (agent, opener) = match refusal.code {
+            Code::TaskParked => (agents.first(), Some(attempt.caller.person.clone())),
+            _ => (agents.last(), None),
+        };
+        let agent = agent.and_then(|agent| self.directory.agent(agent));
         let owner = agent.and_then(|entry| entry.agent.state.owner().cloned());
-        let opener = (refusal.code == Code::TaskParked).then(|| attempt.caller.person.clone());
         let asked: BTreeSet<_> =
             owner.into_iter().chain(opener).map(|who| who.to_string()).collect();
         asked.into_iter().collect()
