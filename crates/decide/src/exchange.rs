@@ -64,9 +64,6 @@ impl Engine {
             TokenRefused::InvalidClient("people do not exchange tokens".to_owned())
         })?;
         let key = proof.map(|proof| proof.thumbprint);
-        if key.is_none() {
-            self.check_unbound_wish(&client, request.requested_actor)?;
-        }
         let subject = self.verified(request.subject_token, &self.issuer.url)?;
         let result =
             self.exchange_checked(request, action, now, &client, &subject, &assertion, key).await;
@@ -90,6 +87,9 @@ impl Engine {
         assertion: &Assertion,
         key: Option<Thumbprint>,
     ) -> Result<Issued, TokenRefused> {
+        if key.is_none() {
+            self.check_unbound_wish(&subject.agents, client, request.requested_actor)?;
+        }
         let entry = self.found_agent(client, action)?;
         let mut touches = Touches {
             action: Some(action),
@@ -210,6 +210,7 @@ impl Engine {
     ) {
         let refusal = match why {
             TokenRefused::Refused(refusal) => refusal.clone(),
+            TokenRefused::InvalidProof(why) => Refusal::new(action, Code::Unauthenticated, why),
             other => Refusal::new(action, Code::NotDelegable, other.to_string()),
         };
         let body = Decision {
