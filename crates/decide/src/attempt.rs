@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -81,7 +81,9 @@ impl Engine {
         };
         drop(deciding);
         result.map_err(|refusal| {
-            let refusal = self.helped(&attempt, &effects, refusal);
+            // What helps is no part of the decision: where it fails, the refusal stands and counts as it is.
+            let helped = || self.helped(&attempt, &effects, refusal.clone());
+            let refusal = catch_unwind(AssertUnwindSafe(helped)).unwrap_or(refusal);
             self.count_refusal(&attempt, call, &refusal);
             refusal
         })
@@ -354,6 +356,7 @@ pub(crate) enum Step {
     Policy,
     Budget,
     Record,
+    Help,
 }
 
 /// `Some` when policy alone settles it: permitted, or refused for good.
