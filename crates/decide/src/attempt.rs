@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     refusal::{Code, Refusal},
     standing::Standing,
     stop::Touches,
+    tasks::Overspent,
 };
 
 /// The longest that one call may take, in seconds.
@@ -80,7 +81,9 @@ impl Engine {
         };
         drop(deciding);
         result.map_err(|refusal| {
-            let refusal = self.helped(&attempt, &effects, refusal);
+            // What helps is no part of the decision: where it fails, the refusal stands and counts as it is.
+            let helped = || self.helped(&attempt, &effects, refusal.clone());
+            let refusal = catch_unwind(AssertUnwindSafe(helped)).unwrap_or(refusal);
             self.count_refusal(&attempt, call, &refusal);
             refusal
         })
@@ -298,9 +301,13 @@ impl Engine {
             let task = task.ok_or_else(|| {
                 Refusal::new(action, Code::TaskOver, "money is spent only inside a task")
             })?;
-            self.tasks
-                .reserve(task, cost)
-                .map_err(|why| Refusal::new(action, Code::BudgetExceeded, why.to_string()))?;
+            self.tasks.reserve(task, cost).map_err(|why| {
+                let code = match why {
+                    Overspent::Reserved { .. } => Code::BudgetReserved,
+                    _ => Code::BudgetExceeded,
+                };
+                Refusal::new(action, code, why.to_string())
+            })?;
         }
         let labels = call.pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
         let reserved = Reserved { task, cost: call.cost, approval: None, labels };
@@ -349,6 +356,7 @@ pub(crate) enum Step {
     Policy,
     Budget,
     Record,
+    Help,
 }
 
 /// `Some` when policy alone settles it: permitted, or refused for good.

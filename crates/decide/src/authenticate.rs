@@ -56,7 +56,7 @@ pub enum NotAuthenticated {
     Scheme,
     /// A token without a key, where it may not count or is said to have one.
     #[error(
-        "this token is bound to no key: it counts as `Bearer` alone, at the gateway, while its agent's blueprint says `sender = \"bearer\"`"
+        "this token is bound to no key: it counts as `Bearer` alone, at the gateway, while the blueprints of all its agents say `sender = \"bearer\"`"
     )]
     Unbound,
     /// The token is not ours, not for here, or over.

@@ -230,7 +230,7 @@ fn compile_schema(schema: &Json, additional: bool) -> Result<Validator, MappingE
         members.insert("additionalProperties".to_owned(), serde_json::Value::Bool(false));
     }
     jsonschema::options()
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(PatternOptions::regex().size_limit(effort::MAX_PATTERN))
         .build(&schema)
         .map_err(|why| MappingError::Definition(why.to_string()))
 }

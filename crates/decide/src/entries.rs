@@ -126,7 +126,7 @@ bodies! {
         spent: Option<Money>,
     }
 
-    /// A task was parked: its agent was refused the same again and again.
+    /// An agent's work in a task was parked: it was refused the same again and again.
     Parked "parked" {
         /// SHA-256 over the canonical arguments of the call.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +143,10 @@ bodies! {
     }
 
     /// A person let a parked task go on.
-    Unparked "unparked" {}
+    Unparked "unparked" {
+        /// The entries of the parkings that ended; a later one is none of them.
+        parkings: Vec<EntryId>,
+    }
 
     /// A token was issued.
     TokenIssued "token" {

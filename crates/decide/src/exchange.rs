@@ -16,6 +16,7 @@ use crate::{
     engine::Engine,
     entries::Decision,
     issue::{Issued, TokenRefused, whole},
+    parking::not_parked,
     refusal::{Code, Refusal},
     standing::Standing,
     stop::Touches,
@@ -63,9 +64,6 @@ impl Engine {
             TokenRefused::InvalidClient("people do not exchange tokens".to_owned())
         })?;
         let key = proof.map(|proof| proof.thumbprint);
-        if key.is_none() {
-            self.check_unbound_wish(&client, request.requested_actor)?;
-        }
         let subject = self.verified(request.subject_token, &self.issuer.url)?;
         let result =
             self.exchange_checked(request, action, now, &client, &subject, &assertion, key).await;
@@ -89,6 +87,9 @@ impl Engine {
         assertion: &Assertion,
         key: Option<Thumbprint>,
     ) -> Result<Issued, TokenRefused> {
+        if key.is_none() {
+            self.check_unbound_wish(&subject.agents, client, request.requested_actor)?;
+        }
         let entry = self.found_agent(client, action)?;
         let mut touches = Touches {
             action: Some(action),
@@ -103,6 +104,9 @@ impl Engine {
         touches.agents.extend(standing.touches.agents.iter().cloned());
         self.not_halted(&touches, action)?;
         self.may_act(&entry, action)?;
+        if let Some((_, task)) = &standing.task {
+            not_parked(task, [client], action)?;
+        }
         if let Some(above) = standing.agents.last() {
             self.is_child(above, &entry, action)?;
         }
@@ -209,6 +213,7 @@ impl Engine {
     ) {
         let refusal = match why {
             TokenRefused::Refused(refusal) => refusal.clone(),
+            TokenRefused::InvalidProof(why) => Refusal::new(action, Code::Unauthenticated, why),
             other => Refusal::new(action, Code::NotDelegable, other.to_string()),
         };
         let body = Decision {

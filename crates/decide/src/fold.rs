@@ -1,6 +1,9 @@
 //! What has happened, read back from the ledger before a node is ready.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ledger::Leaf;
 use model::{ActionId, EntryId, TaskId};
@@ -15,7 +18,7 @@ use crate::{
     permit::{Ending, Reserved},
     refusal::Code,
     stop::Order,
-    tasks::Task,
+    tasks::{Parking, Task},
 };
 
 /// Why the ledger cannot be folded.
@@ -36,8 +39,10 @@ struct Open {
     reserved: HashMap<ActionId, Reserved>,
     /// Orders that an attempt ended; a resume whose record came too late was refused, and the stop stays.
     resumed: HashMap<ActionId, Vec<EntryId>>,
-    /// Tasks that an attempt let go on, and why they were parked.
-    unparked: HashMap<ActionId, (TaskId, Option<Arc<str>>)>,
+    /// Every parking, until it is known which of them were ended.
+    parked: Vec<(TaskId, Parking)>,
+    /// Parkings that an attempt ended; one whose record came too late was refused, and they stay.
+    unparked: HashMap<ActionId, Vec<EntryId>>,
 }
 
 /// Folds every entry, oldest first. A reservation without an outcome counts as spent: what is unknown may have happened.
@@ -48,6 +53,12 @@ pub(crate) fn fold(engine: &Engine) -> Result<(), FoldError> {
         engine.context.has_passed(entry.leaf.at);
         let damaged = |_| FoldError::Body { index: entry.index, kind: entry.leaf.kind.clone() };
         fold_entry(engine, &mut open, &entry.leaf, entry.hash).map_err(damaged)?;
+    }
+    let lifted: HashSet<EntryId> = open.unparked.into_values().flatten().collect();
+    for (task, parking) in open.parked {
+        if !lifted.contains(&parking.entry) {
+            engine.tasks.park(task, parking);
+        }
     }
     open.resumed.into_values().flatten().for_each(|order| engine.stops.resume(order));
     for reserved in open.reserved.into_values() {
@@ -85,7 +96,7 @@ fn fold_entry(
                         labels: Arc::default(),
                         calls: 0,
                         ended: false,
-                        parked: None,
+                        parked: Arc::default(),
                     },
                 );
             }
@@ -97,13 +108,17 @@ fn fold_entry(
         }
         Parked::KIND => {
             let body: Parked = read(&leaf.body)?;
-            leaf.task.into_iter().for_each(|id| tasks.park(id, Some(body.why().into())));
+            if let (Some(task), Some(agent)) = (leaf.task, &leaf.agent) {
+                let why = body.why(&agent.id).into();
+                let parking = Parking { entry: leaf.id, agent: agent.id.clone(), why };
+                tasks.forget_refusals(task, &parking.agent);
+                open.parked.push((task, parking));
+            }
         }
         Unparked::KIND => {
-            let _: Unparked = read(&leaf.body)?;
-            if let (Some(id), Some(action)) = (leaf.task, leaf.action) {
-                open.unparked.insert(action, (id, tasks.task(id).and_then(|task| task.parked)));
-                tasks.park(id, None);
+            let body: Unparked = read(&leaf.body)?;
+            if let Some(action) = leaf.action {
+                open.unparked.insert(action, body.parkings);
             }
         }
         TokenIssued::KIND => {
@@ -128,10 +143,7 @@ fn fold_entry(
             let _: Lapsed = read(&leaf.body)?;
             if let Some(action) = leaf.action {
                 open.resumed.remove(&action);
-                // Who asked was told that it stays parked.
-                if let Some((id, why)) = open.unparked.remove(&action) {
-                    tasks.park(id, why);
-                }
+                open.unparked.remove(&action);
             }
             if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
                 reserved.give_back(engine);
@@ -192,8 +204,9 @@ fn fold_refusal(engine: &Engine, leaf: &Leaf, body: &Decision) {
         return;
     };
     let code = Code::ALL.iter().find(|known| known.text() == code);
-    if let (Some(task), Some(code)) = (leaf.task, code.filter(|code| code.is_a_wall())) {
-        engine.tasks.refused(task, wall(system.as_str(), tool, *call, code.text()));
+    let code = code.filter(|code| code.is_a_wall());
+    if let (Some(task), Some(agent), Some(code)) = (leaf.task, &leaf.agent, code) {
+        engine.tasks.refused(task, &agent.id, wall(system.as_str(), tool, *call, code.text()));
     }
 }
 

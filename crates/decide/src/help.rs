@@ -1,12 +1,12 @@
 //! What helps whoever was refused, beside words: which right is missing, what may be called instead, and who decides. Worked
 //! out for refusals alone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{Name, Verb};
 
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, Step},
     catalog::{METHOD, Tool},
     engine::Engine,
     entries::EffectMark,
@@ -15,6 +15,10 @@ use crate::{
 
 /// The most tools that a refusal names.
 const MAX_NEAREST: usize = 3;
+/// The most tools that are looked at as a listing does, by all policies: a refusal costs no more than a call does.
+const MAX_LOOKED_AT: usize = 16;
+/// The longest name that may be a slip of the fingers, in bytes.
+const MAX_NAME: usize = 128;
 
 /// What helps whoever was refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +51,7 @@ impl Engine {
         effects: &[EffectMark],
         mut refusal: Refusal,
     ) -> Refusal {
+        self.step(Step::Help);
         if let (Code::NotPermitted, [effect]) = (refusal.code, effects) {
             let (verb, resource, system) =
                 (effect.verb, effect.kind.clone(), attempt.system.clone());
@@ -64,16 +69,23 @@ impl Engine {
         ) {
             return Vec::new();
         }
-        let mut tools = self.listable(&attempt.caller, &attempt.system);
+        let Some(listing) = self.listing(&attempt.caller, &attempt.system) else {
+            return Vec::new();
+        };
+        let mut tools = self.accepted(&attempt.system);
         tools.retain(|tool| !tool.name.starts_with(METHOD) && *tool.name != *attempt.tool);
-        if code == Code::ToolUnknown {
-            let near = model::nearest(&attempt.tool, tools.iter().map(|tool| &*tool.name));
-            return near.map(str::to_owned).into_iter().collect();
-        }
-        let touched: BTreeSet<&str> = effects.iter().map(|effect| effect.kind.as_str()).collect();
-        let alike =
-            |tool: &&std::sync::Arc<Tool>| tool.verbs().all(|(_, kind, _)| touched.contains(kind));
-        tools.iter().filter(alike).take(MAX_NEAREST).map(|tool| tool.name.to_string()).collect()
+        let most = if code == Code::ToolUnknown {
+            tools = near(&attempt.tool, tools);
+            1
+        } else {
+            let touched: BTreeSet<&str> =
+                effects.iter().map(|effect| effect.kind.as_str()).collect();
+            tools.retain(|tool| tool.verbs().all(|(_, kind, _)| touched.contains(kind)));
+            MAX_NEAREST
+        };
+        let looked_at = tools.into_iter().take(MAX_LOOKED_AT);
+        let shown = looked_at.filter(|tool| listing.shows(tool)).take(most);
+        shown.map(|tool| tool.name.to_string()).collect()
     }
 
     fn who_decides(&self, attempt: &Attempt, refusal: &Refusal) -> Vec<String> {
@@ -81,11 +93,31 @@ impl Engine {
             let teams = approval.demands.iter().map(|demand| format!("team/{}", demand.group));
             return teams.collect::<BTreeSet<_>>().into_iter().collect();
         }
-        let agent = attempt.caller.agents.last().and_then(|agent| self.directory.agent(agent));
+        let agents = &attempt.caller.agents;
+        // Who lets a task go on is who answers for it: its own agent is the first.
+        let (agent, opener) = match refusal.code {
+            Code::TaskParked => (agents.first(), Some(attempt.caller.person.clone())),
+            _ => (agents.last(), None),
+        };
+        let agent = agent.and_then(|agent| self.directory.agent(agent));
         let owner = agent.and_then(|entry| entry.agent.state.owner().cloned());
-        let opener = (refusal.code == Code::TaskParked).then(|| attempt.caller.person.clone());
         let asked: BTreeSet<_> =
             owner.into_iter().chain(opener).map(|who| who.to_string()).collect();
         asked.into_iter().collect()
     }
+}
+
+/// The few tools whose name was probably meant, the nearest first.
+fn near(name: &str, mut tools: Vec<Arc<Tool>>) -> Vec<Arc<Tool>> {
+    if name.len() > MAX_NAME {
+        return Vec::new();
+    }
+    tools.retain(|tool| model::nearest(name, [&*tool.name]).is_some());
+    let mut found = Vec::new();
+    while found.len() < MAX_NEAREST {
+        let nearest = model::nearest(name, tools.iter().map(|tool| &*tool.name));
+        let Some(at) = tools.iter().position(|tool| Some(&*tool.name) == nearest) else { break };
+        found.push(tools.swap_remove(at));
+    }
+    found
 }

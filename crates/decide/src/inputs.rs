@@ -88,13 +88,17 @@ impl Dispatch {
     /// true at the decision still is, and once the answer's record is durable.
     ///
     /// # Errors
-    /// [`Refusal`]: nobody has accepted that the tool asks for this, something has moved, a stop has cut the call, or the
-    /// record cannot be written in time. Nothing may leave then.
+    /// [`Refusal`]: nobody has accepted that the tool asks for this, people approved the call without the answer, something has
+    /// moved, a stop has cut the call, or the record cannot be written in time. Nothing may leave then.
     pub async fn answer(&self, kind: InputMethod, answer: &Json) -> Result<(), Refusal> {
         let held = self.held();
         let (engine, action) = (&held.engine, held.action);
         if !held.call.tool.input_requests.contains(&kind) {
             return Err(Refusal::new(action, Code::MethodNotMapped, not_asked(kind)));
+        }
+        if held.reserved.approval.is_some() {
+            let reason = "people approved this call as they saw it, and this answer they did not see; with MCP 2026-07-28 the call is made again with its answers, which they see then";
+            return Err(Refusal::new(action, Code::MethodNotMapped, reason));
         }
         let bytes = answer.canonical();
         if bytes.len() > ledger::MAX_PAYLOAD {

@@ -116,7 +116,7 @@ impl Engine {
             labels: Arc::default(),
             calls: 0,
             ended: false,
-            parked: None,
+            parked: Arc::default(),
         };
         let id: TaskId = self.context.id();
         let opening = self.record_task(allowed, id, &task).await?;

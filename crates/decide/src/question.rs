@@ -15,6 +15,7 @@ use crate::{
     evaluate::{self, Asked, holds},
     records::PolicyFile,
     refusal::{Code, Refusal},
+    standing::Standing,
 };
 
 /// What would be decided.
@@ -126,31 +127,62 @@ impl Engine {
     /// denied for all arguments is not shown: by a stop or the state of somebody in the chain, by an authority that does
     /// not reach it, or by policy.
     pub fn listable(&self, caller: &Arc<Caller>, system: &Name) -> Vec<Arc<Tool>> {
-        let Some(server) = self.directory.server(system) else { return Vec::new() };
+        let Some(listing) = self.listing(caller, system) else { return Vec::new() };
+        let mut tools = self.accepted(system);
+        tools.retain(|tool| listing.shows(tool));
+        tools
+    }
+
+    /// The accepted tools of a system, whoever may see them.
+    pub(crate) fn accepted(&self, system: &Name) -> Vec<Arc<Tool>> {
+        let server = self.directory.server(system).into_iter();
+        server
+            .flat_map(|server| server.tools.into_values().filter_map(|tool| tool.accepted))
+            .collect()
+    }
+
+    /// What of a system's tools the caller may see; `None` where that is nothing.
+    pub(crate) fn listing<'l>(
+        &'l self,
+        caller: &'l Caller,
+        system: &'l Name,
+    ) -> Option<Listing<'l>> {
         let now = self.context.now();
-        let standing = self.standing(caller, self.context.id(), Some(system), now);
-        let Ok(standing) = standing else { return Vec::new() };
+        let standing = self.standing(caller, self.context.id(), Some(system), now).ok()?;
         let mut held: Vec<Arc<Authority>> = self.held(&standing).map(|(_, one)| one).collect();
         held.push(Arc::new(caller.claims.authority.clone()));
-        let reachable = |tool: &Tool| {
-            tool.verbs()
-                .all(|(verb, kind, _)| held.iter().all(|one| one.reaches(verb, system, kind, now)))
-        };
-        let denied = |tool: &Tool| {
-            let asked = Asked {
+        Some(Listing { engine: self, caller, system, standing, held, now })
+    }
+}
+
+/// Who looks at the tools of a system, and what they hold.
+pub(crate) struct Listing<'l> {
+    engine: &'l Engine,
+    caller: &'l Caller,
+    system: &'l Name,
+    standing: Standing,
+    held: Vec<Arc<Authority>>,
+    now: Timestamp,
+}
+
+impl Listing<'_> {
+    /// Whether a tool may be called with some arguments.
+    pub(crate) fn shows(&self, tool: &Tool) -> bool {
+        let Self { engine, caller, system, standing, held, now } = self;
+        let mut verbs = tool.verbs();
+        let reachable = verbs
+            .all(|(verb, kind, _)| held.iter().all(|one| one.reaches(verb, system, kind, *now)));
+        reachable
+            && !engine.denies_kinds(&Asked {
                 caller,
-                standing: &standing,
+                standing,
                 pairs: &on_anything(tool),
                 owner: None,
                 group: None,
                 tool: Some(&tool.name),
                 cost: None,
-                now,
-            };
-            self.denies_kinds(&asked)
-        };
-        let accepted = server.tools.into_values().filter_map(|tool| tool.accepted);
-        accepted.filter(|tool| reachable(tool) && !denied(tool)).collect()
+                now: *now,
+            })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     authenticate::Caller,
     directory::{AgentEntry, PersonEntry},
     engine::Engine,
+    parking::not_parked,
     records::{AgentRecord, PersonRecord},
     refusal::{Code, Refusal},
     stop::Touches,
@@ -195,10 +196,10 @@ impl Engine {
             };
         };
         match self.tasks.task(id) {
-            Some(Task { parked: Some(why), ended: false, deadline, .. }) if now < deadline => {
-                Err(Refusal::new(action, Code::TaskParked, &*why))
+            Some(task) if !task.ended && now < task.deadline => {
+                not_parked(&task, &caller.agents, action)?;
+                Ok(Some((id, task)))
             }
-            Some(task) if !task.ended && now < task.deadline => Ok(Some((id, task))),
             _ => Err(Refusal::new(action, Code::TaskOver, format!("the task `{id}` has ended"))),
         }
     }

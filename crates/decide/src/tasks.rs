@@ -7,14 +7,14 @@ use std::{
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use model::{ApprovalId, Digest, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
+use model::{ApprovalId, Digest, EntryId, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
 
 /// How long what has expired is still remembered, in milliseconds: twice the clocks' tolerated skew.
 const SKEW_MILLIS: i64 = 2 * 60_000;
-/// After how many identical refusals a task is parked. A model that reads a refusal and makes the same call once or twice more is
+/// After how many identical refusals an agent's work in a task is parked. A model that reads a refusal and makes the same call once or twice more is
 /// on its way; one that makes it five times is not.
 pub const REFUSALS_MAX: u32 = 5;
-/// The most different refusals of a task that are told apart; beyond it the count begins anew.
+/// The most different refusals of an agent in a task that are told apart; beyond it the count begins anew.
 const MAX_WALLS: usize = 1_000;
 /// The most single-use marks held at once; beyond it nothing new is accepted until some expire.
 const MAX_MARKS: usize = 4_000_000;
@@ -42,8 +42,31 @@ pub struct Task {
     pub calls: u64,
     /// Whether it was ended before its deadline.
     pub ended: bool,
-    /// Why nothing of it is done at the moment.
-    pub parked: Option<Arc<str>>,
+    /// The agents of which nothing in it is done at the moment.
+    pub parked: Arc<Vec<Parking>>,
+}
+
+/// An agent's work in a task, its sub-agents' included, of which nothing is done until a person says so.
+#[derive(Debug, Clone)]
+pub struct Parking {
+    /// The ledger's entry.
+    pub entry: EntryId,
+    /// Whose work.
+    pub agent: IdentityId,
+    /// Why.
+    pub why: Arc<str>,
+}
+
+impl Task {
+    /// What keeps the last of these agents from doing anything in the task, where something does.
+    pub fn parking_of<'a>(
+        &self,
+        chain: impl IntoIterator<Item = &'a IdentityId>,
+    ) -> Option<&Parking> {
+        chain
+            .into_iter()
+            .find_map(|agent| self.parked.iter().find(|parking| parking.agent == *agent))
+    }
 }
 
 /// Why a cost cannot be reserved.
@@ -63,14 +86,24 @@ pub enum Overspent {
         /// What was asked for.
         cost: Money,
     },
+    /// Not enough is left as long as calls on their way may spend what they reserved.
+    #[error(
+        "the task has {left} left beside what calls on their way may spend, and this would spend {cost}"
+    )]
+    Reserved {
+        /// What is left after what others have reserved.
+        left: Money,
+        /// What was asked for.
+        cost: Money,
+    },
 }
 
 /// The state that attempts read and change.
 #[derive(Default)]
 pub struct Tasks {
     tasks: DashMap<TaskId, Task>,
-    /// How often each task's agent ran into which wall.
-    refused: DashMap<TaskId, HashMap<Digest, u32>>,
+    /// How often each agent of a task ran into which wall.
+    refused: DashMap<(TaskId, IdentityId), HashMap<Digest, u32>>,
     revoked: DashMap<LinkId, Timestamp>,
     issued: DashMap<Digest, Timestamp>,
     marks: DashMap<Digest, Timestamp>,
@@ -95,12 +128,12 @@ impl Tasks {
         }
     }
 
-    /// Counts one more refusal of a task at the same wall; how many there are, once they park the task.
-    pub fn refused(&self, id: TaskId, wall: Digest) -> Option<u32> {
+    /// Counts one more refusal of an agent at the same wall; how many there are, once they park its work.
+    pub fn refused(&self, id: TaskId, agent: &IdentityId, wall: Digest) -> Option<u32> {
         if !self.tasks.contains_key(&id) {
             return None;
         }
-        let mut walls = self.refused.entry(id).or_default();
+        let mut walls = self.refused.entry((id, agent.clone())).or_default();
         if walls.len() >= MAX_WALLS && !walls.contains_key(&wall) {
             walls.clear();
         }
@@ -109,12 +142,28 @@ impl Tasks {
         (*times >= REFUSALS_MAX).then_some(*times)
     }
 
-    /// Parks a task for a reason, or lets it go on. What was counted is forgotten.
-    pub fn park(&self, id: TaskId, why: Option<Arc<str>>) {
-        if let Some(mut task) = self.tasks.get_mut(&id) {
-            task.parked = why;
+    /// Parks an agent's work in a task, and forgets what was counted of it. `false` where it is parked already, or the task is
+    /// not known.
+    pub fn park(&self, id: TaskId, parking: Parking) -> bool {
+        self.forget_refusals(id, &parking.agent);
+        let Some(mut task) = self.tasks.get_mut(&id) else { return false };
+        let is_new = task.parking_of([&parking.agent]).is_none();
+        if is_new {
+            Arc::make_mut(&mut task.parked).push(parking);
         }
-        self.refused.remove(&id);
+        is_new
+    }
+
+    /// Ends exactly these parkings of a task; one that came later stays.
+    pub fn unpark(&self, id: TaskId, entries: &[EntryId]) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            Arc::make_mut(&mut task.parked).retain(|parking| !entries.contains(&parking.entry));
+        }
+    }
+
+    /// Counts an agent's refusals in a task anew.
+    pub fn forget_refusals(&self, id: TaskId, agent: &IdentityId) {
+        self.refused.remove(&(id, agent.clone()));
     }
 
     /// Sets money aside for a call that is about to leave. One lock covers check and change: two calls never get the same
@@ -129,9 +178,15 @@ impl Tasks {
         let taken = task.spent.saturating_add(task.reserved);
         let left = budget.minor_units().saturating_sub(taken);
         if cost.minor_units() > left {
-            let left =
+            let money =
                 i64::try_from(left).ok().and_then(|left| Money::new(left, cost.currency()).ok());
-            return Err(Overspent::Beyond { left: left.unwrap_or(budget), cost });
+            let (left, unspent) =
+                (money.unwrap_or(budget), budget.minor_units().saturating_sub(task.spent));
+            return Err(if cost.minor_units() > unspent {
+                Overspent::Beyond { left, cost }
+            } else {
+                Overspent::Reserved { left, cost }
+            });
         }
         task.reserved += cost.minor_units();
         Ok(())
@@ -223,7 +278,7 @@ impl Tasks {
         self.issued.retain(|_, end| over(end));
         self.marks.retain(|_, end| over(end));
         self.tasks.retain(|_, task| over(&mut task.deadline) || task.reserved > 0);
-        self.refused.retain(|id, _| self.tasks.contains_key(id));
+        self.refused.retain(|(id, _), _| self.tasks.contains_key(id));
     }
 }
 
@@ -247,7 +302,7 @@ mod tests {
             labels: Arc::default(),
             calls: 0,
             ended: false,
-            parked: None,
+            parked: Arc::default(),
         }
     }
 
@@ -277,7 +332,11 @@ mod tests {
         tasks.reserve(id, eur(60)).unwrap();
         assert_eq!(
             tasks.reserve(id, eur(60)),
-            Err(Overspent::Beyond { left: eur(40), cost: eur(60) })
+            Err(Overspent::Reserved { left: eur(40), cost: eur(60) })
+        );
+        assert_eq!(
+            tasks.reserve(id, eur(101)),
+            Err(Overspent::Beyond { left: eur(40), cost: eur(101) })
         );
         tasks.release(id, eur(60));
         tasks.reserve(id, eur(60)).unwrap();

@@ -1,5 +1,6 @@
-//! Tokens that are bound to no key: for an agent whose blueprint says `sender = "bearer"`, since whoever has such a token can
-//! use it. One system, five minutes at the most, and nothing that people may be asked about.
+//! Tokens that are bound to no key: for an agent whose blueprint says `sender = "bearer"`, as that of every agent above it does,
+//! since whoever has such a token can use what all of them handed on. One system, five minutes at the most, and nothing that
+//! people may be asked about.
 //!
 //! The blueprint and the policies count as they are at each use, not as they were when the token was issued.
 
@@ -18,16 +19,23 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether agents of somebody's blueprint may have tokens without a key, as it stands now.
-    pub(crate) fn may_be_unbound(&self, agent: &IdentityId) -> bool {
-        let entry = self.directory.agent(agent);
-        let blueprint = entry.and_then(|entry| self.directory.blueprint(&entry.agent.blueprint));
-        blueprint.is_some_and(|blueprint| blueprint.sender == Sender::Bearer)
+    /// The first of a chain's agents that wants its right bound to a key, as the blueprints stand now.
+    fn wants_a_key<'a>(
+        &self,
+        chain: impl IntoIterator<Item = &'a IdentityId>,
+    ) -> Option<&'a IdentityId> {
+        chain.into_iter().find(|agent| {
+            let entry = self.directory.agent(agent);
+            let blueprint =
+                entry.and_then(|entry| self.directory.blueprint(&entry.agent.blueprint));
+            blueprint.is_none_or(|blueprint| blueprint.sender != Sender::Bearer)
+        })
     }
 
     /// Refuses an exchange without a proof where the token has to be bound to a key.
     pub(crate) fn check_unbound_wish(
         &self,
+        above: &[IdentityId],
         client: &IdentityId,
         requested_actor: Option<&str>,
     ) -> Result<(), TokenRefused> {
@@ -36,9 +44,9 @@ impl Engine {
                 "exactly one `DPoP` header has to be there: {why}"
             )))
         };
-        if !self.may_be_unbound(client) {
+        if let Some(agent) = self.wants_a_key(above.iter().chain([client])) {
             return missing(format!(
-                "the blueprint of `{client}` does not say `sender = \"bearer\"`"
+                "the blueprint of `{agent}` does not say `sender = \"bearer\"`"
             ));
         }
         match requested_actor {
@@ -49,10 +57,10 @@ impl Engine {
         }
     }
 
-    /// Refuses a token without a key where its agent may not have one any more.
+    /// Refuses a token without a key where somebody of its chain wants one, or does by now. A person always does.
     pub(crate) fn check_unbound(&self, caller: &Caller) -> Result<(), NotAuthenticated> {
-        let may = caller.agents.last().is_some_and(|agent| self.may_be_unbound(agent));
-        if caller.claims.is_bound() || may { Ok(()) } else { Err(NotAuthenticated::Unbound) }
+        let may = || !caller.agents.is_empty() && self.wants_a_key(&caller.agents).is_none();
+        if caller.claims.is_bound() || may() { Ok(()) } else { Err(NotAuthenticated::Unbound) }
     }
 
     /// What a token without a key allows of what one with a key would: every verb that no policy in force may keep waiting for

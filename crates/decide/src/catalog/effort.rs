@@ -1,41 +1,51 @@
 //! How much work a tool's schema makes. The schema is a server's word, and references let a short one ask for more steps than
 //! there is time: then neither the schema is compiled nor the call decided on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use model::ijson::Json;
 
 use super::MappingError;
 
-/// How many steps the check of one call may take. A call of a few hundred arguments takes some thousand.
-const MAX_STEPS: usize = 200_000;
+mod steps;
+
+pub(super) use steps::{TooMuch, count};
+
 /// How deep schemas may stand within each other, references followed: each level is a frame on somebody's stack.
 const MAX_HEIGHT: usize = 128;
-/// How deep a check may go, references followed: more than any value and schema need that are no trap.
-const MAX_DEPTH: usize = 512;
-/// How much of a text is read in the time of one step, in bytes.
-const TEXT_OF_A_STEP: usize = 64;
+/// How many different patterns a schema may have; each takes up to [`MAX_PATTERN`] of memory for as long as the tool is accepted.
+const MAX_PATTERNS: usize = 100;
+/// How large one pattern may become when it is compiled, in bytes.
+pub(super) const MAX_PATTERN: usize = 1 << 20;
+/// How many schemas all `unevaluatedProperties` and `unevaluatedItems` together may look into, references followed. A validator
+/// makes each of them anew at each of these keywords, so that two references to the same double what stands behind them.
+const MAX_LOOKS: usize = 2_000;
+/// The two keywords that look into all schemas beside them for what those have evaluated.
+const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 /// Ways to refer to a schema of which it cannot be said beforehand where they lead.
 const OPAQUE: [&str; 4] = ["$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef"];
 
-/// The schema's steps would not end in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooMuch;
-
-/// Refuses a schema that stands too deep within itself, or refers to something else than a part of itself by its path.
+/// Refuses a schema that stands too deep within itself, refers to something else than a part of itself by its path, or takes too
+/// much to compile.
 pub(super) fn check(schema: &Json) -> Result<(), MappingError> {
     let wrong = |why: String| MappingError::Definition(format!("its `inputSchema` {why}"));
-    Heights { root: schema, known: HashMap::new() }.of(schema, 0).map_err(wrong)?;
-    Ok(())
+    let mut heights = Heights { root: schema, known: HashMap::new(), patterns: BTreeSet::new() };
+    heights.of(schema, 0).map_err(wrong)?;
+    if heights.patterns.len() > MAX_PATTERNS {
+        return Err(wrong(format!("has more than {MAX_PATTERNS} patterns")));
+    }
+    let mut looks = Looks { root: schema, left: MAX_LOOKS, under_way: Vec::new() };
+    looks.within(schema).ok_or_else(|| {
+        wrong(format!(
+            "lets `{}` look into more than {MAX_LOOKS} schemas",
+            UNEVALUATED.join("` and `")
+        ))
+    })
 }
 
-/// Counts the steps of checking these arguments, and stops where they are too many.
-pub(super) fn count(schema: &Json, arguments: &Json) -> Result<(), TooMuch> {
-    Steps { root: schema, left: MAX_STEPS }.apply(schema, arguments, 0).ok_or(TooMuch)
-}
-
-/// The part of a schema that a reference names; `None` where it names none by its path.
-fn target<'s>(root: &'s Json, reference: &str) -> Option<&'s Json> {
+/// The part of a schema that a reference names, with how many members had to be read for it; `None` where it names none by its
+/// path.
+fn target<'s>(root: &'s Json, reference: &str) -> Option<(&'s Json, usize)> {
     let path = reference.strip_prefix('#')?;
     if path.contains('%') {
         return None;
@@ -44,9 +54,13 @@ fn target<'s>(root: &'s Json, reference: &str) -> Option<&'s Json> {
     if parts.next() != Some("") {
         return None;
     }
-    parts.try_fold(root, |place, part| match place {
-        Json::Array(values) => values.get(part.parse::<usize>().ok()?),
-        place => place.member(&part.replace("~1", "/").replace("~0", "~")),
+    parts.try_fold((root, 0), |(place, read), part| match place {
+        Json::Array(values) => Some((values.get(part.parse::<usize>().ok()?)?, read)),
+        Json::Object(members) => {
+            let part = part.replace("~1", "/").replace("~0", "~");
+            Some((place.member(&part)?, read + members.len()))
+        }
+        _ => None,
     })
 }
 
@@ -55,6 +69,7 @@ fn target<'s>(root: &'s Json, reference: &str) -> Option<&'s Json> {
 struct Heights<'s> {
     root: &'s Json,
     known: HashMap<*const Json, usize>,
+    patterns: BTreeSet<&'s str>,
 }
 
 impl<'s> Heights<'s> {
@@ -77,9 +92,10 @@ impl<'s> Heights<'s> {
             }
             Json::Object(members) => {
                 for (name, value) in members {
+                    self.note_patterns(name, value);
                     let below = match (name.as_str(), value) {
                         ("$ref", Json::String(reference)) => {
-                            let target = target(self.root, reference).ok_or_else(|| {
+                            let (target, _) = target(self.root, reference).ok_or_else(|| {
                                 "refers to something else than a part of itself".to_owned()
                             })?;
                             self.of(target, depth + 1)?
@@ -98,159 +114,80 @@ impl<'s> Heights<'s> {
         self.known.insert(place, height);
         Ok(height)
     }
-}
 
-/// The steps that are left.
-struct Steps<'s> {
-    root: &'s Json,
-    left: usize,
-}
-
-impl<'s> Steps<'s> {
-    fn take(&mut self, steps: usize) -> Option<()> {
-        self.left = self.left.checked_sub(steps)?;
-        Some(())
-    }
-
-    /// Takes what one schema and all below it cost for a value. Of alternatives all are counted.
-    fn apply(&mut self, schema: &'s Json, value: &Json, depth: usize) -> Option<()> {
-        let Json::Object(keywords) = schema else { return self.take(1) };
-        let text = value.as_str().map_or(0, str::len);
-        (depth <= MAX_DEPTH).then_some(())?;
-        self.take(1 + text / TEXT_OF_A_STEP)?;
-        for (keyword, below) in keywords {
-            self.keyword(keyword, below, value, depth + 1)?;
-        }
-        Some(())
-    }
-
-    fn keyword(&mut self, name: &str, below: &'s Json, value: &Json, depth: usize) -> Option<()> {
-        match (name, below) {
-            ("$ref", Json::String(reference)) => {
-                let target = target(self.root, reference)?;
-                self.apply(target, value, depth)
-            }
-            ("allOf" | "anyOf" | "oneOf", Json::Array(schemas)) => {
-                schemas.iter().try_for_each(|schema| self.apply(schema, value, depth))
-            }
-            ("not" | "if" | "then" | "else", schema) => self.apply(schema, value, depth),
-            ("dependentSchemas" | "dependencies", Json::Object(schemas)) => {
-                schemas.iter().try_for_each(|(_, schema)| self.apply(schema, value, depth))
-            }
-            ("properties", Json::Object(schemas)) => {
-                self.take(schemas.len() / TEXT_OF_A_STEP)?;
-                schemas.iter().try_for_each(|(name, schema)| match value.member(name) {
-                    Some(value) => self.apply(schema, value, depth),
-                    None => Some(()),
-                })
+    fn note_patterns(&mut self, name: &str, value: &'s Json) {
+        match (name, value) {
+            ("pattern", Json::String(pattern)) => {
+                self.patterns.insert(pattern);
             }
             ("patternProperties", Json::Object(schemas)) => {
-                schemas.iter().try_for_each(|(_, schema)| self.each(schema, value, depth))
+                self.patterns.extend(schemas.iter().map(|(pattern, _)| pattern.as_str()));
             }
-            ("items" | "prefixItems", Json::Array(schemas)) => match value {
-                Json::Array(values) => schemas
-                    .iter()
-                    .zip(values)
-                    .try_for_each(|(schema, value)| self.apply(schema, value, depth)),
-                _ => Some(()),
-            },
-            (
-                "items"
-                | "contains"
-                | "additionalItems"
-                | "unevaluatedItems"
-                | "propertyNames"
-                | "additionalProperties"
-                | "unevaluatedProperties",
-                schema,
-            ) => self.each(schema, value, depth),
-            ("$defs" | "definitions", _) => Some(()),
-            (_, Json::Array(values)) => self.take(values.len()),
+            _ => {}
+        }
+    }
+}
+
+/// The schemas that `unevaluated…` may still look into.
+struct Looks<'s> {
+    root: &'s Json,
+    left: usize,
+    /// Those that it is looking into: a validator makes none of them a second time.
+    under_way: Vec<*const Json>,
+}
+
+impl<'s> Looks<'s> {
+    /// Takes what all these keywords in a part look into.
+    fn within(&mut self, part: &'s Json) -> Option<()> {
+        match part {
+            Json::Array(values) => values.iter().try_for_each(|value| self.within(value)),
+            Json::Object(members) => {
+                for _ in members.iter().filter(|(name, _)| UNEVALUATED.contains(&name.as_str())) {
+                    self.look(part)?;
+                }
+                members.iter().try_for_each(|(_, value)| self.within(value))
+            }
             _ => Some(()),
         }
     }
 
-    /// Every value within one.
-    fn each(&mut self, schema: &'s Json, value: &Json, depth: usize) -> Option<()> {
-        match value {
-            Json::Array(values) => {
-                values.iter().try_for_each(|value| self.apply(schema, value, depth))
-            }
-            Json::Object(members) => {
-                members.iter().try_for_each(|(_, value)| self.apply(schema, value, depth))
-            }
-            _ => Some(()),
+    fn look(&mut self, schema: &'s Json) -> Option<()> {
+        let Json::Object(keywords) = schema else { return Some(()) };
+        let place: *const Json = schema;
+        if self.under_way.contains(&place) {
+            return Some(());
         }
+        self.left = self.left.checked_sub(1)?;
+        (self.under_way.len() < MAX_HEIGHT).then_some(())?;
+        self.under_way.push(place);
+        for (keyword, below) in keywords {
+            // The names beside it are copied each time.
+            let names = if let Json::Object(members) = below { members.len() } else { 0 };
+            self.left = self.left.checked_sub(names / 64)?;
+            let (schemas, _) = beside(self.root, keyword, below);
+            schemas.into_iter().try_for_each(|schema| self.look(schema))?;
+        }
+        self.under_way.pop();
+        Some(())
+    }
+}
+
+/// The schemas that a keyword applies to the same value, of which `unevaluated…` wants to know what they evaluate; with how
+/// many members had to be read to find them.
+fn beside<'s>(root: &'s Json, keyword: &str, below: &'s Json) -> (Vec<&'s Json>, usize) {
+    match (keyword, below) {
+        ("$ref", Json::String(reference)) => match target(root, reference) {
+            Some((target, read)) => (vec![target], read),
+            None => (Vec::new(), 0),
+        },
+        ("allOf" | "anyOf" | "oneOf", Json::Array(schemas)) => (schemas.iter().collect(), 0),
+        ("if" | "then" | "else", schema) => (vec![schema], 0),
+        ("dependentSchemas", Json::Object(schemas)) => {
+            (schemas.iter().map(|(_, schema)| schema).collect(), 0)
+        }
+        _ => (Vec::new(), 0),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(text: &str) -> Json {
-        serde_json::from_str(text).unwrap()
-    }
-
-    /// A schema of so many parts, each of which is this with `NEXT` for the one behind it.
-    fn chain(parts: usize, part: &str) -> Json {
-        let next =
-            |at: usize| part.replace("NEXT", &format!(r##"{{"$ref":"#/$defs/{}"}}"##, at + 1));
-        let parts: Vec<String> = (0..parts).map(|at| format!(r#""{at}":{},"#, next(at))).collect();
-        let (parts, count) = (parts.concat(), parts.len());
-        json(&format!(
-            r##"{{"$ref":"#/$defs/0","$defs":{{{parts}"{count}":{{"type":"integer"}}}}}}"##
-        ))
-    }
-
-    #[test]
-    fn schemas_as_tools_have_them_are_cheap() {
-        for (schema, arguments) in [
-            (r#"{"type":"object","properties":{"a":{"enum":["x","y"]}}}"#, r#"{"a":"x"}"#),
-            (
-                r##"{"properties":{"tree":{"$ref":"#/definitions/a~1b"}},"definitions":{"a/b":{"type":"object",
-                    "properties":{"left":{"$ref":"#/definitions/a~1b"},"right":{"$ref":"#/definitions/a~1b"}}}}}"##,
-                r#"{"tree":{"left":{"left":{},"right":{}},"right":{"left":{}}}}"#,
-            ),
-            (r##"{"items":{"$ref":"#"},"anyOf":[{"type":"array"},true]}"##, "[[[[[[1],2],3]]]]"),
-        ] {
-            let schema = json(schema);
-            assert_eq!(check(&schema), Ok(()));
-            assert_eq!(count(&schema, &json(arguments)), Ok(()));
-        }
-        assert_eq!(check(&chain(20, r#"{"not":NEXT}"#)), Ok(()));
-    }
-
-    #[test]
-    fn a_short_schema_that_asks_for_endless_work_is_noticed_in_time() {
-        let nested = json(&format!("{}1{}", "[".repeat(60), "]".repeat(60)));
-        let twice = r##"{"allOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}"##;
-        let list = json(&format!("[{}1]", "1,".repeat(20_000)));
-        let many = format!(r#"{{"items":{{"enum":[{}1]}}}}"#, "1,".repeat(200));
-        for (schema, arguments) in [
-            (chain(30, r#"{"allOf":[NEXT,NEXT]}"#), json("1")),
-            (json(twice), nested),
-            (json(r##"{"$ref":"#"}"##), json("1")),
-            (json(&many), list),
-        ] {
-            assert_eq!(check(&schema), Ok(()));
-            assert_eq!(count(&schema, &arguments), Err(TooMuch));
-        }
-    }
-
-    #[test]
-    fn a_schema_too_deep_for_a_stack_or_that_leads_elsewhere_is_refused() {
-        for schema in [
-            chain(5_000, "NEXT"),
-            chain(130, "NEXT"),
-            chain(60, r#"{"not":{"not":NEXT}}"#),
-            json(r##"{"$ref":"#anchor"}"##),
-            json(r##"{"$ref":"#/nowhere"}"##),
-            json(r##"{"$ref":"other.json"}"##),
-            json(r##"{"properties":{"a":{"$id":"b","$ref":"#"}}}"##),
-            json(r##"{"$dynamicRef":"#"}"##),
-        ] {
-            assert!(check(&schema).is_err(), "{schema:?}");
-        }
-    }
-}
+mod tests;

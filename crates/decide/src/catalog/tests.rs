@@ -147,6 +147,36 @@ fn a_schema_that_asks_for_endless_work_or_stack_decides_no_call() {
     let one = serde_json::from_str::<Json>(r#"{"a":1}"#).unwrap();
     assert!(deepest.resolve(&one).is_ok());
     assert!(matches!(wide.resolve(&one), Err(ResolveError::Schema(why)) if why.contains("steps")));
+    for beside in [
+        "{\"allOf\":[NEXT],",
+        "{\"anyOf\":[NEXT],",
+        "{\"if\":NEXT,",
+        "{\"dependentSchemas\":{\"x\":NEXT},",
+    ] {
+        for (keyword, value) in
+            [("unevaluatedProperties", r#"{"x":1}"#), ("unevaluatedItems", "[1]")]
+        {
+            let part = format!(r#"{beside}"{keyword}":false}}"#);
+            let nested = (0..25).fold(r#"{"properties":{"x":{}}}"#.to_owned(), |inner, _| {
+                part.replace("NEXT", &inner)
+            });
+            let doubled = with(&format!(r#"{{"properties":{{"a":{nested}}}}}"#)).unwrap();
+            let value = serde_json::from_str::<Json>(&format!(r#"{{"a":{value}}}"#)).unwrap();
+            let resolved = doubled.resolve(&value);
+            assert!(
+                matches!(resolved, Err(ResolveError::Schema(why)) if why.contains("steps")),
+                "{part}"
+            );
+        }
+    }
+    let composite = with(
+        r##"{"properties":{"a":{"allOf":[{"$ref":"#/$defs/b"},{"properties":{"y":{"type":"integer"}}}],"unevaluatedProperties":false}},
+            "$defs":{"b":{"properties":{"x":{"type":"integer"}}}}}"##,
+    )
+    .unwrap();
+    let one = |text: &str| serde_json::from_str::<Json>(text).unwrap();
+    assert!(composite.resolve(&one(r#"{"a":{"x":1,"y":2}}"#)).is_ok());
+    assert!(composite.resolve(&one(r#"{"a":{"x":1,"z":2}}"#)).is_err());
     // As deep as a value can be, in a schema that takes several steps for each of its levels.
     let levels = with(
         r##"{"properties":{"a":{"$ref":"#/$defs/x"}},"$defs":{"x":{"anyOf":[{"allOf":[{"items":{"$ref":"#/$defs/x"}}]}]}}}"##,

@@ -6,7 +6,7 @@ use model::{Sender, Verb};
 use store::Expect;
 
 use super::{
-    cast::{DESK, POLICIES, authority, blueprint},
+    cast::{DESK, POLICIES, agent_id, authority, blueprint},
     world::World,
 };
 use crate::{
@@ -168,12 +168,44 @@ async fn without_a_proof_there_is_no_token_where_the_blueprint_does_not_say_so()
     let world = World::new().await;
     let refused = why(unproved(&world, |_| ()).await);
     assert!(refused.starts_with("exactly one `DPoP` header has to be there"), "{refused}");
+    let entries = world.entries().await;
+    let denial = entries.iter().rfind(|entry| entry.leaf.kind == crate::entries::Decision::KIND);
+    let leaf = &denial.unwrap().leaf;
+    assert_eq!(leaf.verdict.as_deref(), Some("deny"));
+    assert_eq!(leaf.body.member("code").unwrap().as_str(), Some("unauthenticated"));
+    assert_eq!(leaf.agent.as_ref().unwrap().id, agent_id("support-bot"));
     let_be(&world, Sender::Bearer).await;
     let child = Some("spiffe://acme.example/prod/agent/lookup");
     let refused = why(unproved(&world, |wish| wish.requested_actor = child).await);
     assert!(refused.starts_with("exactly one `DPoP` header has to be there"), "{refused}");
     let itself = why(unproved(&world, |wish| wish.audience = Some("http://127.0.0.1:9")).await);
     assert!(itself.starts_with("this token cannot be exchanged"), "{itself}");
+}
+
+/// What support-bot hands to lookup, whose blueprint lets it do without a key.
+#[tokio::test]
+async fn what_an_agent_holds_by_its_key_does_not_go_on_without_one_below_it() {
+    let world = loose().await;
+    let BlueprintRecord(below) = blueprint("lookup", "none", &[(&[Verb::Read], "desk/*/*")]);
+    let below = BlueprintRecord(model::Blueprint { sender: Sender::Bearer, ..below });
+    world.put(move |changes| changes.put(&below, Expect::Any, true)).await;
+    let (_, subject) = world.task(None).await;
+    let child = Some("spiffe://acme.example/prod/agent/lookup");
+    let handed =
+        world.exchange("support-bot", &subject, |wish| wish.requested_actor = child).await.unwrap();
+    let unproved = || world.exchange("lookup", &handed.access_token, |wish| wish.proof = None);
+    let issued = unproved().await.unwrap();
+    let caller = present(&world, &issued.access_token, "Bearer", true).unwrap();
+    let read = r#"{"order":"A-1"}"#;
+    assert_eq!(world.verdict(&caller, "get_order", read).await, "permit");
+
+    let_be(&world, Sender::Dpop).await;
+    let refused = why(unproved().await);
+    assert!(refused.contains("the blueprint of `agent/support-bot` does not say"), "{refused}");
+    let refused = present(&world, &issued.access_token, "Bearer", true).unwrap_err();
+    assert_eq!(refused, NotAuthenticated::Unbound);
+    let verdict = world.verdict(&caller, "get_order", read).await;
+    assert!(verdict.starts_with("deny unauthenticated"), "{verdict}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{
     cast::{effect, eur, tool},
     world::World,
 };
-use crate::{Caller, Help, Missing, ToolRecord};
+use crate::{Caller, Help, Missing, REFUSALS_MAX, ToolRecord, attempt::Step};
 
 async fn help(world: &World, bot: &Arc<Caller>, tool: &str, arguments: &str) -> Help {
     world.attempt(bot, tool, arguments).await.err().unwrap().help
@@ -46,6 +46,41 @@ async fn a_refusal_says_what_is_missing_what_may_be_called_and_who_decides() {
         (None, Vec::new()),
         "nothing else is for customers"
     );
+}
+
+#[tokio::test]
+async fn a_refusal_stands_and_counts_where_nothing_helps() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let code = async |tool: &str| {
+        world.attempt(&bot, tool, r#"{"order":"A-1"}"#).await.err().map(|why| why.code.text())
+    };
+    world.engine.fail_at(Some(Step::Help));
+    for _ in 0..REFUSALS_MAX {
+        assert_eq!(code("get_ordre").await, Some("tool_unknown"));
+    }
+    world.engine.fail_at(None);
+    assert_eq!(code("get_order").await, Some("task_parked"));
+}
+
+/// Of so many alike, and none that may be called, only a few are looked at.
+#[tokio::test]
+async fn a_refusal_names_a_few_tools_however_many_there_are() {
+    let world = World::new().await;
+    let many: Vec<ToolRecord> =
+        (0..40).map(|at| lookup(&format!("find_order_{at}"), Verb::Read)).collect();
+    world
+        .put(move |changes| {
+            many.iter().try_for_each(|tool| changes.put(tool, store::Expect::Any, true))
+        })
+        .await;
+    let erase = lookup("erase_order", Verb::Delete);
+    world.put(move |changes| changes.put(&erase, store::Expect::Any, true)).await;
+    let bot = world.bot(None).await;
+    let beyond = help(&world, &bot, "erase_order", r#"{"order":"A-1"}"#).await;
+    assert_eq!(beyond.nearest.len(), 3, "{beyond:?}");
+    let long = help(&world, &bot, &"find_order_".repeat(20_000), "{}").await;
+    assert!(long.nearest.is_empty(), "{long:?}");
 }
 
 #[tokio::test]

@@ -81,6 +81,22 @@ async fn an_answer_to_what_nobody_accepted_that_the_tool_asks_does_not_leave() {
 }
 
 #[tokio::test]
+async fn an_answer_that_no_approver_saw_does_not_leave() {
+    let world = World::new().await;
+    world.put(|changes| changes.put(&asking(), Expect::Any, true)).await;
+    let bot = world.bot(Some(eur(1_000_000))).await;
+    let large = r#"{"order":"A-2","amount":400000}"#;
+    let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
+    world.answer(id, "max", "finance", true).await;
+    let dispatch = world.attempt(&bot, "refund", large).await.unwrap().dispatch().unwrap();
+    let refusal = answer(&dispatch).await.unwrap_err();
+    assert_eq!(refusal.code.text(), "method_not_mapped");
+    assert!(refusal.reason.contains("2026-07-28"), "{}", refusal.reason);
+    assert_eq!(inputs(&world).await, 0);
+    dispatch.settle(Ending::Completed, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_to_record_does_not_leave() {
     let (world, _, dispatch) = asked().await;
     let large = Json::String("x".repeat(ledger::MAX_PAYLOAD));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use model::TaskId;
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     database::Database,
     world::World,
 };
-use crate::{Caller, REFUSALS_MAX, UnparkTask};
+use crate::{Allowed, Caller, Ending, REFUSALS_MAX, Refusal, UnparkTask, Watch};
 
 const EXPORT: (&str, &str) = ("export", "{}");
 const READ: (&str, &str) = ("get_order", r#"{"order":"A-1"}"#);
@@ -27,12 +28,15 @@ async fn is_parked(world: &World, bot: &Arc<Caller>) -> bool {
     world.verdict(bot, READ.0, READ.1).await.starts_with("deny task_parked")
 }
 
-async fn unpark(world: &World, who: &str, task: TaskId) -> Result<(), String> {
+/// Leave for somebody to let go on what is parked of a task now.
+async fn allowed(world: &World, who: &str, task: TaskId) -> Result<Allowed<UnparkTask>, Refusal> {
     let caller = world.session(who).await;
-    let found = world.engine.tasks.task(task).unwrap();
-    let act = UnparkTask { task, person: found.person, agent: found.agent };
-    let allowed =
-        world.engine.allow(&caller, act).await.map_err(|why| why.code.text().to_owned())?;
+    let found = world.engine.tasks.task(task).expect("the task is known");
+    world.engine.allow(&caller, UnparkTask::of(task, found)).await
+}
+
+async fn unpark(world: &World, who: &str, task: TaskId) -> Result<(), String> {
+    let allowed = allowed(world, who, task).await.map_err(|why| why.code.text().to_owned())?;
     world.engine.unpark_task(&allowed).await.map_err(|why| why.reason)
 }
 
@@ -55,7 +59,7 @@ async fn the_same_refusal_again_and_again_parks_the_task_until_a_person_lets_it_
     let verdict = world.verdict(&bot, READ.0, READ.1).await;
     assert_eq!(
         verdict,
-        "deny task_parked: the task was parked after 5 identical refusals (`forbidden`)"
+        "deny task_parked: `agent/support-bot` was parked in this task after 5 identical refusals (`forbidden`)"
     );
     assert!(world.engine.listable(&bot, &"desk".parse().unwrap()).is_empty());
     assert!(world.exchange("support-bot", &subject, |_| ()).await.is_err(), "nor a token");
@@ -119,4 +123,116 @@ async fn a_task_stays_parked_over_a_restart_and_so_does_what_was_counted() {
     let world = world.restart(&database.target()).await;
     assert!(!is_parked(&world, &parked).await);
     assert_eq!(parked.current(), &agent_id("support-bot"));
+}
+
+#[tokio::test]
+async fn what_was_parked_again_meanwhile_does_not_go_on() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let task = bot.claims.task.unwrap();
+    refused(&world, &bot, EXPORT, REFUSALS_MAX).await;
+    let first = allowed(&world, "lena", task).await.unwrap();
+    let second = allowed(&world, "olivia", task).await.unwrap();
+    world.engine.unpark_task(&first).await.unwrap();
+    refused(&world, &bot, EXPORT, REFUSALS_MAX).await;
+    world.engine.unpark_task(&second).await.unwrap();
+    assert!(is_parked(&world, &bot).await);
+    unpark(&world, "lena", task).await.unwrap();
+    assert!(!is_parked(&world, &bot).await);
+}
+
+#[tokio::test]
+async fn what_could_not_be_recorded_in_time_does_not_go_on_after_a_restart_either() {
+    let database = Database::new();
+    let world = database.world().await;
+    let bot = world.bot(None).await;
+    let task = bot.claims.task.unwrap();
+    refused(&world, &bot, EXPORT, REFUSALS_MAX).await;
+    let first = allowed(&world, "lena", task).await.unwrap();
+    let second = allowed(&world, "olivia", task).await.unwrap();
+    world.faults.hold_syncs(true);
+    world.engine.unpark_task(&first).await.unwrap_err();
+    world.engine.unpark_task(&second).await.unwrap_err();
+    world.faults.hold_syncs(false);
+    while world.recorded().await.iter().filter(|entry| *entry == "lapsed ").count() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_parked(&world, &bot).await);
+    let world = world.restart(&database.target()).await;
+    assert!(is_parked(&world, &bot).await);
+    unpark(&world, "lena", task).await.unwrap();
+    let world = world.restart(&database.target()).await;
+    assert!(!is_parked(&world, &bot).await);
+}
+
+#[tokio::test]
+async fn parking_cuts_what_is_open_of_the_agent_and_of_all_below_it() {
+    let world = World::new().await;
+    let (_, subject) = world.task(None).await;
+    let issued = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
+    let bot = world.believed("support-bot", &issued);
+    let (lookup, elsewhere) = (world.lookup(&subject).await, world.bot(None).await);
+    let desk = "desk".parse().unwrap();
+    let [own, below, others] = [&bot, &lookup, &elsewhere]
+        .map(|caller| world.engine.watch(caller, Some(&desk)).ok().unwrap());
+    let call = world.attempt(&bot, READ.0, READ.1).await.unwrap().dispatch().unwrap();
+    let is_cut = |watch: &Watch| watch.cut().now_or_never().is_some();
+
+    refused(&world, &lookup, EXPORT, REFUSALS_MAX).await;
+    assert_eq!([&own, &below, &others].map(is_cut), [false, true, false]);
+    assert!(!call.is_cut());
+    refused(&world, &bot, EXPORT, REFUSALS_MAX).await;
+    assert_eq!([&own, &below, &others].map(is_cut), [true, true, false]);
+    assert!(call.is_cut());
+}
+
+#[tokio::test]
+async fn a_sub_agent_does_not_park_who_works_above_it() {
+    let database = Database::new();
+    let world = database.world().await;
+    let (task, subject) = world.task(None).await;
+    let issued = world.exchange("support-bot", &subject, |_| ()).await.unwrap();
+    let (bot, lookup) = (world.believed("support-bot", &issued), world.lookup(&subject).await);
+    refused(&world, &bot, EXPORT, REFUSALS_MAX - 1).await;
+    refused(&world, &lookup, EXPORT, REFUSALS_MAX).await;
+    let world = world.restart(&database.target()).await;
+    let refusal = world.attempt(&lookup, READ.0, READ.1).await.err().unwrap();
+    assert_eq!(refusal.code.text(), "task_parked");
+    assert!(refusal.reason.starts_with("`agent/lookup` was parked"), "{}", refusal.reason);
+    assert_eq!(refusal.help.ask, ["person/lena", "person/olivia"]);
+    assert!(!is_parked(&world, &bot).await, "nor do their refusals add up");
+    let child = Some("spiffe://acme.example/prod/agent/lookup");
+    let handed =
+        world.exchange("support-bot", &subject, |wish| wish.requested_actor = child).await.unwrap();
+    let again = world.exchange("lookup", &handed.access_token, |_| ()).await.unwrap_err();
+    assert!(again.to_string().contains("was parked"), "{again}");
+    refused(&world, &bot, EXPORT, 1).await;
+    assert!(is_parked(&world, &bot).await);
+    unpark(&world, "lena", task).await.unwrap();
+    assert!(!is_parked(&world, &bot).await && !is_parked(&world, &lookup).await);
+}
+
+/// Five payments have all that there is, until they have ended.
+#[tokio::test]
+async fn a_budget_that_calls_on_their_way_hold_parks_nobody() {
+    let world = World::new().await;
+    let bot = world.bot(Some(eur(5_000))).await;
+    let pay = ("refund", r#"{"order":"A-1","amount":1000}"#);
+    let mut on_their_way = Vec::new();
+    for _ in 0..5 {
+        let permit = world.attempt(&bot, pay.0, pay.1).await.unwrap();
+        on_their_way.push(permit.dispatch().unwrap());
+    }
+    let verdict = world.verdict(&bot, pay.0, pay.1).await;
+    assert_eq!(
+        verdict,
+        "deny budget_reserved: the task has 0.00 EUR left beside what calls on their way may spend, and this would spend 10.00 EUR"
+    );
+    refused(&world, &bot, pay, REFUSALS_MAX).await;
+    assert!(!is_parked(&world, &bot).await);
+    for dispatch in on_their_way {
+        dispatch.settle(Ending::Completed, None).await.unwrap();
+    }
+    refused(&world, &bot, pay, REFUSALS_MAX).await;
+    assert!(is_parked(&world, &bot).await, "what is spent does not come back");
 }

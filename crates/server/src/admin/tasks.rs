@@ -111,9 +111,8 @@ async fn unpark(
     let engine = &server.engine;
     let id: TaskId = names::id(&id)?;
     let task = engine.tasks().task(id).ok_or_else(|| Problem::not_found("task", id))?;
-    let changed = task.parked.is_some();
-    let act = UnparkTask { task: id, person: task.person, agent: task.agent };
-    let allowed = engine.allow(&caller, act).await?;
+    let changed = !task.parked.is_empty();
+    let allowed = engine.allow(&caller, UnparkTask::of(id, task)).await?;
     if changed {
         engine.unpark_task(&allowed).await?;
     }
