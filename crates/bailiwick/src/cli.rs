@@ -6,6 +6,7 @@ mod blueprint;
 mod can_i;
 mod catalog;
 mod config;
+mod doctor;
 mod grant;
 mod init;
 mod key;
@@ -131,6 +132,8 @@ enum Command {
     Ledger(ledger::Command),
     /// Check a pack of the ledger, offline. Short for `ledger verify`.
     Verify(ledger::Verify),
+    /// Look for what is wrong, or easily forgotten: here, at the node, and in what is governed.
+    Doctor(Asking<doctor::Doctor>),
     /// See it all in one go: an agent at work, governed from end to end.
     Demo(crate::demo::Demo),
     /// Run the sample MCP server, Support desk, to try a gateway with.
@@ -187,6 +190,7 @@ impl Cli {
             Command::Stops(context) => stop::list(&context).await,
             Command::Ledger(command) => command.run().await,
             Command::Verify(command) => command.run(),
+            Command::Doctor(it) => it.arguments.run(&it.context).await,
             Command::Demo(command) => command.run(self.output).await,
             Command::Desk(command) => command.run().await,
         }

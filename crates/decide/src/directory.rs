@@ -389,6 +389,21 @@ impl Directory {
         self.blueprints.get(name).map(|entry| entry.0.clone())
     }
 
+    /// All blueprints, by name.
+    pub fn blueprints(&self) -> Vec<Arc<Blueprint>> {
+        let mut all: Vec<_> = self.blueprints.iter().map(|entry| entry.0.clone()).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    /// The agents of a blueprint, by name.
+    pub fn agents_of(&self, blueprint: &Name) -> Vec<IdentityId> {
+        let of = self.agents.iter().filter(|entry| entry.agent.blueprint == *blueprint);
+        let mut agents: Vec<IdentityId> = of.map(|entry| entry.agent.id.clone()).collect();
+        agents.sort();
+        agents
+    }
+
     /// The server with its tools.
     pub fn server(&self, name: &Name) -> Option<ServerEntry> {
         let catalog = self.catalog.load();

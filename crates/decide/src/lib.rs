@@ -70,13 +70,13 @@ pub use question::{Answer, PolicyChange};
 pub use record::RECORD_BOUND;
 pub use records::{
     AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,
-    Former, GrantRecord, Mapping, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord,
-    Standing, ToolRecord,
+    Former, GrantRecord, Mapping, PROGRAM, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord,
+    Standing, ToolRecord, UNSEPARATED,
 };
 pub use refusal::{Code, Refusal};
 pub use stop::{
     Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
 };
 pub use stopping::{Resume, ResumeError, Stop};
-pub use tasks::{REFUSALS_MAX, Task, Tasks};
+pub use tasks::{Parking, REFUSALS_MAX, Task, Tasks};
 pub use watch::Watch;

@@ -60,13 +60,18 @@ pub struct GrantRecord {
     pub revoked: bool,
 }
 
+/// How the address of a program starts that runs behind a fence; its name follows.
+pub const PROGRAM: &str = "program:";
+/// How the address of one starts that does not.
+pub const UNSEPARATED: &str = "program-not-separated:";
+
 /// An MCP server behind the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerRecord {
     /// The system's name.
     pub name: Name,
-    /// Its MCP endpoint.
+    /// Its MCP endpoint: an `https` URL, or a program of the node's machine.
     pub url: String,
     /// Whether its address may be special-use (loopback, private).
     pub internal: bool,

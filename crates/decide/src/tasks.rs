@@ -161,6 +161,18 @@ impl Tasks {
         }
     }
 
+    /// Everything that is parked, the oldest task first.
+    pub fn parked(&self) -> Vec<(TaskId, Parking)> {
+        let of = |task: dashmap::mapref::multiple::RefMulti<'_, TaskId, Task>| {
+            let id = *task.key();
+            task.parked.iter().cloned().map(|parking| (id, parking)).collect::<Vec<_>>()
+        };
+        let live = self.tasks.iter().filter(|task| !task.ended);
+        let mut parked: Vec<_> = live.flat_map(of).collect();
+        parked.sort_by_key(|(id, _)| *id);
+        parked
+    }
+
     /// Counts an agent's refusals in a task anew.
     pub fn forget_refusals(&self, id: TaskId, agent: &IdentityId) {
         self.refused.remove(&(id, agent.clone()));

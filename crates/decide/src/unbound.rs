@@ -132,6 +132,13 @@ impl Engine {
         (waiting, names)
     }
 
+    /// What tokens of these agents that are bound to no key leave out at a system, whoever they work for.
+    pub fn verbs_that_wait(&self, agents: &[IdentityId], system: &Name) -> Verbs {
+        let entries = agents.iter().filter_map(|agent| self.directory.agent(agent));
+        let entries: Vec<_> = entries.collect();
+        self.may_wait(entries.iter().map(|entry| &entry.principal), system).0
+    }
+
     fn system_of(&self, audience: &str) -> Option<Name> {
         let servers = self.directory.servers().into_iter();
         servers.into_iter().find(|system| self.issuer.audience_of(system) == audience)

@@ -22,10 +22,7 @@ use tokio::{
 
 pub use fence::{FenceError, can_fence};
 
-/// How the address of a program starts that runs behind a fence; its name follows.
-pub const PROGRAM: &str = "program:";
-/// How the address of one starts that does not.
-pub const UNSEPARATED: &str = "program-not-separated:";
+pub use decide::{PROGRAM, UNSEPARATED};
 /// Where programs look for programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 

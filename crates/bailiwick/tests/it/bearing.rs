@@ -16,6 +16,8 @@ fn an_agent_gets_a_token_without_a_key_only_where_its_blueprint_says_so() {
     office.olivia().run(&["agent", "list"]).ends(0).says("bearer");
     office.olivia().run(&["blueprint", "list"]).ends(0).says("bearer");
     office.olivia().run(&["agent", "show", "support-bot"]).ends(0).says("bearer");
+    let examined = office.olivia().run(&["doctor"]);
+    examined.says("agents of `support` may have tokens that are bound to no key: support-bot");
     let token = office.agent_token().ends(0).stdout;
     assert_eq!(
         (token.trim().split('.').count(), token.lines().count()),

@@ -115,3 +115,27 @@ impl crate::world::Ran {
         line.split('"').nth(1).unwrap().to_owned()
     }
 }
+
+#[test]
+fn a_doctor_says_what_is_wrong_and_what_it_could_not_look_at() {
+    let place = Place::initialized();
+    let config = place.path("acme/bailiwick.toml");
+    let doctor = ["doctor", "--config", config.to_str().unwrap(), "-o", "json"];
+    let examined = place.run(doctor).ends(0).json();
+    let state = |examined: &serde_json::Value, check: &str| {
+        let checks = examined["checks"].as_array().unwrap();
+        let found = checks.iter().find(|one| one["check"] == check).unwrap();
+        found["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(&examined, "configuration"), "ok");
+    assert_eq!(state(&examined, "keys"), "ok");
+    assert_eq!(state(&examined, "node"), "skip", "its port is not known");
+    let set = ["--set", "ops.listen=127.0.0.1:1"];
+    let examined = place.run(doctor.into_iter().chain(set)).ends(3).json();
+    assert_eq!(state(&examined, "node"), "fail", "it does not run");
+    assert_eq!(state(&examined, "session"), "skip", "nobody is signed in");
+    std::fs::remove_file(place.path("acme/data/keys/token.key")).unwrap();
+    assert_eq!(state(&place.run(doctor).ends(3).json(), "keys"), "fail");
+    let elsewhere = place.run(["doctor", "--config", "nowhere.toml", "-o", "json"]).ends(0).json();
+    assert_eq!(state(&elsewhere, "configuration"), "skip");
+}

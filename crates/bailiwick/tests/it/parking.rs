@@ -24,6 +24,7 @@ fn a_parked_task_goes_on_when_its_person_says_so() {
         assert_eq!(code("export_customers", json!({})).as_deref(), Some("not_permitted"));
     }
     assert_eq!(order(&mut code).as_deref(), Some("task_parked"));
+    office.olivia().run(&["doctor"]).says(&format!("bailiwick task unpark {task}"));
     office.olivia().run(&["task", "unpark", &task]).ends(0).says("goes on");
     assert_eq!(order(&mut code), None);
     office.olivia().run(&["task", "unpark", &task]).ends(0).says("is not parked");

@@ -258,6 +258,12 @@ fn a_program_without_a_fence_is_named_so_wherever_it_is_approved() {
     office.add(&credential).ends(1).says("[programs.peek]");
     office.add(&["--url", "program-not-separated:peek"]).ends(0).says("around");
     office.olivia().run(&["server", "list"]).ends(0).says("program-not-separated:peek");
+    let config = office.place.path("acme/bailiwick.toml");
+    let examined = office.olivia().run(&["doctor", "--config", config.to_str().unwrap()]).ends(0);
+    examined
+        .says("`peek` says `unsafe_same_user`: it is not separated from the node")
+        .says("`peek` is a program that is not separated from the node")
+        .says("there are 1: nobody can be the second person");
     office.employ(PEEK);
     office.open_task("task.token");
     let mut client = Client::of(&office);
