@@ -6,6 +6,7 @@
 
 mod load;
 pub(crate) mod serve;
+mod streams;
 mod world;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use crate::{
 };
 use load::Load;
 use serve::{Listening, Ready};
+pub(crate) use streams::run as run_streams;
 
 /// How often each part is measured.
 const ROUNDS: usize = 5;
@@ -63,7 +65,7 @@ struct Measured {
 /// Measures everything about the gateway.
 pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let mut place = Place::set_up()?;
+    let mut place = Place::set_up(1)?;
     let measured = runtime.block_on(measure(&mut place))?;
     let Measured { gateway, pass, verify, append, rate, few_rate, direct_p50, p50 } = measured;
     let (pass, verify, append) = (median(pass), median(verify), RECORDS * median(append));
@@ -79,11 +81,12 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
 }
 
 impl Place {
-    fn set_up() -> anyhow::Result<Self> {
+    /// With tokens for so many tasks.
+    fn set_up(tasks: usize) -> anyhow::Result<Self> {
         let (upstream, Listening { address: upstream_at }) = Served::start(role::UPSTREAM, "")?;
         let (pass, Listening { address: pass_at }) =
             Served::start(role::PASS, &upstream_at.to_string())?;
-        let (gateway, ready) = Served::start(role::GATEWAY, &upstream_at.to_string())?;
+        let (gateway, ready) = Served::start(role::GATEWAY, &format!("{upstream_at} {tasks}"))?;
         Ok(Self { gateway, pass, _upstream: upstream, ready, pass_at, upstream_at })
     }
 }
@@ -119,9 +122,9 @@ async fn measure(place: &mut Place) -> anyhow::Result<Measured> {
         let pace = sent.rate() / 2.0;
         let count = (pace * HALF_LOAD.as_secs_f64()) as usize;
         let calls = load.calls(count)?;
-        measured.p50.push(load::paced(gateway_at, pace, calls).await?);
+        measured.p50.push(load::paced(gateway_at, pace, calls).await?.p50);
         let calls = load.calls(count)?;
-        measured.direct_p50.push(load::paced(upstream_at, pace, calls).await?);
+        measured.direct_p50.push(load::paced(upstream_at, pace, calls).await?.p50);
     }
     Ok(measured)
 }

@@ -1,6 +1,6 @@
 //! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
 //!
-//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway` and `start`, or one of them. What serves during a
+//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway`, `gateway-stream` and `start`, or one of them. What serves during a
 //! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
 //! Machines differ and are shared: read the ratios, not the values.
 
@@ -9,6 +9,7 @@ mod clock;
 mod figure;
 mod gateway;
 mod http;
+mod memory;
 mod role;
 mod start;
 
@@ -26,10 +27,11 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// A measurement.
 type Bench = fn(&mut Report) -> anyhow::Result<()>;
 
-const BENCHES: [(&str, Bench); 4] = [
+const BENCHES: [(&str, Bench); 5] = [
     ("ledger-append", append::run),
     ("ledger-append-slow-disk", append::run_slow),
     ("gateway", gateway::run),
+    ("gateway-stream", gateway::run_streams),
     ("start", start::run),
 ];
 

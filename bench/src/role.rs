@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::runtime::Runtime;
 
-use crate::{clock, gateway};
+use crate::{clock, gateway, memory::resident_mb};
 
 /// The role of the gateway under test.
 pub(crate) const GATEWAY: &str = "serve-gateway";
@@ -88,6 +88,11 @@ impl Served {
         ask.write_all(b"\n")?;
         let used: Used = self.line()?;
         Ok(Duration::from_nanos(used.cpu_nanos))
+    }
+
+    /// The memory that the process holds, in millions of bytes.
+    pub(crate) fn resident_mb(&self) -> anyhow::Result<f64> {
+        resident_mb(self.child.id())
     }
 
     fn line<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {

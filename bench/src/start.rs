@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::{
     append::folder,
     clock::now,
     figure::{Figure, Report, median},
+    memory::resident_mb,
 };
 
 /// How often the program is started.
@@ -48,7 +49,7 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
         let running = serve(&program, &dir, start)?;
         millis.push(start.elapsed().as_secs_f64() * 1e3);
         idle();
-        memory.push(running.resident_mb()?);
+        memory.push(resident_mb(running.0.id())?);
     }
     report.add(&Figure::cost("start/ready", median(millis), "ms", READY_MILLIS));
     report.add(&Figure::cost("start/memory", median(memory), "MB", MEMORY_MB));
@@ -113,18 +114,6 @@ fn is_ready(ops: &str) -> bool {
 )]
 fn idle() {
     std::thread::sleep(IDLE);
-}
-
-impl Running {
-    /// The memory that the process holds (`VmRSS`), in millions of bytes.
-    fn resident_mb(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let Some((kib, "kB")) = line.and_then(|line| line.trim().split_once(' ')) else {
-            bail!("`VmRSS` is not told");
-        };
-        Ok(kib.parse::<f64>()? * 1024.0 / 1e6)
-    }
 }
 
 impl Drop for Running {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use decide::Clock;
-use http::{Request, header};
+use http::{Request, header, request::Builder};
 use http_body_util::Full;
 use token::dpop::{self, Prover};
 use tokio::{
@@ -41,7 +41,7 @@ pub(super) struct Load {
     prover: Prover,
     clock: Clock,
     url: String,
-    token: String,
+    tokens: Vec<String>,
     nonce: String,
     made: u64,
 }
@@ -52,7 +52,7 @@ impl Load {
             prover: Prover::new(world::key(world::AGENT)?),
             clock: Clock::system(),
             url: ready.url.clone(),
-            token: ready.token.clone(),
+            tokens: ready.tokens.clone(),
             nonce: ready.nonce.clone(),
             made: 0,
         })
@@ -64,26 +64,34 @@ impl Load {
     }
 
     fn call(&mut self) -> anyhow::Result<Call> {
-        self.made += 1;
-        let (number, url) = (self.made, &self.url);
-        let of =
-            dpop::Request { method: "POST", url, access_token: Some(self.token.as_str().into()) };
-        let jti = format!("bench-{number:016x}");
-        let proof = self.prover.prove(&of, Some(&self.nonce), self.clock.now(), &jti)?;
+        let number = self.made;
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"get_order","arguments":{{"order":"A-{number}"}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{{"name":"bench","version":"1"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
         );
-        let path = url.find("/mcp/").map(|at| &url[at..]).context("the URL has a path")?;
-        Ok(Request::post(path)
-            .header(header::HOST, "127.0.0.1")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, text/event-stream")
-            .header(header::AUTHORIZATION, format!("DPoP {}", self.token))
-            .header("dpop", proof)
+        let request = self.request("POST", 0)?;
+        Ok(request
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
             .header("mcp-name", "get_order")
             .body(Full::from(body))?)
+    }
+
+    /// The beginning of a request in one of the tasks, with a fresh proof.
+    pub(super) fn request(&mut self, method: &str, task: usize) -> anyhow::Result<Builder> {
+        self.made += 1;
+        let (url, token) = (&self.url, self.tokens.get(task).context("there is such a task")?);
+        let of = dpop::Request { method, url, access_token: Some(token.as_str().into()) };
+        let jti = format!("bench-{:016x}", self.made);
+        let proof = self.prover.prove(&of, Some(&self.nonce), self.clock.now(), &jti)?;
+        let path = url.find("/mcp/").map(|at| &url[at..]).context("the URL has a path")?;
+        Ok(Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "127.0.0.1")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, text/event-stream")
+            .header(header::AUTHORIZATION, format!("DPoP {token}"))
+            .header("dpop", proof))
     }
 }
 
@@ -125,8 +133,16 @@ pub(super) async fn closed(
     Ok(Sent { count, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// Sends so many calls a second, whatever comes back: the median time of an answer in microseconds.
-pub(super) async fn paced(to: SocketAddr, pace: f64, calls: Vec<Call>) -> anyhow::Result<f64> {
+/// What came of sending calls at a pace.
+pub(super) struct Paced {
+    /// How many were answered a second.
+    pub(super) rate: f64,
+    /// The median time of an answer in microseconds.
+    pub(super) p50: f64,
+}
+
+/// Sends so many calls a second, whatever comes back.
+pub(super) async fn paced(to: SocketAddr, pace: f64, calls: Vec<Call>) -> anyhow::Result<Paced> {
     let open = connect(to, PACED).await?;
     let every = Duration::from_secs_f64(PACED as f64 / pace);
     let calls = Arc::new(Mutex::new(calls));
@@ -153,7 +169,8 @@ pub(super) async fn paced(to: SocketAddr, pace: f64, calls: Vec<Call>) -> anyhow
         times.extend(done??);
     }
     ensure!(!times.is_empty(), "there is no answer to time");
-    Ok(median(times))
+    let rate = times.len() as f64 / start.elapsed().as_secs_f64();
+    Ok(Paced { rate, p50: median(times) })
 }
 
 async fn connect(to: SocketAddr, connections: usize) -> anyhow::Result<Vec<Connection>> {

@@ -18,6 +18,9 @@ use tokio::{net::TcpListener, sync::Mutex};
 use super::world;
 use crate::{append::folder, http as wire, role};
 
+/// More connections than any measurement has.
+const CONNECTIONS: usize = 16_384;
+
 /// Where a role listens.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Listening {
@@ -30,16 +33,18 @@ pub(crate) struct Ready {
     pub(crate) address: SocketAddr,
     /// The URL that proofs are for.
     pub(crate) url: String,
-    /// A token of the agent.
-    pub(crate) token: String,
+    /// Tokens of the agent, one for each of its tasks.
+    pub(crate) tokens: Vec<String>,
     /// The nonce that proofs carry.
     pub(crate) nonce: String,
     /// How many bytes the ledger writes for one of a call's records, on average.
     pub(crate) record_bytes: usize,
 }
 
-/// The real gateway on a ledger and a database of its own, listening as `bailiwick serve` does.
-pub(crate) async fn gateway(upstream: &str) -> anyhow::Result<()> {
+/// The real gateway on a ledger and a database of its own, listening as `bailiwick serve` does. The argument says where its
+/// upstream is, and after a space for how many tasks there are tokens.
+pub(crate) async fn gateway(argument: &str) -> anyhow::Result<()> {
+    let (upstream, tasks) = argument.split_once(' ').unwrap_or((argument, "1"));
     let folder = folder()?;
     let (listener, address) = wire::listen().await?;
     let engine = world::boot(&folder, &format!("http://{address}"), upstream).await?;
@@ -47,12 +52,17 @@ pub(crate) async fn gateway(upstream: &str) -> anyhow::Result<()> {
         Arc::new(Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default()));
     let gateway = Gateway::new(engine.clone(), upstreams);
     let router = gateway::router(gateway);
-    tokio::spawn(server::serve(listener, router, Bounds::default(), std::future::pending()));
+    let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
+    tokio::spawn(server::serve(listener, router, bounds, std::future::pending()));
     let url = engine.issuer().audience_of(&world::SYSTEM.parse()?);
-    let token = world::token(&engine).await?;
-    let record_bytes = world::record_bytes(&engine, &token).await?;
+    let mut tokens = Vec::new();
+    for _ in 0..tasks.parse()? {
+        tokens.push(world::token(&engine).await?);
+    }
+    let first = tokens.first().ok_or_else(|| anyhow::anyhow!("there is no task"))?;
+    let record_bytes = world::record_bytes(&engine, first).await?;
     let nonce = engine.nonce().ok_or_else(|| anyhow::anyhow!("there is no nonce"))?;
-    role::answer(&Ready { address, url, token, nonce, record_bytes })?;
+    role::answer(&Ready { address, url, tokens, nonce, record_bytes })?;
     Ok(engine.log().close()?)
 }
 
