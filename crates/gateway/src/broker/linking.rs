@@ -14,7 +14,7 @@ use token::Secret;
 
 use super::{Broker, BrokerError, MAX_KNOWN, asked};
 use crate::{
-    oauth::{Callback, Challenge, Found, Grant, OauthError, Pending, Registration, Scopes},
+    oauth::{Callback, Challenge, Found, Grant, OauthError, Pending, Scopes},
     upstreams::DiscoverError,
 };
 
@@ -167,9 +167,8 @@ impl Broker {
     ) -> Scopes {
         let lent = |account: &AccountRecord| account.scopes.iter().map(String::as_str).collect();
         let granted: Option<Scopes> = account.map(lent);
-        let wanted = account.and_then(|account| {
-            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).get(&account.key()).cloned()
-        });
+        let whose = |account: &AccountRecord| (account.person.clone(), account.server.clone());
+        let wanted = account.and_then(|account| self.wanted().get(&whose(account)).cloned());
         asked(oauth, found, challenge, granted.as_ref()).with(&wanted.unwrap_or_default())
     }
 
@@ -206,6 +205,10 @@ impl Broker {
                 }
             },
             Err(why) => {
+                if why.denies_scope() {
+                    // The next attempt asks for what the server names by itself.
+                    self.wanted().remove(&whose);
+                }
                 let mut links = self.waiting(self.engine.context().now());
                 if links.get(&whose).is_some_and(|waiting| waiting.link == link) {
                     links.remove(&whose);
@@ -276,7 +279,7 @@ impl Broker {
         };
         let account = consent.account(server.clone(), person.clone());
         let sealed = self.key.wrap(&account.binding(), grant.to_secret().expose())?;
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&account.key());
+        self.wanted().remove(&whose);
         Ok((waiting.allowed, account, sealed))
     }
 
@@ -296,12 +299,8 @@ impl Broker {
     fn drop_later(self: &Arc<Self>, server: Name, over: Waiting) {
         if let Step::Back { grant, .. } = over.step {
             let broker = self.clone();
-            tokio::spawn(async move { broker.revoke(&server, &grant).await });
+            self.tasks.spawn(async move { broker.revoke(&server, &grant).await });
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Registration>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn code(&self) -> String {

@@ -46,7 +46,8 @@ pub(crate) async fn callback(
         return page(StatusCode::BAD_REQUEST, "Not linked", "<p>This answer cannot be read.</p>");
     };
     // To its end, whatever becomes of the browser: a code is worth nothing once it was sent.
-    let came = tokio::spawn(async move { broker.came_back(&callback).await }).await;
+    let tasks = broker.tasks.clone();
+    let came = tasks.spawn(async move { broker.came_back(&callback).await }).await;
     match came {
         Ok(Ok((server, code))) => {
             let (first, second) = code.split_at(code.len() / 2);

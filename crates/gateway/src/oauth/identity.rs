@@ -55,6 +55,8 @@ pub struct Registration {
     pub id: String,
     /// How it proves that it is this client.
     pub authentication: Authentication,
+    /// Whether somebody registered it by hand: what it proves itself by is configured then.
+    pub prepared: bool,
 }
 
 /// How a client proves who it is at the token endpoint.
@@ -117,6 +119,7 @@ impl Client {
                 issuer: server.issuer.clone(),
                 id: id.clone(),
                 authentication: Authentication::Nothing,
+                prepared: false,
             });
         }
         if let Some(known) = known.filter(|known| known.issuer == server.issuer) {
@@ -155,7 +158,8 @@ impl Client {
             (_, Some(_)) => return Err(OauthError::NoMethod(short(&server.issuer))),
             (_, None) => return Err(wrong("it gives no `client_secret` for the method it wants")),
         };
-        Ok(Registration { issuer: server.issuer.clone(), id, authentication })
+        let issuer = server.issuer.clone();
+        Ok(Registration { issuer, id, authentication, prepared: false })
     }
 }
 
@@ -181,7 +185,7 @@ impl Prepared {
             _ => return Err(OauthError::NoMethod(short(&server.issuer))),
         };
         let (issuer, id) = (self.issuer.clone(), self.id.clone());
-        Ok(Registration { issuer, id, authentication })
+        Ok(Registration { issuer, id, authentication, prepared: true })
     }
 }
 

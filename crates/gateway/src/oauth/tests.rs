@@ -55,7 +55,8 @@ async fn found(documents: &'static [(&'static str, &'static str)]) -> Result<Fou
 
 fn registration(found: &Found) -> Registration {
     let issuer = found.server.issuer.clone();
-    Registration { issuer, id: "us".to_owned(), authentication: Authentication::Nothing }
+    let authentication = Authentication::Nothing;
+    Registration { issuer, id: "us".to_owned(), authentication, prepared: false }
 }
 
 const REDIRECT: &str = "https://gateway.example/oauth/callback";
@@ -156,6 +157,7 @@ async fn without_pkce_or_a_way_to_be_known_nobody_is_sent_anywhere() {
         issuer: "https://as.example".to_owned(),
         id: "us".to_owned(),
         authentication: Authentication::Nothing,
+        prepared: false,
     };
     let reused = client().identify(&found, None, &own, Some(&elsewhere)).await.map(|_| ());
     assert!(
@@ -291,12 +293,12 @@ async fn a_grant_that_was_sealed_is_the_same_afterwards() {
     let grant =
         bought(200, r#"{"access_token":"t","token_type":"bearer","scope":"x y"}"#).await.unwrap();
     let secret = grant.to_secret();
-    let again = Grant::from_secret(&secret, None).unwrap();
+    let again = Grant::from_secret(&secret).unwrap();
     assert_eq!(again.to_secret().expose(), secret.expose());
     assert!(again.access().matches(b"t") && again.scopes() == &Scopes::of("x y"));
     assert!(again.is_fresh(Timestamp::NEVER), "one that does not say when it ends is tried");
     let more = secret.expose_text().unwrap().replacen('{', r#"{"more":1,"#, 1);
-    assert!(Grant::from_secret(&::token::Secret::new(more), None).is_none());
+    assert!(Grant::from_secret(&::token::Secret::new(more)).is_none());
 }
 
 #[test]
