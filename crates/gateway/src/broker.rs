@@ -14,7 +14,7 @@ use std::{
 };
 
 use decide::{AccountRecord, Engine, OauthRecord, ServerRecord, Whose};
-use model::{IdentityId, Name};
+use model::{IdentityId, Name, Timestamp};
 use token::{MasterKey, Secret, SigningKey};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,7 @@ use crate::{
 use slot::Slot;
 
 pub use linking::{Begun, LinkError};
+use page::BACK;
 pub(crate) use page::{CALLBACK, DOCUMENT, callback, document};
 
 /// How long a call waits for a token.
@@ -41,8 +42,6 @@ const TOKEN_BOUND: Duration = Duration::from_secs(30);
 const END_BOUND: Duration = Duration::from_secs(15);
 /// The most tokens held in memory at once; those in use stay.
 const MAX_HELD: usize = 10_000;
-/// The most authorization servers whose registration of this gateway is remembered.
-const MAX_KNOWN: usize = 1_000;
 
 /// Buys, keeps and renews tokens.
 pub struct Broker {
@@ -57,10 +56,18 @@ pub struct Broker {
     /// What servers asked for beyond what a person lent.
     wanted: Mutex<HashMap<(IdentityId, Name), Scopes>>,
     /// Who this gateway is where it registered itself, by issuer.
-    known: Mutex<HashMap<String, Registration>>,
+    known: Mutex<HashMap<String, Known>>,
     links: linking::Links,
     /// What was begun at authorization servers and has to be heard to its end.
     tasks: TaskTracker,
+}
+
+/// Who this gateway is at an authorization server that registered it.
+#[derive(Clone)]
+struct Known {
+    registration: Registration,
+    /// When it registers itself anew.
+    until: Timestamp,
 }
 
 /// Why there is no token for a call.
@@ -107,7 +114,7 @@ impl Broker {
         Arc::new(Self {
             oauth,
             outbound,
-            own: Own { document, redirect: format!("{gateway}{CALLBACK}") },
+            own: Own { document, callback: format!("{gateway}{BACK}") },
             secrets: Secrets::new(secrets),
             key,
             held: Mutex::default(),
@@ -117,6 +124,11 @@ impl Broker {
             tasks: TaskTracker::new(),
             engine,
         })
+    }
+
+    /// Where an issuer has to send people back to, to a client that was registered there by hand.
+    pub fn callback(&self, issuer: &str) -> String {
+        self.own.redirect_from(issuer)
     }
 
     /// A token for a server, renewed or bought where need be. Whoever waits for it may go away: what was begun ends, since
@@ -208,9 +220,10 @@ impl Broker {
         self.tasks.track_future(self.revoke(&account.server, &grant)).await && quiet
     }
 
-    /// Waits until what was begun at authorization servers has ended, a bounded time: an answer that nobody hears may hold
-    /// the only refresh token that is still good.
-    pub(crate) async fn close(&self) {
+    /// Gives back what people consented to and did not confirm, and waits until what was begun at authorization servers has
+    /// ended, a bounded time: an answer that nobody hears may hold the only refresh token that is still good.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        self.drop_links();
         self.tasks.close();
         if timeout(END_BOUND, self.tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -258,8 +271,16 @@ impl Broker {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Registration>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers anew the next time, where this is the client that is known there.
+    fn forget_client(&self, issuer: &str, client: &str) {
+        let mut known = self.known();
+        if known.get(issuer).is_some_and(|known| known.registration.id == client) {
+            known.remove(issuer);
+        }
     }
 
     fn wanted(&self) -> MutexGuard<'_, HashMap<(IdentityId, Name), Scopes>> {
@@ -387,7 +408,7 @@ impl Broker {
                 Err(BrokerError::NotLinked("it was lent to another client than is configured"))
             }
             why if given && why.forgets_client() => {
-                self.known().remove(&account.issuer);
+                self.forget_client(grant.issuer(), grant.client());
                 Err(BrokerError::NotLinked("its issuer does not know this gateway any more"))
             }
             why => Err(why.into()),

@@ -107,8 +107,8 @@ pub enum OauthError {
     NoPkce(Foreign),
     /// Nothing to be known by.
     #[error(
-        "`{0}` knows this gateway by nothing: it takes neither a client metadata document nor a registration; register a \
-         client there by hand and name it with `--client`"
+        "`{0}` knows this gateway by nothing: it takes no registration, and no client metadata document with answers that say \
+         who gives them (RFC 9207); register a client there by hand and name it with `--client`"
     )]
     NoIdentity(Foreign),
     /// No common way to prove who we are.

@@ -118,6 +118,10 @@ impl Linking for Links {
         })
     }
 
+    fn callback(&self, issuer: &str) -> String {
+        self.broker.callback(issuer)
+    }
+
     fn give_back(&self, account: AccountRecord, sealed: Option<Vec<u8>>) -> BoxFuture<'_, bool> {
         Box::pin(async move { self.upstreams.give_back(&account, sealed).await })
     }

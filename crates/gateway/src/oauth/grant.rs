@@ -65,7 +65,7 @@ enum Method {
 
 impl Grant {
     pub(super) fn new(found: &Found, registration: Registration, tokens: Tokens) -> Self {
-        let Registration { issuer, id, authentication, prepared } = registration;
+        let Registration { issuer, id, authentication, prepared, .. } = registration;
         let (method, secret) = match authentication {
             Authentication::Nothing => (Method::Nothing, None),
             Authentication::Basic(secret) => (Method::Basic, Some(secret)),
@@ -106,6 +106,11 @@ impl Grant {
         &self.holder.issuer
     }
 
+    /// The client that it was given to.
+    pub fn client(&self) -> &str {
+        &self.holder.id
+    }
+
     /// Who this gateway is there, with what it proves itself by now. A client that was registered by hand (`prepared`) does
     /// so by what is configured for it today, in the way that its issuer took before.
     ///
@@ -129,7 +134,8 @@ impl Grant {
             (None, ..) => return Err(OauthError::OtherClient(short(id))),
         };
         let (issuer, id) = (issuer.clone(), id.clone());
-        Ok(Registration { issuer, id, authentication, prepared: prepared.is_some() })
+        let prepared = prepared.is_some();
+        Ok(Registration { issuer, id, authentication, prepared, expires: None })
     }
 
     /// Whether it can be presented now; a token that does not say when it ends is tried.

@@ -68,16 +68,14 @@ async fn nobody_finishes_the_link_of_somebody_else() {
     let again = town.browse(begun["url"].as_str().unwrap()).await;
     assert_eq!(again.status, 400);
     let (_, page) = town.consent(&town.max, "max").await;
-    let lent = format!("{}/oauth/callback?code=x&state=y", town.world.gateway_url());
+    let lent = format!("{}/oauth/callback/iss?code=x&state=y", town.world.gateway_url());
     assert_eq!(town.world.wire().send("GET", &lent, &[], "").await.status, 400);
     // One that names another authorization server is not believed, and is used up by that.
     let begun = town.lena.post("/v1/servers/bank/link", json!({})).await.ok();
     let url = begun["url"].as_str().unwrap();
     let state = url.split("state=").nth(1).unwrap().split('&').next().unwrap();
-    let mixed = format!(
-        "{}/oauth/callback?code=x&state={state}&iss=https%3A%2F%2Fevil.example",
-        town.world.gateway_url()
-    );
+    let back = town.bank.books().redirects[0].clone();
+    let mixed = format!("{back}?code=x&state={state}&iss=https%3A%2F%2Fevil.example");
     let refused = town.world.wire().send("GET", &mixed, &[], "").await;
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("`iss`"), "{}", refused.text());
@@ -228,6 +226,7 @@ async fn a_server_whose_token_cannot_be_bought_safely_is_not_added() {
         json!({ "whose": "gateway" }),
         json!({ "whose": "gateway", "issuer": "https://as.example", "client": { "id": "us" } }),
         json!({ "whose": "person", "client": { "id": "us", "secret": "env:X" } }),
+        json!({ "whose": "person", "issuer": "https://as.example", "client": { "id": "us", "secret": "s" } }),
         json!({ "whose": "person", "issuer": "https://as.example", "client": { "id": "us", "secret": "env:X", "key": "env:Y" } }),
     ] {
         let server = json!({ "name": "other", "url": "https://other.example/mcp", "oauth": oauth });
@@ -238,4 +237,7 @@ async fn a_server_whose_token_cannot_be_bought_safely_is_not_added() {
         "name": "other", "url": "https://other.example/mcp", "credential": "env:X", "oauth": { "whose": "person" },
     });
     assert_eq!(town.olivia.post("/v1/servers", both).await.status, 422);
+    let named =
+        json!({ "name": "other", "url": "https://other.example/mcp", "credential": "oauth:bank" });
+    assert_eq!(town.olivia.post("/v1/servers", named).await.status, 422);
 }

@@ -69,6 +69,8 @@ pub(crate) struct Books {
     pub(crate) tokens_asked: usize,
     /// One permit for each answer of the token endpoint, where it is slow: what was asked is done before it waits.
     slow: Option<Arc<Semaphore>>,
+    /// How often a client registered itself.
+    pub(crate) registered: usize,
     clients: HashSet<String>,
     codes: HashMap<String, Code>,
     pub(crate) access: HashMap<String, Holder>,
@@ -109,6 +111,7 @@ impl Bank {
             redirects: Vec::new(),
             tokens_asked: 0,
             slow: None,
+            registered: 0,
             clients: HashSet::from(["gateway".to_owned()]),
             codes: HashMap::new(),
             access: HashMap::new(),
@@ -226,6 +229,7 @@ async fn register(State(bank): State<Bank>, Json(wish): Json<Value>) -> Response
     let secret = basic.then_some(REGISTERED);
     let mut books = bank.books();
     let id = books.draw("registered");
+    books.registered += 1;
     books.clients.insert(id.clone());
     let client =
         json!({ "client_id": id, "client_secret": secret, "redirect_uris": wish["redirect_uris"] });

@@ -308,3 +308,60 @@ async fn a_lent_token_goes_to_no_server_that_is_stopped_whoever_asks() {
     assert!(refused.text().contains("the server is stopped"), "{}", refused.text());
     assert_eq!(town.shown(), [""; 0], "nothing was sent");
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_to_the_place_of_another_issuer_buys_nothing() {
+    let town = Town::personal().await;
+    town.bank.books().names_itself = false;
+    let before = town.bank.books().tokens_asked;
+    let begun = town.lena.post("/v1/servers/bank/link", json!({})).await.ok();
+    let url = begun["url"].as_str().unwrap();
+    let state = url.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let query = format!("code=of-an-honest-issuer&state={state}");
+    for from in ["iss", "0123456789abcdef0123456789abcdef"] {
+        let mixed = format!("{}/oauth/callback/{from}?{query}", town.world.gateway_url());
+        assert_eq!(town.world.wire().send("GET", &mixed, &[], "").await.status, 400);
+    }
+    assert_eq!(town.bank.books().tokens_asked, before, "the code goes nowhere");
+    town.link(&town.lena).await;
+    assert_eq!(town.said(&town.lena, "whoami").await, "you are lena");
+}
+
+#[tokio::test]
+async fn who_registers_a_client_by_hand_is_told_where_people_come_back_to() {
+    let town = Town::with(client_with_a_secret("person")).await;
+    let listed = town.olivia.get("/v1/servers").await.ok();
+    let callback = listed["items"][0]["callback"].as_str().unwrap().to_owned();
+    town.link(&town.lena).await;
+    assert_eq!(town.bank.books().redirects, [callback]);
+    let plain = Town::personal().await.olivia.get("/v1/servers").await.ok();
+    assert_eq!(plain["items"][0]["callback"], Value::Null, "nobody has to say it there");
+}
+
+#[tokio::test]
+async fn a_consent_that_nobody_confirmed_is_given_back_when_the_node_stops() {
+    let town = Town::personal().await;
+    town.consent(&town.lena, "lena").await;
+    assert_eq!(town.bank.books().revoked, [""; 0]);
+    crate::soon(town.close()).await;
+    assert_eq!(town.bank.books().revoked.len(), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_registers_itself_once_a_day_and_anew_where_nobody_came_back() {
+    let town = Town::personal().await;
+    town.link(&town.lena).await;
+    town.link(&town.max).await;
+    assert_eq!(town.bank.books().registered, 1, "one client for everybody");
+    // The page of the bank says that it does not know the client, and sends nobody back.
+    for _ in 0..2 {
+        town.max.post("/v1/servers/bank/link", json!({})).await.ok();
+    }
+    town.link(&town.max).await;
+    assert_eq!(town.bank.books().registered, 2);
+    // Lena's own trouble is none of the client's.
+    town.bank.books().forget_everybody();
+    town.said(&town.lena, "whoami").await;
+    town.link(&town.lena).await;
+    assert_eq!(town.bank.books().registered, 2);
+}
