@@ -225,12 +225,17 @@ impl Broker {
     pub(crate) async fn close(self: &Arc<Self>) {
         self.drop_links();
         self.tasks.close();
-        if timeout(END_BOUND, self.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                code = "BW-2014",
-                "authorization servers were still being asked and are not heard"
-            );
+        let ended = async {
+            self.seal_all().await;
+            self.tasks.wait().await;
+        };
+        if timeout(END_BOUND, ended).await.is_err() {
+            tracing::warn!(code = "BW-2014", "tokens were still being renewed or given back");
         }
+    }
+
+    /// Tries once more to keep what the store did not take.
+    async fn seal_all(&self) {
         let held: Vec<_> = self.held().values().cloned().collect();
         for slot in held {
             if let Ok(mut slot) = slot.try_lock() {

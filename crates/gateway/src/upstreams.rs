@@ -139,18 +139,26 @@ impl Upstreams {
             return self.get(url, *internal, credential.as_deref()).await;
         }
         let broker = self.broker.as_ref().ok_or(BrokerError::None)?;
-        let secret = broker.token(server, account).await?;
-        let opened = match account {
-            Some(account) => Opened::Account(account.binding()),
-            None => Opened::Gateway(server.name.clone()),
+        let Some(account) = account else {
+            let secret = broker.token(server, None).await?;
+            let opened = Opened::Gateway(server.name.clone());
+            let address = Address { url: url.clone(), internal: *internal, opened };
+            return self.opened_by(address, Some(secret), Instant::now());
         };
-        let address = Address { url: url.clone(), internal: *internal, opened };
-        let upstream = self.opened_by(address, Some(secret), Instant::now())?;
-        if let Some(account) = account {
+        let lent = async {
+            let secret = broker.token(server, Some(account)).await?;
+            let opened = Opened::Account(account.binding());
+            let address = Address { url: url.clone(), internal: *internal, opened };
+            let upstream = self.opened_by(address, Some(secret), Instant::now())?;
             // Looked at last: what is taken back from now on is forgotten by whoever takes it back.
-            broker.may_use(server, account).inspect_err(|_| self.forget(account))?;
-        }
-        Ok(upstream)
+            broker.may_use(server, account)?;
+            Ok(upstream)
+        };
+        lent.await.inspect_err(|why| {
+            if matches!(why, DiscoverError::Token(BrokerError::NotLinked(_))) {
+                self.forget(account);
+            }
+        })
     }
 
     /// Gives an account's tokens back where they came from, and forgets them. Whether that was done is told, and no reason

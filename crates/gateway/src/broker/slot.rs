@@ -151,3 +151,60 @@ impl Slot {
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     now < at.plus_seconds(AGAIN_SECONDS)
 }
+
+#[cfg(test)]
+mod tests {
+    use decide::AccountState;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn filled() -> Slot {
+        let sealed = r#"{"resource":null,"token_endpoint":"t","revocation_endpoint":null,"internal":false,"issuer":"i","client":"us","method":"nothing","client_secret":null,"access":"a","expires":null,"refresh":null,"scopes":""}"#;
+        let mut slot = Slot::default();
+        slot.fill(Grant::from_secret(&Secret::new(sealed.to_owned())).unwrap(), NOW);
+        slot
+    }
+
+    #[test]
+    fn a_token_that_the_store_did_not_take_is_sealed_before_it_is_used_again() {
+        let mut slot = filled();
+        assert!(matches!(slot.known(NOW), Some(Ok(_))));
+        slot.unsealed = Some(AccountRecord {
+            server: "bank".parse().unwrap(),
+            person: "person/lena".parse().unwrap(),
+            url: "https://bank.example/mcp".to_owned(),
+            issuer: "i".to_owned(),
+            scopes: Vec::new(),
+            link: "1".to_owned(),
+            state: AccountState::Linked,
+        });
+        assert!(slot.known(NOW).is_none());
+        assert!(slot.access(NOW).is_some(), "and no call waits for that in vain");
+    }
+
+    #[test]
+    fn what_is_denied_is_left_out_first_what_is_new_and_then_all_that_the_server_does_not_name() {
+        let (mut slot, named) = (filled(), Scopes::of("look"));
+        slot.want(&Scopes::of("close"), NOW);
+        assert!(slot.begin(NOW));
+        slot.given(slot.scopes(&named));
+        let later = NOW.plus_seconds(AGAIN_SECONDS);
+        slot.want(&Scopes::of("admin"), NOW);
+        assert!(!slot.begin(NOW), "not so soon");
+        slot.want(&Scopes::of("admin"), later);
+        assert!(slot.begin(later));
+        assert_eq!(slot.scopes(&named), Scopes::of("look close admin"));
+        assert!(slot.deny());
+        assert_eq!(slot.scopes(&named), Scopes::of("look close"));
+        assert!(slot.deny());
+        assert_eq!(slot.scopes(&named), named);
+        assert!(!slot.deny(), "there is nothing left to leave out");
+        let much_later = later.plus_seconds(AGAIN_SECONDS);
+        slot.want(&Scopes::of("close admin"), much_later);
+        assert!(!slot.begin(much_later), "what is denied is not asked for");
+        slot.want(&Scopes::of("admin"), much_later);
+        assert!(slot.begin(much_later), "unless the token is bought anew");
+    }
+}

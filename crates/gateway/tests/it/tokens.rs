@@ -296,6 +296,13 @@ async fn a_client_secret_follows_no_redirect() {
     assert!(town.said(&town.lena, "whoami").await.contains("call again"));
     assert!(town.said(&town.lena, "whoami").await.contains("cannot be reached"));
     assert_eq!(thief.books().tokens_asked, 0);
+
+    let town = Town::with(client_with_a_secret("person")).await;
+    town.link(&town.lena).await;
+    town.bank.books().moved = Some(format!("{}/revoke", thief.issuer()));
+    let unlinked = town.lena.post("/v1/servers/bank/unlink", json!({})).await.ok();
+    assert_eq!(unlinked["revoked"], false, "and it is not said to be given back");
+    assert_eq!(thief.books().revoked, [""; 0]);
 }
 
 #[tokio::test]
