@@ -14,6 +14,7 @@ use crate::{
     governance::NotInForce,
     records::ServerRecord,
     refusal::{Code, Refusal},
+    stop::Touches,
 };
 
 /// How tokens for a protected server are bought.
@@ -179,6 +180,27 @@ impl Engine {
         (account.url == server.url && same_issuer).then_some(account)
     }
 
+    /// Whether the token of an account may be shown to a server at this moment: it is still what is linked there, its person
+    /// is active, and no stop halts the server.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_use(
+        &self,
+        server: &ServerRecord,
+        account: &AccountRecord,
+    ) -> Result<(), &'static str> {
+        if self.account(server, &account.person).is_none_or(|linked| *linked != *account) {
+            return Err("it was taken back");
+        }
+        if !self.directory.person(&account.person).is_some_and(|known| known.person.active) {
+            return Err("its person is not active");
+        }
+        let person = Some(account.person.clone());
+        let touches = Touches { person, system: Some(server.name.clone()), ..Touches::default() };
+        self.stops.halts(&touches).map_or(Ok(()), |_| Err("the server is stopped"))
+    }
+
     /// What whoever lacks an account is told.
     pub fn not_linked(&self, server: &Name, person: &IdentityId, action: ActionId) -> Refusal {
         let known = self.directory.person(person);
@@ -201,7 +223,7 @@ impl Engine {
         self.store.read(move |view| view.sealed_bytes(&key)).await
     }
 
-    /// Keeps renewed tokens, where the account is still linked as it was.
+    /// Keeps renewed tokens, where the account is still linked as it was; whether it is.
     ///
     /// # Errors
     /// The store fails.
@@ -209,15 +231,16 @@ impl Engine {
         &self,
         account: &AccountRecord,
         bytes: Vec<u8>,
-    ) -> Result<(), store::Error> {
+    ) -> Result<bool, store::Error> {
         let account = account.clone();
         self.store
             .write(move |tx| {
                 let row = tx.get::<AccountRecord>(&account.key())?;
-                match row.is_some_and(|row| row.value == account) {
-                    true => tx.keep_sealed(&account.key(), &bytes),
-                    false => Ok(()),
+                let linked = row.is_some_and(|row| row.value == account);
+                if linked {
+                    tx.keep_sealed(&account.key(), &bytes)?;
                 }
+                Ok(linked)
             })
             .await
     }

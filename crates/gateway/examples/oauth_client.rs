@@ -25,8 +25,8 @@ type Failure = Box<dyn std::error::Error>;
 
 /// The client metadata document that the tool expects to be named.
 const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
-/// Where people would come back to; nobody does.
-const REDIRECT: &str = "http://127.0.0.1:8181/oauth/callback";
+/// Below which people would come back; nobody does.
+const CALLBACK: &str = "http://127.0.0.1:8181/oauth/callback";
 /// How often a request is tried again with another token.
 const ATTEMPTS: usize = 3;
 
@@ -130,7 +130,7 @@ impl Session {
         if challenge.insufficient && granted.is_some_and(|grant| grant.scopes().covers(&scopes)) {
             return Err("the server refuses a token with all the scopes that it names".into());
         }
-        let own = Own { document: Some(DOCUMENT.to_owned()), redirect: REDIRECT.to_owned() };
+        let own = Own { document: Some(DOCUMENT.to_owned()), callback: CALLBACK.to_owned() };
         let prepared = self.prepared(&found)?;
         let registration =
             self.oauth.identify(&found, prepared.as_ref(), &own, self.known.as_ref()).await?;
@@ -138,9 +138,10 @@ impl Session {
         let grant = if self.scenario.starts_with("auth/client-credentials") {
             self.oauth.by_itself(&found, registration, &scopes).await?
         } else {
-            let pending = self.oauth.begin(found, registration, REDIRECT, scopes)?;
-            let callback = consent(pending.url()).await?;
-            self.oauth.finish(pending, &callback).await?
+            let redirect = own.redirect(&registration);
+            let pending = self.oauth.begin(found, registration, &redirect, scopes)?;
+            let (at, callback) = consent(pending.url()).await?;
+            self.oauth.finish(pending, &at, &callback).await?
         };
         self.grant = Some(grant);
         Ok(())
@@ -161,7 +162,7 @@ impl Session {
 }
 
 /// Says yes to everything: asks the authorization server as a browser would and reads where it sends the person.
-async fn consent(url: &str) -> Result<Callback, Failure> {
+async fn consent(url: &str) -> Result<(String, Callback), Failure> {
     let (host, path) =
         url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or("no http URL")?;
     let mut stream = TcpStream::connect(host).await?;
@@ -176,6 +177,6 @@ async fn consent(url: &str) -> Result<Callback, Failure> {
     };
     let location =
         answer.lines().find_map(header).ok_or("the authorization server does not redirect")?;
-    let (_, query) = location.split_once('?').ok_or("the redirect carries no answer")?;
-    Ok(Callback::read(query).ok_or("the redirect cannot be read")?)
+    let (at, query) = location.split_once('?').ok_or("the redirect carries no answer")?;
+    Ok((at.to_owned(), Callback::read(query).ok_or("the redirect cannot be read")?))
 }

@@ -5,17 +5,19 @@
 
 mod linking;
 mod page;
+mod slot;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use decide::{AccountRecord, Engine, OauthRecord, ServerRecord, Whose, sha256};
-use model::{Digest, Timestamp};
+use decide::{AccountRecord, Engine, OauthRecord, ServerRecord, Whose};
+use model::{IdentityId, Name, Timestamp};
 use token::{MasterKey, Secret, SigningKey};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     oauth::{
@@ -23,23 +25,23 @@ use crate::{
         Scopes,
     },
     outbound::{Outbound, TargetError},
+    secrets::{OwnSecrets, Secrets},
     upstream::{Protocol, Upstream},
-    upstreams::{DiscoverError, OwnSecrets},
+    upstreams::DiscoverError,
 };
 
+use slot::Slot;
+
 pub use linking::{Begun, LinkError};
+use page::BACK;
 pub(crate) use page::{CALLBACK, DOCUMENT, callback, document};
 
-/// How long a call waits for a token, and for the secret that one is bought with.
+/// How long a call waits for a token.
 const TOKEN_BOUND: Duration = Duration::from_secs(30);
-const SECRET_BOUND: Duration = Duration::from_secs(3);
-/// How soon after one was bought a refused token is not bought again, in seconds: a server that takes none is not a reason
-/// to ask for ever more of them.
-const AGAIN_SECONDS: u32 = 10;
+/// How long what was begun may take where somebody waits for its end: longer than one request to an authorization server.
+const END_BOUND: Duration = Duration::from_secs(15);
 /// The most tokens held in memory at once; those in use stay.
 const MAX_HELD: usize = 10_000;
-/// The most authorization servers whose registration of this gateway is remembered.
-const MAX_KNOWN: usize = 1_000;
 
 /// Buys, keeps and renews tokens.
 pub struct Broker {
@@ -47,30 +49,25 @@ pub struct Broker {
     outbound: Outbound,
     oauth: oauth::Client,
     own: Own,
-    secrets: Arc<OwnSecrets>,
-    /// One read of a secret at a time: a file system that hangs takes one thread.
-    reading: Arc<Semaphore>,
+    secrets: Arc<Secrets>,
     key: MasterKey,
     /// Tokens by what they are for: a changed server or another link is another entry.
     held: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
-    /// What servers asked for beyond what a person lent, by account.
-    wanted: Mutex<HashMap<String, Scopes>>,
+    /// What servers asked for beyond what a person lent.
+    wanted: Mutex<HashMap<(IdentityId, Name), Scopes>>,
     /// Who this gateway is where it registered itself, by issuer.
-    known: Mutex<HashMap<String, Registration>>,
+    known: Mutex<HashMap<String, Known>>,
     links: linking::Links,
+    /// What was begun at authorization servers and has to be heard to its end.
+    tasks: TaskTracker,
 }
 
-/// The token for one purpose.
-#[derive(Default)]
-struct Slot {
-    grant: Option<Grant>,
-    /// The server did not take it.
-    refused: bool,
-    bought: Option<Timestamp>,
-    /// What to ask for beside what the server names.
-    wanted: Scopes,
-    /// What was asked for last.
-    asked: Scopes,
+/// Who this gateway is at an authorization server that registered it.
+#[derive(Clone)]
+struct Known {
+    registration: Registration,
+    /// When it registers itself anew.
+    until: Timestamp,
 }
 
 /// Why there is no token for a call.
@@ -88,6 +85,9 @@ pub enum BrokerError {
     /// The server does not take what was just bought for it.
     #[error("the server does not take the token that was just bought for it")]
     NotTaken,
+    /// There was none a moment ago, and nobody was asked again.
+    #[error("a moment ago: {0}")]
+    Lately(String),
     /// It took too long.
     #[error("no token came within {} s", TOKEN_BOUND.as_secs())]
     Late,
@@ -114,16 +114,21 @@ impl Broker {
         Arc::new(Self {
             oauth,
             outbound,
-            own: Own { document, redirect: format!("{gateway}{CALLBACK}") },
-            secrets: Arc::new(secrets),
-            reading: Arc::new(Semaphore::new(1)),
+            own: Own { document, callback: format!("{gateway}{BACK}") },
+            secrets: Secrets::new(secrets),
             key,
             held: Mutex::default(),
             wanted: Mutex::default(),
             known: Mutex::default(),
             links: linking::Links::default(),
+            tasks: TaskTracker::new(),
             engine,
         })
+    }
+
+    /// Where an issuer has to send people back to, to a client that was registered there by hand.
+    pub fn callback(&self, issuer: &str) -> String {
+        self.own.redirect_from(issuer)
     }
 
     /// A token for a server, renewed or bought where need be. Whoever waits for it may go away: what was begun ends, since
@@ -136,21 +141,35 @@ impl Broker {
         server: &ServerRecord,
         account: Option<&AccountRecord>,
     ) -> Result<Secret, DiscoverError> {
-        let slot = self.slot(&purpose(server, account));
-        if let Ok(slot) = slot.try_lock()
-            && let Some(access) = slot.usable(self.engine.context().now())
-        {
-            return Ok(access);
+        let until = Instant::now() + TOKEN_BOUND;
+        // Who waits for a turn goes away with the call; only what has begun goes on without it.
+        let slot = timeout_at(until, self.slot(&purpose(server, account)).lock_owned());
+        let mut slot = slot.await.map_err(|_| BrokerError::Late)?;
+        if let Some(known) = slot.known(self.engine.context().now()) {
+            return Ok(known?);
         }
         let (broker, server, account) = (self.clone(), server.clone(), account.cloned());
-        let bought = tokio::spawn(async move {
-            let mut slot = slot.lock_owned().await;
-            broker.fill(&mut slot, &server, account.as_ref()).await
+        let filled = self.tasks.spawn(async move {
+            let filled = broker.filled(&mut slot, &server, account.as_ref()).await;
+            slot.ended(&filled, broker.engine.context().now());
+            filled
         });
-        match timeout(TOKEN_BOUND, bought).await {
+        match timeout_at(until, filled).await {
             Ok(Ok(token)) => token,
             Ok(Err(_)) | Err(_) => Err(BrokerError::Late.into()),
         }
+    }
+
+    /// Whether an account may be used at this moment: whoever waited for its token may have waited long.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotLinked`]
+    pub(crate) fn may_use(
+        &self,
+        server: &ServerRecord,
+        account: &AccountRecord,
+    ) -> Result<(), BrokerError> {
+        self.engine.may_use(server, account).map_err(BrokerError::NotLinked)
     }
 
     /// Takes note that a server did not take a token: the next call has another one, or one that is wider. What is said of
@@ -163,11 +182,11 @@ impl Broker {
     ) {
         let scopes = challenge.scopes.clone().unwrap_or_default();
         if let (Some(account), true) = (account, challenge.insufficient) {
-            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut wanted = self.wanted();
             if wanted.len() >= MAX_HELD {
                 wanted.clear();
             }
-            wanted.insert(account.key(), scopes);
+            wanted.insert((account.person.clone(), account.server.clone()), scopes);
             return;
         }
         let slot = self.slot(&purpose(server, account));
@@ -176,126 +195,251 @@ impl Broker {
         if slot.fingerprint() != challenge.presented {
             return;
         }
-        if !challenge.insufficient {
-            slot.refused = true;
-        } else if !slot.asked.covers(&scopes) {
-            slot.wanted = slot.wanted.with(&scopes);
-            slot.refused = true;
+        if challenge.insufficient {
+            slot.want(&scopes, self.engine.context().now());
+        } else {
+            slot.refuse();
         }
     }
 
     /// Gives an account's tokens back where they came from, and forgets them. Whether that was done is told, and no reason
     /// to keep them.
-    pub async fn give_back(&self, account: &AccountRecord, sealed: Option<Vec<u8>>) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&account.binding());
-        let Some(sealed) = sealed else { return false };
-        let server = self.engine.directory().server(&account.server);
-        let key = match server.as_ref().and_then(|server| server.record.oauth.as_ref()) {
-            Some(oauth) => self.client_key(oauth).await.ok().flatten(),
-            None => None,
+    pub(crate) async fn give_back(&self, account: &AccountRecord, sealed: Option<Vec<u8>>) -> bool {
+        let slot = self.held().remove(&account.binding());
+        let (held, quiet) = match &slot {
+            None => (None, true),
+            // What is being renewed is worth more than what was sealed, which may be dead by now. Where that takes too
+            // long, whoever renews it finds that it was taken back.
+            Some(slot) => match timeout(END_BOUND, slot.lock()).await {
+                Ok(mut slot) => (std::mem::take(&mut *slot).grant, true),
+                Err(_) => (None, false),
+            },
         };
-        let Ok(plain) = self.key.unwrap(&account.binding(), &sealed) else { return false };
-        match Grant::from_secret(&plain, key) {
-            Some(grant) => self.revoke(&account.server, &grant).await,
-            None => false,
+        let sealed = || Grant::from_secret(&self.key.unwrap(&account.binding(), &sealed?).ok()?);
+        let Some(grant) = held.or_else(sealed) else { return false };
+        self.tasks.track_future(self.revoke(&account.server, &grant)).await && quiet
+    }
+
+    /// Gives back what people consented to and did not confirm, and waits until what was begun at authorization servers has
+    /// ended, a bounded time: an answer that nobody hears may hold the only refresh token that is still good.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        self.drop_links();
+        self.tasks.close();
+        let ended = async {
+            self.seal_all().await;
+            self.tasks.wait().await;
+        };
+        if timeout(END_BOUND, ended).await.is_err() {
+            tracing::warn!(code = "BW-2014", "tokens were still being renewed or given back");
         }
     }
 
-    async fn revoke(&self, server: &model::Name, grant: &Grant) -> bool {
-        self.oauth.revoke(grant).await.unwrap_or_else(|why| {
+    /// Tries once more to keep what the store did not take.
+    async fn seal_all(&self) {
+        let held: Vec<_> = self.held().values().cloned().collect();
+        for slot in held {
+            if let Ok(mut slot) = slot.try_lock() {
+                // Whoever took it back has said so.
+                let _ = self.seal(&mut slot).await;
+            }
+        }
+    }
+
+    async fn revoke(&self, server: &Name, grant: &Grant) -> bool {
+        let record = self.engine.directory().server(server).map(|server| server.record);
+        let oauth = record.as_ref().and_then(|record| record.oauth.as_ref());
+        let revoked = async {
+            let prepared = match oauth {
+                Some(oauth) => self.prepared(oauth).await?,
+                None => None,
+            };
+            Ok(self.oauth.revoke(grant, prepared.as_ref()).await.map_err(BrokerError::from)?)
+        };
+        revoked.await.unwrap_or_else(|why: DiscoverError| {
             tracing::warn!(code = "BW-2010", %server, %why, "a token could not be given back");
             false
         })
     }
 
     fn slot(&self, purpose: &str) -> Arc<tokio::sync::Mutex<Slot>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if held.len() >= MAX_HELD {
-            held.retain(|_, slot| Arc::strong_count(slot) > 1);
+            held.retain(|_, slot| {
+                Arc::strong_count(slot) > 1
+                    || slot.try_lock().is_ok_and(|slot| slot.unsealed.is_some())
+            });
         }
         held.entry(purpose.to_owned()).or_default().clone()
     }
 
-    async fn fill(
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<Slot>>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers anew the next time, where this is the client that is known there.
+    fn forget_client(&self, issuer: &str, client: &str) {
+        let mut known = self.known();
+        if known.get(issuer).is_some_and(|known| known.registration.id == client) {
+            known.remove(issuer);
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, HashMap<(IdentityId, Name), Scopes>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn filled(
         self: &Arc<Self>,
         slot: &mut Slot,
         server: &ServerRecord,
         account: Option<&AccountRecord>,
     ) -> Result<Secret, DiscoverError> {
         let oauth = server.oauth.as_ref().ok_or(BrokerError::None)?;
-        if let (None, Some(account)) = (&slot.grant, account) {
-            slot.grant = Some(self.opened(oauth, account).await?);
+        match (oauth.whose, account) {
+            (Whose::Person, Some(account)) => self.lent(slot, oauth, account).await,
+            (Whose::Person, None) => Err(BrokerError::NotLinked("there is none").into()),
+            (Whose::Gateway, _) => self.own(slot, server, oauth).await,
         }
+    }
+
+    /// The token that a person lent, opened or renewed where need be.
+    async fn lent(
+        &self,
+        slot: &mut Slot,
+        oauth: &OauthRecord,
+        account: &AccountRecord,
+    ) -> Result<Secret, DiscoverError> {
+        self.seal(slot).await?;
+        let grant = match slot.grant.take() {
+            Some(grant) => grant,
+            None => self.opened(account).await?,
+        };
+        slot.grant = Some(grant);
         let now = self.engine.context().now();
-        if let Some(access) = slot.usable(now) {
+        if let Some(access) = slot.access(now) {
             return Ok(access);
         }
-        let just = slot.bought.is_some_and(|bought| now < bought.plus_seconds(AGAIN_SECONDS));
-        if slot.refused && just && slot.asked.covers(&slot.wanted) {
+        if slot.is_refused_at_once(now) {
             return Err(BrokerError::NotTaken.into());
         }
-        let grant = match (oauth.whose, account) {
-            (Whose::Person, Some(account)) => self.renewed(slot, account).await?,
-            (Whose::Person, None) => return Err(BrokerError::NotLinked("there is none").into()),
-            (Whose::Gateway, _) => self.bought(slot, server, oauth).await?,
+        let prepared = self.prepared(oauth).await?;
+        let Some(grant) = slot.grant.take() else {
+            return Err(BrokerError::NotLinked("there is none").into());
         };
-        slot.refused = false;
-        slot.bought = Some(now);
-        Ok(slot.grant.insert(grant).access().clone())
+        match self.oauth.refresh(grant, prepared.as_ref()).await {
+            Ok(grant) => {
+                let access = slot.fill(grant, now);
+                slot.unsealed = Some(account.clone());
+                self.seal(slot).await?;
+                Ok(access)
+            }
+            Err((grant, why)) => {
+                let given = oauth.client.is_none();
+                Ok(self.not_renewed(slot, account, (grant, given), why).await?)
+            }
+        }
     }
 
     /// What a person lent, as it was sealed for exactly this link.
-    async fn opened(
-        &self,
-        oauth: &OauthRecord,
-        account: &AccountRecord,
-    ) -> Result<Grant, DiscoverError> {
+    async fn opened(&self, account: &AccountRecord) -> Result<Grant, BrokerError> {
         let sealed = self.engine.sealed_tokens(account).await;
         let sealed = sealed.map_err(|why| BrokerError::Store(why.into()))?;
         let sealed = sealed.ok_or(BrokerError::NotLinked("its sealed token is gone"))?;
         let plain = self.key.unwrap(&account.binding(), &sealed);
         let plain = plain.map_err(|_| BrokerError::NotLinked("its sealed token does not open"))?;
-        let key = self.client_key(oauth).await?;
-        let grant = Grant::from_secret(&plain, key);
-        Ok(grant.ok_or(BrokerError::NotLinked("its sealed token cannot be read"))?)
+        Grant::from_secret(&plain).ok_or(BrokerError::NotLinked("its sealed token cannot be read"))
     }
 
-    /// Renews what a person lent. Where it is worth nothing any more the account is not linked any more.
-    async fn renewed(
+    /// Keeps a renewed token beyond this process. Where the store does not take it, that is tried again at its next use.
+    /// What was taken back meanwhile is given back: nobody else has it.
+    async fn seal(&self, slot: &mut Slot) -> Result<(), BrokerError> {
+        let (Some(account), Some(grant)) = (&slot.unsealed, &slot.grant) else { return Ok(()) };
+        let server = account.server.clone();
+        let sealed = self.key.wrap(&account.binding(), grant.to_secret().expose());
+        let kept = match sealed {
+            Ok(sealed) => {
+                self.engine.reseal_tokens(account, sealed).await.map_err(|why| why.to_string())
+            }
+            Err(why) => Err(why.to_string()),
+        };
+        match kept {
+            Ok(true) => slot.unsealed = None,
+            Ok(false) => {
+                if let Some(grant) = std::mem::take(slot).grant {
+                    self.revoke(&server, &grant).await;
+                }
+                return Err(BrokerError::NotLinked("it was taken back"));
+            }
+            Err(why) => {
+                tracing::error!(code = "BW-2011", %server, %why, "a renewed token is not kept beyond this process");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of a token that was not renewed. Where it is worth nothing any more the account is not linked any more.
+    /// `given` says whether the client is one that the issuer gave, so that nobody but the person can do something about it.
+    async fn not_renewed(
         &self,
         slot: &mut Slot,
         account: &AccountRecord,
-    ) -> Result<Grant, BrokerError> {
-        let grant = slot.grant.take().ok_or(BrokerError::NotLinked("there is none"))?;
+        (grant, given): (Grant, bool),
+        why: OauthError,
+    ) -> Result<Secret, BrokerError> {
         let server = &account.server;
-        match self.oauth.refresh(grant).await {
-            Ok(grant) => {
-                let sealed = self.key.wrap(&account.binding(), grant.to_secret().expose());
-                let kept = match sealed {
-                    Ok(sealed) => self
-                        .engine
-                        .reseal_tokens(account, sealed)
-                        .await
-                        .map_err(|why| why.to_string()),
-                    Err(why) => Err(why.to_string()),
-                };
-                if let Err(why) = kept {
-                    tracing::error!(code = "BW-2011", %server, %why, "a renewed token is not kept beyond this process");
+        let nothing_to_renew = matches!(why, OauthError::NoRefresh);
+        if why.ends_grant() || nothing_to_renew && grant.is_over(self.engine.context().now()) {
+            tracing::warn!(code = "BW-2009", %server, %why, "a person's account is not linked any more");
+            if let Err(why) = self.engine.lose_account(account).await {
+                tracing::error!(code = "BW-2012", %server, %why, "a lost account could not be recorded");
+            }
+            return Err(BrokerError::NotLinked("its token is over and was not renewed"));
+        }
+        let grant = slot.grant.insert(grant);
+        match why {
+            // It has not ended: it is shown as long as the server takes it, and again after a while where that did not.
+            OauthError::NoRefresh => {
+                let access = grant.access().clone();
+                match slot.present_again() {
+                    false => Ok(access),
+                    true => Err(BrokerError::NotLinked("its token is not taken, nor renewed")),
                 }
-                Ok(grant)
             }
-            Err((_, why)) if why.ends_grant() => {
-                tracing::warn!(code = "BW-2009", %server, %why, "a person's account is not linked any more");
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&account.issuer);
-                if let Err(why) = self.engine.lose_account(account).await {
-                    tracing::error!(code = "BW-2012", %server, %why, "a lost account could not be recorded");
-                }
-                Err(BrokerError::NotLinked("its token is over and was not renewed"))
+            OauthError::OtherClient(_) => {
+                Err(BrokerError::NotLinked("it was lent to another client than is configured"))
             }
-            Err((grant, why)) => {
-                slot.grant = Some(grant);
-                Err(why.into())
+            why if given && why.forgets_client() => {
+                self.forget_client(grant.issuer(), grant.client());
+                Err(BrokerError::NotLinked("its issuer does not know this gateway any more"))
             }
+            why => Err(why.into()),
+        }
+    }
+
+    /// The gateway's own token, bought or widened where need be.
+    async fn own(
+        &self,
+        slot: &mut Slot,
+        server: &ServerRecord,
+        oauth: &OauthRecord,
+    ) -> Result<Secret, DiscoverError> {
+        let now = self.engine.context().now();
+        if slot.is_refused_at_once(now) {
+            return Err(BrokerError::NotTaken.into());
+        }
+        let widens = slot.begin(now);
+        match (self.bought(slot, server, oauth).await, slot.access(now)) {
+            (Ok(grant), _) => Ok(slot.fill(grant, now)),
+            // The one that is there is as good as before for all that it was good for.
+            (Err(why), Some(access)) if widens => {
+                tracing::warn!(code = "BW-2015", server = %server.name, %why, "a wider token could not be bought");
+                Ok(access)
+            }
+            (Err(why), _) => Err(why),
         }
     }
 
@@ -313,9 +457,18 @@ impl Broker {
             .identify(&found, prepared.as_ref(), &self.own, None)
             .await
             .map_err(BrokerError::from)?;
-        let scopes = asked(oauth, &found, challenge.as_ref(), None).with(&slot.wanted);
-        slot.asked = scopes.clone();
-        Ok(self.oauth.by_itself(&found, registration, &scopes).await.map_err(BrokerError::from)?)
+        let named = asked(oauth, &found, challenge.as_ref(), None);
+        loop {
+            let scopes = slot.scopes(&named);
+            match self.oauth.by_itself(&found, registration.clone(), &scopes).await {
+                Ok(grant) => {
+                    slot.given(scopes);
+                    return Ok(grant);
+                }
+                Err(why) if why.denies_scope() && slot.deny() => {}
+                Err(why) => return Err(BrokerError::from(why).into()),
+            }
+        }
     }
 
     /// Who issues tokens for a server, and what it says when it is asked without one.
@@ -346,7 +499,7 @@ impl Broker {
         let (Some(client), Some(issuer)) = (&oauth.client, &oauth.issuer) else { return Ok(None) };
         let proof = match (&client.secret, self.client_key(oauth).await?) {
             (_, Some(key)) => Proof::Key(key),
-            (Some(reference), None) => Proof::Secret(self.secret(reference).await?),
+            (Some(reference), None) => Proof::Secret(self.secrets.read(reference).await?),
             (None, None) => Proof::Nothing,
         };
         Ok(Some(Prepared { issuer: issuer.clone(), id: client.id.clone(), proof }))
@@ -358,38 +511,9 @@ impl Broker {
     ) -> Result<Option<Arc<SigningKey>>, DiscoverError> {
         let key = oauth.client.as_ref().and_then(|client| client.key.as_deref());
         let Some(reference) = key else { return Ok(None) };
-        let pem = self.secret(reference).await?;
+        let pem = self.secrets.read(reference).await?;
         let key = SigningKey::from_pem(pem.expose_text().unwrap_or_default());
         Ok(Some(Arc::new(key.map_err(BrokerError::from)?)))
-    }
-
-    /// Reads a secret where its reference says, on a thread that may block.
-    async fn secret(&self, reference: &str) -> Result<Secret, DiscoverError> {
-        let late = || DiscoverError::Secret {
-            reference: reference.to_owned(),
-            why: format!("it did not come within {} s", SECRET_BOUND.as_secs()),
-        };
-        let (own, whose) = (self.secrets.clone(), reference.to_owned());
-        let turn = timeout(SECRET_BOUND, self.reading.clone().acquire_owned());
-        let turn = turn.await.map_err(|_| late())?.expect("the semaphore is never closed");
-        let read = tokio::task::spawn_blocking(move || {
-            let secret = own.resolve(&whose);
-            drop(turn);
-            secret
-        });
-        timeout(SECRET_BOUND, read).await.map_err(|_| late())?.map_err(|_| late())?
-    }
-}
-
-impl Slot {
-    fn usable(&self, now: Timestamp) -> Option<Secret> {
-        let grant = self.grant.as_ref().filter(|grant| !self.refused && grant.is_fresh(now));
-        grant.map(|grant| grant.access().clone())
-    }
-
-    /// As [`crate::outbound::Credential::fingerprint`] of the token.
-    fn fingerprint(&self) -> Option<Digest> {
-        self.grant.as_ref().map(|grant| sha256(&[b"Bearer ", grant.access().expose()]))
     }
 }
 

@@ -107,8 +107,8 @@ pub enum OauthError {
     NoPkce(Foreign),
     /// Nothing to be known by.
     #[error(
-        "`{0}` knows this gateway by nothing: it takes neither a client metadata document nor a registration; register a \
-         client there by hand and name it with `--client`"
+        "`{0}` knows this gateway by nothing: it takes no registration, and no client metadata document with answers that say \
+         who gives them (RFC 9207); register a client there by hand and name it with `--client`"
     )]
     NoIdentity(Foreign),
     /// No common way to prove who we are.
@@ -131,21 +131,35 @@ pub enum OauthError {
     /// There is nothing to renew it with.
     #[error("the access token is over, and there is no refresh token")]
     NoRefresh,
+    /// Another client is configured than the one that the token was given to.
+    #[error("it was given to the client `{0}`, which is not the one that is configured")]
+    OtherClient(Foreign),
     /// The library would not sign.
     #[error("the client's own assertion could not be signed")]
     Sign(#[from] token::SignError),
 }
 
 impl OauthError {
-    /// Whether the authorization server says that what we hold is worth nothing any more.
+    /// Whether the authorization server says that what we hold is worth nothing any more. That it does not know the client
+    /// says nothing of it: a secret may just have been changed.
     pub fn ends_grant(&self) -> bool {
-        match self {
-            Self::Refused { error, .. } => {
-                ["invalid_grant", "invalid_client", "unauthorized_client"].contains(&error.raw())
-            }
-            Self::NoRefresh => true,
-            _ => false,
-        }
+        self.says(&["invalid_grant"])
+    }
+
+    /// Whether the authorization server does not know this client, or not any more.
+    pub fn forgets_client(&self) -> bool {
+        self.says(&["invalid_client", "unauthorized_client"])
+    }
+
+    /// Whether the authorization server does not give what was asked for.
+    pub fn denies_scope(&self) -> bool {
+        self.says(&["invalid_scope"])
+    }
+
+    /// Whether the authorization server refused by one of these codes
+    /// ([RFC 6749 §5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2)).
+    fn says(&self, codes: &[&str]) -> bool {
+        matches!(self, Self::Refused { error, .. } if codes.contains(&error.raw()))
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
     oauth::Challenge,
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
-    upstreams::OwnSecrets,
+    secrets::OwnSecrets,
 };
 
 pub use answer::{Answer, Outcome, Reply};

@@ -2,20 +2,14 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use decide::{AccountRecord, ServerRecord};
-use model::Digest;
+use model::{Digest, Name};
 use token::Secret;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 use crate::{
     broker::{Broker, BrokerError},
@@ -23,27 +17,38 @@ use crate::{
     oauth::Challenge,
     outbound::{Credential, CredentialError, Outbound, TargetError},
     program::{PROGRAM, Program, ProgramError, UNSEPARATED},
+    secrets::{SECRET_BOUND, Secrets},
     upstream::{Listing, Protocol, Upstream, UpstreamError},
 };
 
-/// The longest secret that a reference may lead to, in bytes.
-const MAX_SECRET: u64 = 16 * 1024;
+use crate::secrets::OwnSecrets;
+
 /// How long a secret is used before it is read again: so soon a changed one counts, and no call more reads the disk.
 const SECRET_AGE: Duration = Duration::from_secs(1);
-/// How long a call waits for its server's secret: a file system that hangs must not hold up calls, or stops.
-const SECRET_BOUND: Duration = Duration::from_secs(3);
 /// The most servers, with whoever acts there, whose connections and sessions are kept.
 const MAX_KNOWN: usize = 10_000;
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
-/// Where a server is and where its secret is: two calls that agree on this share a connection pool and a session, as long
-/// as the secret stays the same.
+/// Where a server is and what opens it: two calls that agree on this share a connection pool and a session, as long as the
+/// secret stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Address {
     url: String,
     internal: bool,
-    credential: Option<String>,
+    opened: Opened,
+}
+
+/// What opens a server. Each kind is a shape of its own, so that no name of one is taken for another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Opened {
+    Freely,
+    /// By the secret at a reference.
+    Secret(String),
+    /// By the token that the gateway bought for the server of this name.
+    Gateway(Name),
+    /// By the token of the account that binds this.
+    Account(String),
 }
 
 /// A server that was called, with the secret that opened it then.
@@ -53,22 +58,12 @@ struct Known {
     read: Instant,
 }
 
-/// Where this program's own secrets are. No reference leads there: a server's credential is sent away.
-#[derive(Debug, Clone, Default)]
-pub struct OwnSecrets {
-    /// Files, and folders with all that is in them.
-    pub files: Vec<PathBuf>,
-    /// Names of environment variables, or how they begin.
-    pub variables: Vec<String>,
-}
-
 /// The servers that were called so far.
 pub struct Upstreams {
     outbound: Outbound,
     own: Arc<OwnSecrets>,
+    secrets: Arc<Secrets>,
     known: Mutex<HashMap<Address, Known>>,
-    /// One reader for each reference: a file that cannot be read to its end takes one thread, not one a call.
-    readers: Mutex<HashMap<String, Arc<Semaphore>>>,
     /// The programs of this machine, by their addresses.
     programs: HashMap<String, Upstream>,
     /// What buys tokens, where servers want some.
@@ -104,8 +99,9 @@ pub enum DiscoverError {
 impl Upstreams {
     /// No server yet; all of them are reached through `outbound`, and none gets a secret of our own.
     pub fn new(outbound: Outbound, own: OwnSecrets) -> Self {
-        let (known, readers, programs, broker, mirrors) = Default::default();
-        Self { outbound, own: Arc::new(own), known, readers, programs, broker, mirrors }
+        let (known, programs, broker, mirrors) = Default::default();
+        let secrets = Secrets::new(own.clone());
+        Self { outbound, own: Arc::new(own), secrets, known, programs, broker, mirrors }
     }
 
     /// With the programs that this machine's operator configured, by name. None of them runs before it is called.
@@ -132,7 +128,7 @@ impl Upstreams {
     /// The server of a record, with the token of `account` or of the gateway itself where it wants one.
     ///
     /// # Errors
-    /// It may not be called, or its secret or token is not there. Nothing was sent to it.
+    /// It may not be called, or its secret or token is not there, or not to be used any more. Nothing was sent to it.
     pub async fn reach(
         &self,
         server: &ServerRecord,
@@ -143,11 +139,41 @@ impl Upstreams {
             return self.get(url, *internal, credential.as_deref()).await;
         }
         let broker = self.broker.as_ref().ok_or(BrokerError::None)?;
-        let secret = broker.token(server, account).await?;
-        let whose =
-            account.map_or_else(|| format!("oauth:{}", server.name), AccountRecord::binding);
-        let address = Address { url: url.clone(), internal: *internal, credential: Some(whose) };
-        self.opened_by(address, Some(secret), Instant::now())
+        let Some(account) = account else {
+            let secret = broker.token(server, None).await?;
+            let opened = Opened::Gateway(server.name.clone());
+            let address = Address { url: url.clone(), internal: *internal, opened };
+            return self.opened_by(address, Some(secret), Instant::now());
+        };
+        let lent = async {
+            let secret = broker.token(server, Some(account)).await?;
+            let opened = Opened::Account(account.binding());
+            let address = Address { url: url.clone(), internal: *internal, opened };
+            let upstream = self.opened_by(address, Some(secret), Instant::now())?;
+            // Looked at last: what is taken back from now on is forgotten by whoever takes it back.
+            broker.may_use(server, account)?;
+            Ok(upstream)
+        };
+        lent.await.inspect_err(|why| {
+            if matches!(why, DiscoverError::Token(BrokerError::NotLinked(_))) {
+                self.forget(account);
+            }
+        })
+    }
+
+    /// Gives an account's tokens back where they came from, and forgets them. Whether that was done is told, and no reason
+    /// to keep them.
+    pub async fn give_back(&self, account: &AccountRecord, sealed: Option<Vec<u8>>) -> bool {
+        self.forget(account);
+        match &self.broker {
+            Some(broker) => broker.give_back(account, sealed).await,
+            None => false,
+        }
+    }
+
+    fn forget(&self, account: &AccountRecord) {
+        let opened = Opened::Account(account.binding());
+        self.known().retain(|address, _| address.opened != opened);
     }
 
     /// Takes note that a server did not take a token.
@@ -162,10 +188,13 @@ impl Upstreams {
         }
     }
 
-    /// Ends all programs.
+    /// Ends all programs, and hears what authorization servers have been asked.
     pub async fn close(&self) {
         for program in self.programs.values() {
             program.close().await;
+        }
+        if let Some(broker) = &self.broker {
+            broker.close().await;
         }
     }
 
@@ -195,8 +224,9 @@ impl Upstreams {
         credential: Option<&str>,
         now: Instant,
     ) -> Result<Upstream, DiscoverError> {
-        let address =
-            Address { url: url.to_owned(), internal, credential: credential.map(str::to_owned) };
+        let opened =
+            credential.map_or(Opened::Freely, |reference| Opened::Secret(reference.to_owned()));
+        let address = Address { url: url.to_owned(), internal, opened };
         let held = |age| {
             let known = self.known();
             let held = known.get(&address);
@@ -210,22 +240,18 @@ impl Upstreams {
         let (secret, _turn) = match credential {
             None => (None, None),
             Some(reference) => {
-                let reader = self.reader(reference);
-                let turn = match reader.clone().try_acquire_owned() {
-                    Ok(turn) => turn,
+                let turn = match self.secrets.try_turn(reference) {
+                    Some(turn) => turn,
                     // Somebody reads it; what it was a moment ago is as good until then.
-                    Err(_) => match held(SECRET_AGE + SECRET_BOUND) {
+                    None => match held(SECRET_AGE + SECRET_BOUND) {
                         Some(upstream) => return Ok(upstream),
-                        None => timeout(SECRET_BOUND, reader.acquire_owned())
-                            .await
-                            .map_err(|_| late(reference))?
-                            .expect("the semaphore is never closed"),
+                        None => self.secrets.turn(reference).await?,
                     },
                 };
                 if let Some(upstream) = held(SECRET_AGE) {
                     return Ok(upstream);
                 }
-                let (secret, turn) = self.read(reference, turn).await?;
+                let (secret, turn) = self.secrets.read_in(reference, turn).await?;
                 (Some(secret), Some(turn))
             }
         };
@@ -266,29 +292,6 @@ impl Upstreams {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a secret on a thread that may block, and waits for it a bounded time; a read that hangs keeps its turn.
-    async fn read(
-        &self,
-        reference: &str,
-        turn: OwnedSemaphorePermit,
-    ) -> Result<(Secret, OwnedSemaphorePermit), DiscoverError> {
-        let (own, whose) = (self.own.clone(), reference.to_owned());
-        let read = tokio::task::spawn_blocking(move || (own.resolve(&whose), turn));
-        match timeout(SECRET_BOUND, read).await {
-            Ok(Ok((read, turn))) => Ok((read?, turn)),
-            Ok(Err(why)) => {
-                Err(DiscoverError::Secret { reference: reference.to_owned(), why: why.to_string() })
-            }
-            Err(_) => Err(late(reference)),
-        }
-    }
-
-    fn reader(&self, reference: &str) -> Arc<Semaphore> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = readers.entry(reference.to_owned());
-        reader.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
-    }
-
     /// The tools that a server shows now, to whoever has this account where it acts for each person.
     ///
     /// # Errors
@@ -323,111 +326,12 @@ impl Upstreams {
     }
 }
 
-fn late(reference: &str) -> DiscoverError {
-    let why = format!("it did not come within {} s", SECRET_BOUND.as_secs());
-    DiscoverError::Secret { reference: reference.to_owned(), why }
-}
-
-impl OwnSecrets {
-    /// Reads a secret where its reference says: `env:NAME` or `file:PATH`.
-    pub(crate) fn resolve(&self, reference: &str) -> Result<Secret, DiscoverError> {
-        let wrong = |why: String| DiscoverError::Secret { reference: reference.to_owned(), why };
-        let text = if let Some(name) = reference.strip_prefix("env:") {
-            if self.variables.iter().any(|own| name.starts_with(own.as_str())) {
-                return Err(wrong("it is this program's own".to_owned()));
-            }
-            std::env::var(name).map_err(|why| wrong(why.to_string()))?
-        } else if let Some(path) = reference.strip_prefix("file:") {
-            // Links and `..` are followed before the path is judged.
-            let path = std::fs::canonicalize(path).map_err(|why| wrong(why.to_string()))?;
-            if self.covers(&path) {
-                return Err(wrong("it is this program's own".to_owned()));
-            }
-            read_secret(&path).map_err(|why| wrong(why.to_string()))?
-        } else {
-            return Err(wrong("a reference starts with `env:` or `file:`".to_owned()));
-        };
-        Ok(Secret::new(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec()))
-    }
-
-    fn covers(&self, path: &Path) -> bool {
-        let own = self.files.iter().filter_map(|own| std::fs::canonicalize(own).ok());
-        own.into_iter().any(|own| path.starts_with(own))
-    }
-}
-
-/// Reads a file of a bounded length. Opening a pipe waits for a writer, and some devices have no end.
-fn read_secret(path: &Path) -> std::io::Result<String> {
-    if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SECRET {
-        return Err(std::io::Error::other("the file is too long for a secret"));
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::outbound::{Limits, tests::server::Server};
-
-    #[test]
-    fn no_reference_leads_to_a_secret_of_this_program() {
-        let place = tempfile::tempdir().unwrap();
-        let path = |name: &str| place.path().join(name);
-        std::fs::create_dir(path("data")).unwrap();
-        for name in ["master.key", "data/token.key", "theirs"] {
-            std::fs::write(path(name), "secret").unwrap();
-        }
-        std::os::unix::fs::symlink(path("master.key"), path("link")).unwrap();
-        let own = OwnSecrets {
-            files: vec![path("master.key"), path("data")],
-            variables: vec!["BAILIWICK_".to_owned()],
-        };
-        let reads = |reference: String| own.resolve(&reference).is_ok();
-        assert!(reads(format!("file:{}", path("theirs").display())));
-        for name in ["master.key", "data/token.key", "data/../master.key", "link", "nothing"] {
-            assert!(!reads(format!("file:{}", path(name).display())), "{name}");
-        }
-        assert!(!reads("env:BAILIWICK_MASTER_KEY".to_owned()));
-        assert!(!reads("master.key".to_owned()));
-    }
-
-    #[test]
-    fn only_a_regular_file_of_a_bounded_length_is_a_secret() {
-        let place = tempfile::tempdir().unwrap();
-        let path = |name: &str| place.path().join(name);
-        std::fs::write(path("longest"), "x".repeat(MAX_SECRET as usize)).unwrap();
-        std::fs::write(path("longer"), "x".repeat(MAX_SECRET as usize + 1)).unwrap();
-        std::fs::write(path("bytes"), b"\xff").unwrap();
-        std::fs::create_dir(path("folder")).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
-        assert!(made.success());
-        std::os::unix::fs::symlink(path("pipe"), path("link")).unwrap();
-        let own = OwnSecrets::default();
-        let said = |path: &Path| {
-            own.resolve(&format!("file:{}", path.display()))
-                .map(|_| "read")
-                .map_err(|why| why.to_string())
-        };
-        assert_eq!(said(&path("longest")), Ok("read"));
-        for (name, why) in [
-            ("longer", "too long"),
-            ("bytes", "UTF-8"),
-            ("folder", "not a regular file"),
-            ("pipe", "not a regular file"),
-            ("link", "not a regular file"),
-        ] {
-            let said = said(&path(name)).unwrap_err();
-            assert!(said.contains(why), "{name}: {said}");
-        }
-        assert!(said(Path::new("/dev/zero")).unwrap_err().contains("not a regular file"));
-    }
 
     #[tokio::test]
     async fn a_secret_that_does_not_come_holds_up_nobody_but_who_needs_it() {
@@ -441,12 +345,39 @@ mod tests {
         let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
         let get = |reference| upstreams.get("http://127.0.0.1:9/mcp", true, Some(reference));
         // As when a file system hangs in the middle of a read.
-        let turn = upstreams.reader(&hung).acquire_owned().await.unwrap();
+        let turn = upstreams.secrets.turn(&hung).await.unwrap();
         let (waits, comes) = tokio::join!(get(&hung), get(&good));
         assert!(comes.is_ok());
         assert!(waits.err().unwrap().to_string().contains("it did not come within 3 s"));
         drop(turn);
         assert!(get(&hung).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_forgotten_and_no_reference_is_taken_for_it() {
+        let account = |person: &str| AccountRecord {
+            server: "bank".parse().unwrap(),
+            person: person.parse().unwrap(),
+            url: "http://127.0.0.1:9/mcp".to_owned(),
+            issuer: "https://as.example".to_owned(),
+            scopes: Vec::new(),
+            link: "1".to_owned(),
+            state: decide::AccountState::Linked,
+        };
+        let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
+        let (lena, max) = (account("person/lena"), account("person/max"));
+        for account in [&lena, &max] {
+            let opened = Opened::Account(account.binding());
+            let address = Address { url: account.url.clone(), internal: true, opened };
+            let token = Some(Secret::new("token".to_owned()));
+            upstreams.opened_by(address, token, Instant::now()).unwrap();
+        }
+        let stolen = upstreams.get(&lena.url, true, Some(&lena.binding())).await;
+        assert!(matches!(stolen, Err(DiscoverError::Secret { .. })));
+        upstreams.give_back(&lena, None).await;
+        let known: Vec<Opened> =
+            upstreams.known().keys().map(|address| address.opened.clone()).collect();
+        assert_eq!(known, [Opened::Account(max.binding())]);
     }
 
     #[tokio::test]

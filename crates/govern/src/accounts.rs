@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use decide::{AccountRecord, AccountState, Act, Allowed, Directory, Engine, ServerRecord};
 use model::{IdentityId, Name, Verb, ijson::Json};
@@ -112,17 +112,27 @@ impl Act for UnlinkAccount {
     }
 }
 
-/// Takes an account back; it is in force at once, and cuts the calls that use it. Returns what was sealed, so that it can
-/// be given back where it came from.
+/// An account that was taken back, with what was sealed for it.
+#[derive(Debug, Clone)]
+pub struct TakenBack {
+    /// The account.
+    pub account: AccountRecord,
+    /// Its tokens, which nobody has any more.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// Takes an account back; it is in force at once, and cuts the calls that use it. Returns what was sealed, to be given back
+/// where it came from, whatever becomes of the change: nothing is kept that its person wanted gone.
 ///
-/// # Errors
-/// There is no such account, or the store fails.
+/// The second value says why it is not in force, where it is not: there is no such account, or store or ledger fail.
 pub async fn unlink_account(
     engine: &Arc<Engine>,
     allowed: Allowed<UnlinkAccount>,
-) -> Result<(AccountRecord, Option<Vec<u8>>), Error> {
+) -> (Option<TakenBack>, Result<(), Error>) {
     let UnlinkAccount { server, person } = allowed.act().clone();
-    engine
+    let taken = Arc::new(Mutex::new(None));
+    let noted = taken.clone();
+    let changed = engine
         .change(&allowed, move |changes| {
             let key = format!("{server}/{person}");
             let row: Option<Row<AccountRecord>> = changes.get(&key)?;
@@ -132,7 +142,11 @@ pub async fn unlink_account(
             changes.drop_sealed(&key)?;
             let record = AccountRecord { state: AccountState::Unlinked, ..row.value.clone() };
             changes.put(&record, Expect::Version(row.version), false)?;
-            Ok((row.value, sealed))
+            let taken = TakenBack { account: row.value, sealed };
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            Ok(())
         })
-        .await
+        .await;
+    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (taken, changed)
 }

@@ -16,7 +16,7 @@ mod policies;
 mod proposing;
 mod servers;
 
-pub use accounts::{Consent, LinkAccount, UnlinkAccount, link_account, unlink_account};
+pub use accounts::{Consent, LinkAccount, TakenBack, UnlinkAccount, link_account, unlink_account};
 pub use agents::{
     AddBlueprint, ChangeState, NewVersion, Register, add_blueprint, change_state, check_blueprint,
     check_key, check_registration, register, version_of,

@@ -60,8 +60,14 @@ pub async fn add_server(
 /// # Errors
 /// [`Error::Invalid`]
 pub fn check_server(server: &ServerRecord) -> Result<(), Error> {
-    let Some(oauth) = &server.oauth else { return Ok(()) };
     let wrong = |why: &str| Err(Error::Invalid(format!("`{}`: {why}", server.name)));
+    let client = server.oauth.as_ref().and_then(|oauth| oauth.client.as_ref());
+    let proofs = client.into_iter().flat_map(|client| [&client.secret, &client.key]);
+    let is_reference = |it: &&String| it.starts_with("env:") || it.starts_with("file:");
+    if !proofs.chain([&server.credential]).flatten().all(|it| is_reference(&it)) {
+        return wrong("a secret is named by where it is: `env:NAME` or `file:PATH`");
+    }
+    let Some(oauth) = &server.oauth else { return Ok(()) };
     if server.credential.is_some() {
         return wrong("its token is bought, or it is a secret that was handed over, not both");
     }

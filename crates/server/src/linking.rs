@@ -24,6 +24,9 @@ pub trait Linking: Send + Sync {
         code: String,
     ) -> BoxFuture<'_, Result<Linked, NotLinked>>;
 
+    /// Where an issuer has to send people back to, to a client that was registered there by hand.
+    fn callback(&self, issuer: &str) -> String;
+
     /// Gives tokens back where they came from; whether that was done.
     fn give_back(&self, account: AccountRecord, sealed: Option<Vec<u8>>) -> BoxFuture<'_, bool>;
 }

@@ -131,8 +131,14 @@ impl Command {
                 }
                 let document = Client::sign_in(context).await?.post("/v1/servers", body).await?;
                 if personal {
+                    let callback = match show::cell(&document, "callback") {
+                        none if none.is_empty() => none,
+                        url => format!(
+                            "at its issuer, allow the client to send people back to this address alone:\n\n  {url}\n\n"
+                        ),
+                    };
                     let text = format!(
-                        "server `{name}` is added; it shows its tools to people\n\n\
+                        "server `{name}` is added; it shows its tools to people\n\n{callback}\
                          link your account: bailiwick server link {name}, then server refresh {name}"
                     );
                     return Ok(Answer::new(document, text));

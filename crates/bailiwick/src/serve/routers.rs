@@ -47,7 +47,7 @@ pub(super) fn routers(
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
-        linking: Some(Arc::new(Links(broker))),
+        linking: Some(Arc::new(Links { broker, upstreams: upstreams.clone() })),
         dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
@@ -86,7 +86,10 @@ fn discover(upstreams: Arc<Upstreams>) -> Discover {
 }
 
 /// The gateway's broker, as the admin API knows it.
-struct Links(Arc<Broker>);
+struct Links {
+    broker: Arc<Broker>,
+    upstreams: Arc<Upstreams>,
+}
 
 impl Linking for Links {
     fn begin(
@@ -95,7 +98,8 @@ impl Linking for Links {
         server: ServerRecord,
     ) -> BoxFuture<'_, Result<Begun, NotLinked>> {
         Box::pin(async move {
-            let begun = self.0.begin(allowed, &server).await.map_err(|why| not_linked(&why))?;
+            let begun =
+                self.broker.begin(allowed, &server).await.map_err(|why| not_linked(&why))?;
             let gateway::Begun { url, issuer, scopes, expires } = begun;
             Ok(Begun { url, issuer, scopes, expires })
         })
@@ -108,14 +112,18 @@ impl Linking for Links {
         code: String,
     ) -> BoxFuture<'_, Result<Linked, NotLinked>> {
         Box::pin(async move {
-            let linked = self.0.confirm(&person, &server, &code);
+            let linked = self.broker.confirm(&person, &server, &code);
             let (allowed, account, sealed) = linked.map_err(|why| not_linked(&why))?;
             Ok(Linked { allowed, account, sealed })
         })
     }
 
+    fn callback(&self, issuer: &str) -> String {
+        self.broker.callback(issuer)
+    }
+
     fn give_back(&self, account: AccountRecord, sealed: Option<Vec<u8>>) -> BoxFuture<'_, bool> {
-        Box::pin(async move { self.0.give_back(&account, sealed).await })
+        Box::pin(async move { self.upstreams.give_back(&account, sealed).await })
     }
 }
 

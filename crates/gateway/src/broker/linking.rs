@@ -5,16 +5,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use decide::{AccountRecord, Allowed, OauthRecord, ServerRecord};
 use govern::{Consent, LinkAccount};
 use model::{IdentityId, Name, Timestamp};
 use token::Secret;
+use tokio::time::sleep;
 
-use super::{Broker, BrokerError, MAX_KNOWN, asked};
+use super::{Broker, BrokerError, Known, asked};
 use crate::{
-    oauth::{Callback, Challenge, Found, Grant, OauthError, Pending, Registration, Scopes},
+    oauth::{Callback, Challenge, Found, Grant, OauthError, Pending, Scopes},
     upstreams::DiscoverError,
 };
 
@@ -22,6 +24,10 @@ use crate::{
 const LINK_SECONDS: u32 = 600;
 /// The most people on their way at once.
 const MAX_WAITING: usize = 1_000;
+/// The most authorization servers whose registration of this gateway is remembered.
+const MAX_KNOWN: usize = 1_000;
+/// How long one is used again, in seconds: a day, where its secret does not end before.
+const KNOWN_SECONDS: u32 = 86_400;
 /// How many wrong codes end it.
 const MAX_WRONG: u8 = 5;
 /// Letters of a code: none that looks like another.
@@ -111,24 +117,28 @@ impl Broker {
         let oauth = oauth.ok_or_else(|| LinkError::NotPersonal(name.clone()))?;
         let (found, challenge) = self.found(server, oauth).await?;
         let prepared = self.prepared(oauth).await?;
+        let now = self.engine.context().now();
         let known = self.known().get(&found.server.issuer).cloned();
+        let known = known.filter(|known| now < known.until).map(|known| known.registration);
         let registration = self
             .oauth
             .identify(&found, prepared.as_ref(), &self.own, known.as_ref())
             .await
             .map_err(refused)?;
-        if prepared.is_none() {
+        if prepared.is_none() && known.is_none() {
+            let until = now.plus_seconds(KNOWN_SECONDS);
+            let until = registration.expires.map_or(until, |expires| expires.min(until));
             let mut known = self.known();
             if known.len() >= MAX_KNOWN {
                 known.clear();
             }
-            known.insert(registration.issuer.clone(), registration.clone());
+            let issuer = registration.issuer.clone();
+            known.insert(issuer, Known { registration: registration.clone(), until });
         }
         let account = self.engine.account(server, &person);
         let scopes = self.scopes_for(oauth, account.as_deref(), &found, challenge.as_ref());
-        let pending = self.oauth.begin(found, registration, &self.own.redirect, scopes);
-        let pending = pending.map_err(refused)?;
-        let now = self.engine.context().now();
+        let redirect = self.own.redirect(&registration);
+        let pending = self.oauth.begin(found, registration, &redirect, scopes).map_err(refused)?;
         let begun = Begun {
             url: pending.url().to_owned(),
             issuer: pending.issuer().to_owned(),
@@ -151,8 +161,8 @@ impl Broker {
         if links.len() >= MAX_WAITING {
             return Err(LinkError::Full);
         }
-        if let Some(former) = links.insert((person, name.clone()), waiting) {
-            self.drop_later(name, former);
+        if let Some(former) = links.insert((person.clone(), name.clone()), waiting) {
+            self.drop_later((person, name), former);
         }
         Ok(begun)
     }
@@ -167,18 +177,18 @@ impl Broker {
     ) -> Scopes {
         let lent = |account: &AccountRecord| account.scopes.iter().map(String::as_str).collect();
         let granted: Option<Scopes> = account.map(lent);
-        let wanted = account.and_then(|account| {
-            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).get(&account.key()).cloned()
-        });
+        let whose = |account: &AccountRecord| (account.person.clone(), account.server.clone());
+        let wanted = account.and_then(|account| self.wanted().get(&whose(account)).cloned());
         asked(oauth, found, challenge, granted.as_ref()).with(&wanted.unwrap_or_default())
     }
 
-    /// Takes what a person came back with, once. Returns the code that they have to say in their own session.
+    /// Takes what a person came back with to the address `at`, once. Returns the code that they have to say in their own session.
     ///
     /// # Errors
     /// The answer belongs to nobody on their way, or they did not consent.
     pub(super) async fn came_back(
         self: &Arc<Self>,
+        at: &str,
         callback: &Callback,
     ) -> Result<(Name, String), OauthError> {
         let unknown = OauthError::Callback(
@@ -196,7 +206,8 @@ impl Broker {
             })
         };
         let Some((whose, link, Step::Away(pending))) = taken else { return Err(unknown) };
-        match self.oauth.finish(*pending, callback).await {
+        let (issuer, client) = (pending.issuer().to_owned(), pending.client().to_owned());
+        match self.oauth.finish(*pending, at, callback).await {
             Ok(grant) => match self.shown_a_code(&whose, &link, grant) {
                 Ok(code) => Ok((whose.1, code)),
                 // Begun anew, or over, while the code was redeemed.
@@ -206,6 +217,13 @@ impl Broker {
                 }
             },
             Err(why) => {
+                if why.denies_scope() {
+                    // The next attempt asks for what the server names by itself.
+                    self.wanted().remove(&whose);
+                }
+                if why.forgets_client() {
+                    self.forget_client(&issuer, &client);
+                }
                 let mut links = self.waiting(self.engine.context().now());
                 if links.get(&whose).is_some_and(|waiting| waiting.link == link) {
                     links.remove(&whose);
@@ -229,6 +247,14 @@ impl Broker {
         };
         let code = self.code();
         waiting.step = Step::Back { grant, code: Secret::new(code.clone()) };
+        // Nobody may come by again to notice that it was never said.
+        let broker = Arc::downgrade(self);
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(LINK_SECONDS.into())).await;
+            if let Some(broker) = broker.upgrade() {
+                drop(broker.waiting(broker.engine.context().now()));
+            }
+        });
         Ok(code)
     }
 
@@ -258,7 +284,7 @@ impl Broker {
                 if waiting.wrong >= MAX_WRONG
                     && let Some(over) = links.remove(&whose)
                 {
-                    self.drop_later(server.clone(), over);
+                    self.drop_later(whose.clone(), over);
                 }
                 return Err(LinkError::WrongCode);
             }
@@ -276,7 +302,7 @@ impl Broker {
         };
         let account = consent.account(server.clone(), person.clone());
         let sealed = self.key.wrap(&account.binding(), grant.to_secret().expose())?;
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&account.key());
+        self.wanted().remove(&whose);
         Ok((waiting.allowed, account, sealed))
     }
 
@@ -286,22 +312,35 @@ impl Broker {
         now: Timestamp,
     ) -> MutexGuard<'_, HashMap<(IdentityId, Name), Waiting>> {
         let mut links = self.links.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((_, server), over) in links.extract_if(|_, waiting| waiting.expires <= now) {
-            self.drop_later(server, over);
+        for (whose, over) in links.extract_if(|_, waiting| waiting.expires <= now) {
+            self.drop_later(whose, over);
         }
         links
     }
 
-    /// Gives back what an attempt that is over has brought, without anybody's waiting for it.
-    fn drop_later(self: &Arc<Self>, server: Name, over: Waiting) {
-        if let Step::Back { grant, .. } = over.step {
-            let broker = self.clone();
-            tokio::spawn(async move { broker.revoke(&server, &grant).await });
+    /// Ends all attempts.
+    pub(super) fn drop_links(self: &Arc<Self>) {
+        let mut links = self.waiting(self.engine.context().now());
+        for (whose, over) in links.drain() {
+            self.drop_later(whose, over);
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Registration>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives back what an attempt that is over has brought, without anybody's waiting for it.
+    fn drop_later(self: &Arc<Self>, whose: (IdentityId, Name), over: Waiting) {
+        match over.step {
+            Step::Back { grant, .. } => {
+                let broker = self.clone();
+                self.tasks.spawn(async move { broker.revoke(&whose.1, &grant).await });
+            }
+            // From there nobody came back. It may be that the client is not known there any more, or that more was asked
+            // for than is given: the next attempt does without.
+            Step::Away(pending) => {
+                self.forget_client(pending.issuer(), pending.client());
+                self.wanted().remove(&whose);
+            }
+            Step::Answering => {}
+        }
     }
 
     fn code(&self) -> String {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{gate::Gateway, oauth::Callback};
 
-/// Where people come back to.
-pub(crate) const CALLBACK: &str = "/oauth/callback";
+/// Below which people come back, and the route: from each authorization server to a place of its own.
+pub(super) const BACK: &str = "/oauth/callback";
+pub(crate) const CALLBACK: &str = "/oauth/callback/{from}";
 /// Where authorization servers read who this gateway is.
 pub(crate) const DOCUMENT: &str = "/oauth/client.json";
 
@@ -33,10 +34,11 @@ pub(crate) async fn document(State(gateway): State<Arc<Gateway>>) -> Response {
     }
 }
 
-/// `GET /oauth/callback`: a person comes back from an authorization server. Whoever they are, the page links nothing: it
+/// `GET /oauth/callback/{from}`: a person comes back from an authorization server. Whoever they are, the page links nothing: it
 /// shows a code for the session in which it was begun.
 pub(crate) async fn callback(
     State(gateway): State<Arc<Gateway>>,
+    Path(from): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let Some(broker) = gateway.upstreams.broker().cloned() else {
@@ -46,7 +48,12 @@ pub(crate) async fn callback(
         return page(StatusCode::BAD_REQUEST, "Not linked", "<p>This answer cannot be read.</p>");
     };
     // To its end, whatever becomes of the browser: a code is worth nothing once it was sent.
-    let came = tokio::spawn(async move { broker.came_back(&callback).await }).await;
+    let tasks = broker.tasks.clone();
+    let came = tasks.spawn(async move {
+        let at = format!("{}/{from}", broker.own.callback);
+        broker.came_back(&at, &callback).await
+    });
+    let came = came.await;
     match came {
         Ok(Ok((server, code))) => {
             let (first, second) = code.split_at(code.len() / 2);

@@ -101,13 +101,18 @@ impl Client {
         Ok(Pending { found, registration, redirect, scopes, state, verifier, url })
     }
 
-    /// Buys tokens for what a person came back with.
+    /// Buys tokens for what a person came back with to the address `at`.
     ///
     /// # Errors
     /// The answer is not to this question or not from this authorization server, the person did not consent, or no token
     /// was given for the code.
-    pub async fn finish(&self, pending: Pending, callback: &Callback) -> Result<Grant, OauthError> {
-        let code = pending.code(callback)?;
+    pub async fn finish(
+        &self,
+        pending: Pending,
+        at: &str,
+        callback: &Callback,
+    ) -> Result<Grant, OauthError> {
+        let code = pending.code(at, callback)?;
         let Pending { found, registration, redirect, scopes, verifier, .. } = pending;
         let verifier = verifier.expose_text().unwrap_or_default();
         let mut form = vec![
@@ -134,6 +139,11 @@ impl Pending {
         &self.found.server.issuer
     }
 
+    /// As which client this gateway sends them.
+    pub fn client(&self) -> &str {
+        &self.registration.id
+    }
+
     /// What they will be asked for.
     pub fn scopes(&self) -> &Scopes {
         &self.scopes
@@ -145,10 +155,13 @@ impl Pending {
     }
 
     /// The code of an answer that is believed: who answers is looked at before what they say, errors included.
-    fn code<'c>(&self, callback: &'c Callback) -> Result<&'c str, OauthError> {
+    fn code<'c>(&self, at: &str, callback: &'c Callback) -> Result<&'c str, OauthError> {
         let refused = |why| Err(OauthError::Callback(why));
         if !callback.state.as_deref().is_some_and(|state| self.is_answered_by(state)) {
             return refused("its `state` is not the one that was sent");
+        }
+        if at != self.redirect {
+            return refused("it came to the place of another authorization server");
         }
         let server = &self.found.server;
         match &callback.issuer {

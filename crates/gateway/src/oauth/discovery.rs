@@ -164,6 +164,9 @@ impl Client {
     ) -> Result<(Protected, AuthorizationServer), OauthError> {
         let (root, _) = split(&place.url);
         let issuer = root.to_owned();
+        if let Some(meant) = place.issuer.as_ref().filter(|meant| **meant != issuer) {
+            return Err(OauthError::NotTheIssuer(short(meant)));
+        }
         let server = match self.server(&issuer, place.internal).await {
             Err(OauthError::NoServer(_)) => AuthorizationServer {
                 authorization: Some(format!("{root}/authorize")),
@@ -203,7 +206,7 @@ impl Client {
 fn read_protected(place: &Place, url: &str, document: &Json) -> Result<Protected, OauthError> {
     let wrong = |what| OauthError::Malformed { url: short(url), what };
     let resource = text(document, "resource").ok_or_else(|| wrong("it names no `resource`"))?;
-    if !is_about(&resource, &place.url) {
+    if !is_about(&resource, &place.url, url) {
         return Err(OauthError::Resource(short(&resource)));
     }
     let issuers = texts(document, "authorization_servers").unwrap_or_default();
@@ -219,16 +222,31 @@ fn read_protected(place: &Place, url: &str, document: &Json) -> Result<Protected
     Ok(Protected { resource: Some(resource), issuer, scopes })
 }
 
-/// Whether a resource identifier is the server's own URL or a parent of it on the same origin: a token for it is good
-/// there and at no other server's ([RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)).
-fn is_about(resource: &str, url: &str) -> bool {
-    let same_origin = match (resource.parse::<Origin>(), url.parse::<Origin>()) {
-        (Ok(resource), Ok(url)) => resource == url,
+/// Whether a resource identifier, as a document names it, is the server's own URL, or a parent of it on the same origin: a
+/// token for it is good there and at no other server's. A parent speaks for itself alone, at its own well-known place: on
+/// a host of many, nobody's document says that the whole host is meant
+/// ([RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)).
+fn is_about(resource: &str, url: &str, document: &str) -> bool {
+    let same_origin = |one: &str, other: &str| match (one.parse::<Origin>(), other.parse()) {
+        (Ok(one), Ok(other)) => one == other,
         _ => false,
     };
-    let ((_, resource), (_, path)) = (split(resource), split(url));
-    same_origin
-        && path.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    if !same_origin(resource, url) {
+        return false;
+    }
+    let ((_, parent), (_, path)) = (split(resource), split(url));
+    if parent == path && query(resource) == query(url) {
+        return true;
+    }
+    let (_, published) = split(document);
+    let rest = path.strip_prefix(parent).filter(|_| query(resource).is_none());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && published == format!("{RESOURCE}{parent}")
+        && query(document).is_none()
+}
+
+fn query(url: &str) -> Option<&str> {
+    url.split_once('?').map(|(_, query)| query)
 }
 
 fn read_server(

@@ -5,7 +5,7 @@ use model::{Timestamp, ijson::Json};
 use token::{Secret, assertion};
 
 use super::{
-    Authentication, Client, Found, Grant, OauthError, Registration, Scopes,
+    Authentication, Client, Found, Grant, OauthError, Prepared, Registration, Scopes,
     identity::successful,
     short,
     wire::{percent, text},
@@ -60,18 +60,27 @@ impl Client {
         Ok(Grant::new(found, registration, Tokens { refresh: None, ..tokens }))
     }
 
-    /// Renews a grant. The refresh token may be another one afterwards; the old one is then worth nothing.
+    /// Renews a grant, as `prepared` where that is the client it was given to. The refresh token may be another one
+    /// afterwards; the old one is then worth nothing.
     ///
     /// # Errors
     /// [`OauthError`]; [`OauthError::ends_grant`] tells whether it can ever be renewed.
-    pub async fn refresh(&self, grant: Grant) -> Result<Grant, (Grant, OauthError)> {
-        match self.renewed(&grant).await {
+    pub async fn refresh(
+        &self,
+        grant: Grant,
+        prepared: Option<&Prepared>,
+    ) -> Result<Grant, (Grant, OauthError)> {
+        match self.renewed(&grant, prepared).await {
             Ok(tokens) => Ok(grant.renewed(tokens)),
             Err(why) => Err((grant, why)),
         }
     }
 
-    async fn renewed(&self, grant: &Grant) -> Result<Tokens, OauthError> {
+    async fn renewed(
+        &self,
+        grant: &Grant,
+        prepared: Option<&Prepared>,
+    ) -> Result<Tokens, OauthError> {
         let refresh = grant.tokens.refresh.as_ref().ok_or(OauthError::NoRefresh)?;
         let mut form = vec![
             ("grant_type", "refresh_token"),
@@ -79,15 +88,19 @@ impl Client {
         ];
         form.extend(grant.resource.as_deref().map(|it| ("resource", it)));
         let endpoint = (grant.token_endpoint.as_str(), grant.internal);
-        self.buy(endpoint, &grant.registration, form).await
+        self.buy(endpoint, &grant.registration(prepared)?, form).await
     }
 
     /// Gives a grant back, where the authorization server takes that
-    /// ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)).
+    /// ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)), as `prepared` where that is the client it was given to.
     ///
     /// # Errors
     /// [`OauthError`]: it may still be good there.
-    pub async fn revoke(&self, grant: &Grant) -> Result<bool, OauthError> {
+    pub async fn revoke(
+        &self,
+        grant: &Grant,
+        prepared: Option<&Prepared>,
+    ) -> Result<bool, OauthError> {
         let Some(url) = &grant.revocation_endpoint else { return Ok(false) };
         let (token, hint) = match &grant.tokens.refresh {
             Some(refresh) => (refresh, "refresh_token"),
@@ -95,7 +108,8 @@ impl Client {
         };
         let form =
             vec![("token", token.expose_text().unwrap_or_default()), ("token_type_hint", hint)];
-        let answer = self.authenticated((url, grant.internal), &grant.registration, form).await?;
+        let registration = grant.registration(prepared)?;
+        let answer = self.authenticated((url, grant.internal), &registration, form).await?;
         if answer.status.is_success() {
             return Ok(true);
         }

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use model::ijson::Json;
+use decide::sha256;
+use model::{Timestamp, ijson::Json};
 use token::{Secret, SigningKey};
 
 use super::{
@@ -14,14 +15,19 @@ use crate::outbound::Origin;
 
 /// The longest client id or secret that an authorization server may give, in bytes.
 const MAX_CLIENT: usize = 2048;
+/// How many hexadecimal digits of an issuer's digest name the place where people come back to from there: no issuer can be
+/// chosen so that it shares another's.
+const PLACE: usize = 32;
+/// The place of all issuers that name themselves and read the client metadata document.
+const NAMED: &str = "iss";
 
 /// How this gateway describes itself.
 #[derive(Debug, Clone)]
 pub struct Own {
     /// Where its client metadata document is, where authorization servers can read it.
     pub document: Option<String>,
-    /// Where people come back to.
-    pub redirect: String,
+    /// Below which people come back.
+    pub callback: String,
 }
 
 /// A client that somebody registered by hand.
@@ -55,6 +61,10 @@ pub struct Registration {
     pub id: String,
     /// How it proves that it is this client.
     pub authentication: Authentication,
+    /// Whether somebody registered it by hand: what it proves itself by is configured then.
+    pub prepared: bool,
+    /// When its secret ends, where the issuer gave one that does.
+    pub expires: Option<Timestamp>,
 }
 
 /// How a client proves who it is at the token endpoint.
@@ -74,21 +84,45 @@ impl Own {
     /// What the client metadata document says
     /// ([draft-ietf-oauth-client-id-metadata-document](https://datatracker.ietf.org/doc/draft-ietf-oauth-client-id-metadata-document/)).
     pub fn document(&self, id: &str) -> Json {
-        let mut members = self.described("none");
+        let mut members = self.described("none", &self.shared());
         members.push(("client_id", Json::String(id.to_owned())));
         Json::object(members)
     }
 
-    fn described(&self, method: &str) -> Vec<(&'static str, Json)> {
+    /// Where people come back to from the issuer of a registration. Each issuer has a place of its own, so that what one says
+    /// is never shown to another ([RFC 9700 §4.4.2.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.4.2.2)). Those who know
+    /// this gateway by its document share one: they say in each answer who they are.
+    pub fn redirect(&self, registration: &Registration) -> String {
+        match self.is_document(registration) {
+            true => self.shared(),
+            false => self.redirect_from(&registration.issuer),
+        }
+    }
+
+    fn is_document(&self, registration: &Registration) -> bool {
+        self.document.as_ref() == Some(&registration.id) && !registration.prepared
+    }
+
+    /// Where people come back to from an issuer that knows this gateway as a registered client.
+    pub fn redirect_from(&self, issuer: &str) -> String {
+        let digest = sha256(&[issuer.as_bytes()]).to_string();
+        format!("{}/{}", self.callback, &digest[..PLACE])
+    }
+
+    fn shared(&self) -> String {
+        format!("{}/{NAMED}", self.callback)
+    }
+
+    fn described(&self, method: &str, redirect: &str) -> Vec<(&'static str, Json)> {
         let text = |text: &str| Json::String(text.to_owned());
         let texts = |list: &[&str]| Json::Array(list.iter().map(|it| text(it)).collect());
         // A page of this machine is a native application's to authorization servers, whatever serves it.
-        let local = self.redirect.parse::<Origin>().is_ok_and(|origin| origin.is_loopback());
+        let local = redirect.parse::<Origin>().is_ok_and(|origin| origin.is_loopback());
         vec![
             ("application_type", text(if local { "native" } else { "web" })),
             ("client_name", text("Bailiwick")),
             ("grant_types", texts(&["authorization_code", "refresh_token"])),
-            ("redirect_uris", texts(&[&self.redirect])),
+            ("redirect_uris", texts(&[redirect])),
             ("response_types", texts(&["code"])),
             ("token_endpoint_auth_method", text(method)),
         ]
@@ -111,15 +145,19 @@ impl Client {
         if let Some(prepared) = prepared {
             return prepared.registration(server);
         }
-        if let Some(id) = own.document.as_ref().filter(|_| server.documents && server.takes("none"))
-        {
+        // Anybody may show that document anywhere: only an answer that says who gives it tells where its code is from.
+        let reads_it = server.documents && server.names_itself && server.takes("none");
+        if let Some(id) = own.document.as_ref().filter(|_| reads_it) {
             return Ok(Registration {
                 issuer: server.issuer.clone(),
                 id: id.clone(),
                 authentication: Authentication::Nothing,
+                prepared: false,
+                expires: None,
             });
         }
-        if let Some(known) = known.filter(|known| known.issuer == server.issuer) {
+        let gave = |known: &&Registration| known.issuer == server.issuer && !own.is_document(known);
+        if let Some(known) = known.filter(gave) {
             return Ok(known.clone());
         }
         match &server.registration {
@@ -139,7 +177,7 @@ impl Client {
         let methods = ["client_secret_basic", "client_secret_post", "none"];
         let method = methods.into_iter().find(|method| server.takes(method));
         let method = method.ok_or_else(|| OauthError::NoMethod(short(&server.issuer)))?;
-        let body = Json::object(own.described(method));
+        let body = Json::object(own.described(method, &own.redirect_from(&server.issuer)));
         let answer = self.post_json(endpoint, found.internal, &body).await?;
         let document = successful(endpoint, answer)?;
         let wrong = |what| OauthError::Malformed { url: short(endpoint), what };
@@ -155,7 +193,12 @@ impl Client {
             (_, Some(_)) => return Err(OauthError::NoMethod(short(&server.issuer))),
             (_, None) => return Err(wrong("it gives no `client_secret` for the method it wants")),
         };
-        Ok(Registration { issuer: server.issuer.clone(), id, authentication })
+        let issuer = server.issuer.clone();
+        // 0 says that it does not end (RFC 7591 §3.2.1).
+        let ends = document.member("client_secret_expires_at").and_then(Json::as_integer);
+        let ends = ends.filter(|seconds| *seconds > 0);
+        let expires = ends.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1_000)));
+        Ok(Registration { issuer, id, authentication, prepared: false, expires })
     }
 }
 
@@ -181,7 +224,7 @@ impl Prepared {
             _ => return Err(OauthError::NoMethod(short(&server.issuer))),
         };
         let (issuer, id) = (self.issuer.clone(), self.id.clone());
-        Ok(Registration { issuer, id, authentication })
+        Ok(Registration { issuer, id, authentication, prepared: true, expires: None })
     }
 }
 

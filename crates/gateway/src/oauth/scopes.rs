@@ -32,6 +32,12 @@ impl Scopes {
         self.0.iter().chain(&other.0).map(String::as_str).collect()
     }
 
+    /// Those of these that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.iter().filter(|scope| !other.0.iter().any(|has| has == scope)).collect()
+    }
+
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -55,7 +55,8 @@ async fn found(documents: &'static [(&'static str, &'static str)]) -> Result<Fou
 
 fn registration(found: &Found) -> Registration {
     let issuer = found.server.issuer.clone();
-    Registration { issuer, id: "us".to_owned(), authentication: Authentication::Nothing }
+    let authentication = Authentication::Nothing;
+    Registration { issuer, id: "us".to_owned(), authentication, prepared: false, expires: None }
 }
 
 const REDIRECT: &str = "https://gateway.example/oauth/callback";
@@ -126,6 +127,87 @@ async fn a_server_cannot_point_to_another_origin_nor_inside() {
 }
 
 #[tokio::test]
+async fn a_resource_that_holds_the_server_speaks_for_itself_at_its_own_place_alone() {
+    const HOST: &str = r#"{"resource":"HERE","authorization_servers":["HERE"]}"#;
+    const ROOT: &str = "/.well-known/oauth-protected-resource";
+    let about = async |path: &str, named: &str, document: &'static str| {
+        let place_of: &'static str = named.to_owned().leak();
+        let documents: &'static [_] = vec![(place_of, document), (METADATA, ISSUER)].leak();
+        let (_server, url) = serving(documents).await;
+        let challenge = Challenge {
+            metadata: Some(format!("{url}{named}")),
+            scopes: None,
+            insufficient: false,
+            presented: None,
+        };
+        let place = place(&format!("{url}{path}"), true);
+        let found = client().discover(&place, Some(&challenge)).await;
+        found.map(|found| found.protected.resource.unwrap().replace(&url, "HERE"))
+    };
+    assert_eq!(about("/a/mcp", ROOT, HOST).await.unwrap(), "HERE");
+    // One tenant of a host says that the whole host is meant.
+    for named in ["/a/m.json", "/.well-known/oauth-protected-resource/a/mcp", "/a/mcp?m"] {
+        let refused = about("/a/mcp", named, HOST).await;
+        assert!(matches!(refused, Err(OauthError::Resource(_))), "{named}");
+    }
+    const TENANT: &str = r#"{"resource":"HERE/mcp?tenant=a","authorization_servers":["HERE"]}"#;
+    assert_eq!(about("/mcp?tenant=a", "/m.json", TENANT).await.unwrap(), "HERE/mcp?tenant=a");
+    for path in ["/mcp?tenant=b", "/mcp"] {
+        let refused = about(path, RESOURCE, TENANT).await;
+        assert!(matches!(refused, Err(OauthError::Resource(_))), "{path}");
+    }
+    assert_eq!(about("/mcp?tenant=a", RESOURCE, PROTECTED).await.unwrap(), "HERE/mcp");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_configured_counts_for_a_server_without_metadata_too() {
+    let (_server, url) = serving(&[(METADATA, ISSUER)]).await;
+    let legacy = |issuer: &str| Place {
+        issuer: Some(issuer.to_owned()),
+        legacy: true,
+        ..place(&format!("{url}/mcp"), true)
+    };
+    let refused = client().discover(&legacy("https://as.example"), None).await;
+    assert!(matches!(refused, Err(OauthError::NotTheIssuer(_))));
+    assert!(client().discover(&legacy(&url), None).await.is_ok());
+}
+
+#[tokio::test]
+async fn people_come_back_from_each_issuer_to_a_place_of_its_own() {
+    let own = Own {
+        document: Some("https://gateway.example/oauth/client.json".to_owned()),
+        callback: "https://gateway.example/oauth/callback".to_owned(),
+    };
+    let of = |issuer: &str, id: &str, prepared| Registration {
+        issuer: issuer.to_owned(),
+        id: id.to_owned(),
+        authentication: Authentication::Nothing,
+        prepared,
+        expires: None,
+    };
+    let document = own.document.clone().unwrap();
+    let (one, other) = ("https://one.example", "https://other.example");
+    assert_ne!(own.redirect(&of(one, "us", false)), own.redirect(&of(other, "us", false)));
+    assert_eq!(own.redirect(&of(one, "us", true)), own.redirect_from(one));
+    let shared = own.redirect(&of(one, &document, false));
+    assert_eq!(shared, own.redirect(&of(other, &document, false)));
+    assert_eq!(own.redirect(&of(one, &document, true)), own.redirect_from(one));
+    let shown = String::from_utf8(own.document(&document).canonical()).unwrap();
+    assert!(shown.contains(&format!("[\"{shared}\"]")), "{shown}");
+
+    // The document, which anybody may show, is shown only where an answer says who gives it.
+    const NAMED: &str = r#"{"issuer":"HERE","token_endpoint":"HERE/token","client_id_metadata_document_supported":true,"authorization_response_iss_parameter_supported":true}"#;
+    const NAMELESS: &str = r#"{"issuer":"HERE","token_endpoint":"HERE/token","client_id_metadata_document_supported":true}"#;
+    let named = found(&[(RESOURCE, PROTECTED), (METADATA, NAMED)]).await.unwrap();
+    let us = client().identify(&named, None, &own, None).await.unwrap();
+    assert_eq!(us.id, document);
+    let nameless = found(&[(RESOURCE, PROTECTED), (METADATA, NAMELESS)]).await.unwrap();
+    let known = of(&nameless.server.issuer, &document, false);
+    let unknown = client().identify(&nameless, None, &own, Some(&known)).await.map(|_| ());
+    assert!(matches!(unknown, Err(OauthError::NoIdentity(_))));
+}
+
+#[tokio::test]
 async fn one_issuer_that_is_configured_is_the_only_one() {
     let (_server, url) = serving(&[(RESOURCE, PROTECTED), (METADATA, ISSUER)]).await;
     let other = Place {
@@ -148,7 +230,7 @@ async fn without_pkce_or_a_way_to_be_known_nobody_is_sent_anywhere() {
     let found = found(&[(RESOURCE, PROTECTED), (METADATA, BARE)]).await.unwrap();
     let own = Own {
         document: Some("https://gateway.example/oauth/client.json".to_owned()),
-        redirect: REDIRECT.to_owned(),
+        callback: REDIRECT.to_owned(),
     };
     let unknown = client().identify(&found, None, &own, None).await.map(|_| ());
     assert!(matches!(unknown, Err(OauthError::NoIdentity(_))));
@@ -156,6 +238,8 @@ async fn without_pkce_or_a_way_to_be_known_nobody_is_sent_anywhere() {
         issuer: "https://as.example".to_owned(),
         id: "us".to_owned(),
         authentication: Authentication::Nothing,
+        prepared: false,
+        expires: None,
     };
     let reused = client().identify(&found, None, &own, Some(&elsewhere)).await.map(|_| ());
     assert!(
@@ -207,16 +291,21 @@ async fn an_answer_is_believed_only_with_its_state_and_its_issuer() {
     for (why, wrong) in pairs {
         let pending = begun(found.clone());
         let callback = wrong(right(&pending));
-        let said = client().finish(pending, &callback).await.map(|_| ()).unwrap_err();
+        let said = client().finish(pending, REDIRECT, &callback).await.map(|_| ()).unwrap_err();
         assert!(
             matches!(said, OauthError::Callback(_)) && said.to_string().contains(why),
             "{said}"
         );
     }
+    let pending = begun(found.clone());
+    let answer = right(&pending);
+    let elsewhere = client().finish(pending, "https://gateway.example/oauth/other", &answer).await;
+    let said = elsewhere.map(|_| ()).unwrap_err().to_string();
+    assert!(said.contains("the place of another authorization server"), "{said}");
     let pending = begun(found);
     let denied =
         Callback { error: Some("access_denied".to_owned()), code: None, ..right(&pending) };
-    let said = client().finish(pending, &denied).await.map(|_| ()).unwrap_err();
+    let said = client().finish(pending, REDIRECT, &denied).await.map(|_| ()).unwrap_err();
     assert_eq!(said.to_string(), "the authorization server refused: access_denied");
 }
 
@@ -291,12 +380,12 @@ async fn a_grant_that_was_sealed_is_the_same_afterwards() {
     let grant =
         bought(200, r#"{"access_token":"t","token_type":"bearer","scope":"x y"}"#).await.unwrap();
     let secret = grant.to_secret();
-    let again = Grant::from_secret(&secret, None).unwrap();
+    let again = Grant::from_secret(&secret).unwrap();
     assert_eq!(again.to_secret().expose(), secret.expose());
     assert!(again.access().matches(b"t") && again.scopes() == &Scopes::of("x y"));
     assert!(again.is_fresh(Timestamp::NEVER), "one that does not say when it ends is tried");
     let more = secret.expose_text().unwrap().replacen('{', r#"{"more":1,"#, 1);
-    assert!(Grant::from_secret(&::token::Secret::new(more), None).is_none());
+    assert!(Grant::from_secret(&::token::Secret::new(more)).is_none());
 }
 
 #[test]

@@ -28,8 +28,8 @@ use crate::{
     envelope::RequestId,
     outbound::BodyError,
     program::{Program, ProgramError, Started},
+    secrets::OwnSecrets,
     sse::MAX_EVENT,
-    upstreams::OwnSecrets,
 };
 
 /// How many messages wait for a program that does not read.

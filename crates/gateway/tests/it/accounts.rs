@@ -1,223 +1,12 @@
 //! Servers that want a token: lent by the person for whom a call is made, or bought for the gateway itself.
 
-use std::sync::{Arc, OnceLock};
+use serde_json::json;
+use testkit::world::Person;
 
-use decide::{AccountRecord, Allowed, Clock, Engine, ServerRecord};
-use futures_util::future::BoxFuture;
-use gateway::{
-    Broker, Gateway, LinkError, OwnSecrets, Upstreams,
-    outbound::{Limits, Outbound},
-    router,
+use crate::{
+    bank::Bank,
+    town::{Town, code_of},
 };
-use govern::{FoundTool, LinkAccount};
-use http::{HeaderMap, HeaderValue, Method};
-use model::{IdentityId, Name, Timestamp};
-use serde_json::{Value, json};
-use testkit::world::{Agent, Begun, Linked, Linking, NotLinked, Options, Person, World};
-use token::MasterKey;
-
-use crate::{bank::Bank, client::Client, house::call};
-
-const START: i64 = 1_800_000_000_000;
-const POLICY: &str = r#"@id("bank-use") permit (principal, action, resource in System::"bank");"#;
-
-/// The broker, as the admin API knows it.
-struct Links(Arc<Broker>);
-
-impl Linking for Links {
-    fn begin(
-        &self,
-        allowed: Allowed<LinkAccount>,
-        server: ServerRecord,
-    ) -> BoxFuture<'_, Result<Begun, NotLinked>> {
-        Box::pin(async move {
-            let begun = self.0.begin(allowed, &server).await.map_err(|why| not(&why))?;
-            let gateway::Begun { url, issuer, scopes, expires } = begun;
-            Ok(Begun { url, issuer, scopes, expires })
-        })
-    }
-
-    fn confirm(
-        &self,
-        person: IdentityId,
-        server: Name,
-        code: String,
-    ) -> BoxFuture<'_, Result<Linked, NotLinked>> {
-        Box::pin(async move {
-            let linked = self.0.confirm(&person, &server, &code).map_err(|why| not(&why))?;
-            let (allowed, account, sealed) = linked;
-            Ok(Linked { allowed, account, sealed })
-        })
-    }
-
-    fn give_back(&self, account: AccountRecord, sealed: Option<Vec<u8>>) -> BoxFuture<'_, bool> {
-        Box::pin(async move { self.0.give_back(&account, sealed).await })
-    }
-}
-
-fn not(why: &LinkError) -> NotLinked {
-    NotLinked::Conflict(why.to_string())
-}
-
-/// Olivia governs; Lena and Max have accounts at the bank, where support-bot works for either.
-struct Town {
-    world: World,
-    bank: Bank,
-    client: Client,
-    olivia: Person,
-    lena: Person,
-    max: Person,
-    agent: Agent,
-}
-
-impl Town {
-    /// With a bank that is reached as `oauth` says.
-    async fn with(oauth: impl FnOnce(&World, &Bank) -> Value) -> Self {
-        let bank = Bank::open().await;
-        let held: Arc<OnceLock<Arc<Upstreams>>> = Arc::default();
-        let (found, made) = (held.clone(), held.clone());
-        let world = World::with(Options {
-            clock: Clock::manual(Timestamp::from_millis(START)),
-            linking: Some(Box::new(move |engine: &Arc<Engine>| -> Arc<dyn Linking> {
-                let outbound = Outbound::new(Limits::default());
-                let key = MasterKey::generate().unwrap();
-                let own = OwnSecrets::default();
-                let broker = Broker::new(engine.clone(), outbound.clone(), own.clone(), key);
-                let upstreams = Upstreams::new(outbound, own).with_broker(broker.clone());
-                assert!(made.set(Arc::new(upstreams)).is_ok());
-                Arc::new(Links(broker))
-            })),
-            discover: Arc::new(move |server, account| {
-                let upstreams = found.get().unwrap().clone();
-                Box::pin(async move {
-                    let listing = upstreams.discover(&server, account.as_deref()).await;
-                    let listing = listing.map_err(|why| why.to_string())?;
-                    let tool = |tool: &gateway::upstream::ToolDefinition| FoundTool {
-                        name: tool.name().to_owned(),
-                        definition: tool.text().to_owned(),
-                    };
-                    Ok(listing.tools.iter().map(tool).collect())
-                })
-            }),
-        })
-        .await;
-        let upstreams = held.get().unwrap().clone();
-        world.serve_gateway(router(Gateway::new(world.engine().clone(), upstreams)));
-        let olivia = world.first_administrator("olivia").await;
-        let lena = olivia.enrol(&olivia, "lena", &[]).await;
-        let max = olivia.enrol(&olivia, "max", &[]).await;
-        let expires = START + 1_000_000_000;
-        let clause = json!({ "verbs": ["read"], "resources": "bank/*/*", "expires": expires });
-        let held = json!({ "clauses": [clause], "depth": 4 });
-        olivia.blueprint(&olivia, "support", held.clone()).await;
-        let agent = olivia.register(&olivia, "support-bot", "support").await;
-        for holder in ["lena", "max"] {
-            let grant =
-                json!({ "name": format!("{holder}-bank"), "holder": holder, "authority": held });
-            olivia.post("/v1/grants", grant).await.ok();
-        }
-        let server = json!({
-            "name": "bank", "url": bank.mcp(), "internal": true, "oauth": oauth(&world, &bank),
-        });
-        olivia.post("/v1/servers", server).await.ok();
-        let policies = json!({ "files": [{ "name": "bank.cedar", "text": POLICY }] });
-        olivia.call("PUT", "/v1/policies", &policies).await.ok();
-        Self { world, bank, client: Client::new(), olivia, lena, max, agent }
-    }
-
-    /// With a bank that acts for each person, whose tools Olivia has accepted with her own account there.
-    async fn personal() -> Self {
-        let town = Self::with(|_, _| json!({ "whose": "person" })).await;
-        town.link(&town.olivia).await;
-        town.accept().await;
-        town.bank.books().shown.clear();
-        town
-    }
-
-    async fn accept(&self) {
-        let shown = self.olivia.post("/v1/servers/bank/refresh", json!({})).await.ok();
-        let effect = json!({ "verb": "read", "resource": "Account", "id": "'own'" });
-        let accepted = shown["tools"].as_array().unwrap().iter().map(|tool| {
-            json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } })
-        });
-        let accepted: Vec<Value> = accepted.collect();
-        assert_eq!(accepted.len(), 2, "{shown}");
-        self.olivia.post("/v1/catalog/bank/accept", json!({ "tools": accepted })).await.ok();
-    }
-
-    /// Follows where a person is sent, and gives the page to which they come back.
-    async fn browse(&self, url: &str) -> testkit::world::Reply {
-        let consented = self.world.wire().send("GET", url, &[], "").await;
-        let back = consented.header("location").expect("the bank sends them back").to_owned();
-        self.world.wire().send("GET", &back, &[], "").await
-    }
-
-    /// Begins a link; the page to which the person came back, as `user` of the bank.
-    async fn consent(&self, person: &Person, user: &str) -> (Value, testkit::world::Reply) {
-        self.bank.books().user = user.to_owned();
-        let begun = person.post("/v1/servers/bank/link", json!({})).await.ok();
-        let page = self.browse(begun["url"].as_str().unwrap()).await;
-        (begun, page)
-    }
-
-    async fn link(&self, person: &Person) {
-        let (_, page) = self.consent(person, &person.handle).await;
-        let confirmed = self.confirm(person, &code_of(&page.text())).await;
-        assert_eq!(confirmed.ok()["state"], "linked");
-    }
-
-    async fn confirm(&self, person: &Person, code: &str) -> testkit::world::Reply {
-        person.post("/v1/servers/bank/link/confirm", json!({ "code": code })).await
-    }
-
-    /// Support-bot calls a tool for somebody.
-    async fn call(&self, person: &Person, tool: &str) -> Value {
-        let task = json!({ "agent": "support-bot", "purpose": "support", "seconds": 600 });
-        let opened = person.post("/v1/tasks", task).await.ok();
-        let token = self.agent.on_behalf_of(opened["token"].as_str().unwrap(), "bank").await;
-        let url = format!("{}/mcp/bank", self.world.gateway_url());
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.agent.headers("POST", &url, &token).await {
-            headers.insert(name, value.parse().unwrap());
-        }
-        let fixed = [
-            ("content-type", "application/json"),
-            ("accept", "application/json, text/event-stream"),
-            ("mcp-protocol-version", "2025-11-25"),
-        ];
-        headers.extend(fixed.map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-        }));
-        self.client.send(Method::POST, &url, headers, call(tool, "{}")).await.json().await
-    }
-
-    /// What a call came to: the bank's words, or the code of the refusal.
-    async fn said(&self, person: &Person, tool: &str) -> String {
-        let answer = self.call(person, tool).await;
-        let code = &answer["result"]["_meta"]["bailiwick/refusal"]["code"];
-        let text = &answer["result"]["content"][0]["text"];
-        let said = [code, text, &answer["error"]["message"]];
-        said.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned()
-    }
-
-    /// The tokens that the MCP server was shown since the last time.
-    fn shown(&self) -> Vec<String> {
-        std::mem::take(&mut self.bank.books().shown)
-    }
-
-    /// The states of the accounts that a person sees.
-    async fn accounts(&self, person: &Person) -> Vec<String> {
-        let listed = person.get("/v1/accounts").await.ok();
-        let states = listed["items"].as_array().unwrap().iter().map(|it| it["state"].clone());
-        states.map(|state| state.as_str().unwrap().to_owned()).collect()
-    }
-}
-
-/// The code that a page shows.
-fn code_of(page: &str) -> String {
-    let (_, after) = page.split_once("--code ").expect("the page shows a code");
-    after.chars().take_while(|letter| *letter != '<').collect()
-}
 
 #[tokio::test]
 async fn an_agent_acts_with_the_account_of_the_person_it_works_for_and_without_one_not_at_all() {
@@ -279,16 +68,14 @@ async fn nobody_finishes_the_link_of_somebody_else() {
     let again = town.browse(begun["url"].as_str().unwrap()).await;
     assert_eq!(again.status, 400);
     let (_, page) = town.consent(&town.max, "max").await;
-    let lent = format!("{}/oauth/callback?code=x&state=y", town.world.gateway_url());
+    let lent = format!("{}/oauth/callback/iss?code=x&state=y", town.world.gateway_url());
     assert_eq!(town.world.wire().send("GET", &lent, &[], "").await.status, 400);
     // One that names another authorization server is not believed, and is used up by that.
     let begun = town.lena.post("/v1/servers/bank/link", json!({})).await.ok();
     let url = begun["url"].as_str().unwrap();
     let state = url.split("state=").nth(1).unwrap().split('&').next().unwrap();
-    let mixed = format!(
-        "{}/oauth/callback?code=x&state={state}&iss=https%3A%2F%2Fevil.example",
-        town.world.gateway_url()
-    );
+    let back = town.bank.books().redirects[0].clone();
+    let mixed = format!("{back}?code=x&state={state}&iss=https%3A%2F%2Fevil.example");
     let refused = town.world.wire().send("GET", &mixed, &[], "").await;
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("`iss`"), "{}", refused.text());
@@ -417,13 +204,7 @@ async fn the_gateway_buys_a_token_of_its_own_and_a_wider_one_where_that_is_wante
     assert_eq!(town.said(&town.lena, "close").await, "you are gateway");
     assert_eq!(town.bank.books().asked, ["look", "look close"]);
     // A token that is over at the server is bought again, but not again and again.
-    town.world.engine().context().clock.advance(11_000);
-    crate::soon(async {
-        while !town.world.engine().is_fresh() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    town.later(11_000).await;
     town.bank.books().forget_access();
     assert!(town.said(&town.lena, "whoami").await.contains("call again"));
     assert_eq!(town.said(&town.lena, "whoami").await, "you are gateway");
@@ -445,6 +226,7 @@ async fn a_server_whose_token_cannot_be_bought_safely_is_not_added() {
         json!({ "whose": "gateway" }),
         json!({ "whose": "gateway", "issuer": "https://as.example", "client": { "id": "us" } }),
         json!({ "whose": "person", "client": { "id": "us", "secret": "env:X" } }),
+        json!({ "whose": "person", "issuer": "https://as.example", "client": { "id": "us", "secret": "s" } }),
         json!({ "whose": "person", "issuer": "https://as.example", "client": { "id": "us", "secret": "env:X", "key": "env:Y" } }),
     ] {
         let server = json!({ "name": "other", "url": "https://other.example/mcp", "oauth": oauth });
@@ -455,4 +237,7 @@ async fn a_server_whose_token_cannot_be_bought_safely_is_not_added() {
         "name": "other", "url": "https://other.example/mcp", "credential": "env:X", "oauth": { "whose": "person" },
     });
     assert_eq!(town.olivia.post("/v1/servers", both).await.status, 422);
+    let named =
+        json!({ "name": "other", "url": "https://other.example/mcp", "credential": "oauth:bank" });
+    assert_eq!(town.olivia.post("/v1/servers", named).await.status, 422);
 }

@@ -25,6 +25,8 @@ mod smuggling;
 mod stops;
 mod streams;
 mod subscriptions;
+mod tokens;
+mod town;
 
 use std::time::Duration;
 

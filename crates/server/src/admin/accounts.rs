@@ -2,12 +2,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{AccountRecord, AccountState, Engine, ServerRecord};
-use govern::{LinkAccount, UnlinkAccount};
+use govern::{LinkAccount, TakenBack, UnlinkAccount};
 use model::{IdentityId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Linking, Server,
+    Linked, Linking, Server,
     body::{Body, Params, Segment},
     caller::Caller,
     names,
@@ -129,9 +129,14 @@ async fn confirm(
     // Whoever was suspended since they began links nothing.
     engine.look(&caller, "LinkedAccount", &format!("{name}/{}", caller.person))?;
     let linked = linking(&server)?.confirm(caller.person.clone(), name, wish.code).await?;
-    let shown = show(linked.account.clone());
-    govern::link_account(engine, linked.allowed, linked.account, linked.sealed).await?;
-    Ok(Json(shown))
+    let Linked { allowed, account, sealed } = linked;
+    let linked = govern::link_account(engine, allowed, account.clone(), sealed.clone()).await;
+    // What is stored comes into force; anything else leaves nobody who could give the tokens back.
+    if matches!(&linked, Err(why) if !matches!(why, govern::Error::NotInForce(_))) {
+        linking(&server)?.give_back(account.clone(), Some(sealed)).await;
+    }
+    linked?;
+    Ok(Json(show(account)))
 }
 
 async fn unlink(
@@ -146,11 +151,14 @@ async fn unlink(
     let person = person.unwrap_or_else(|| caller.person.clone());
     let act = UnlinkAccount { server: name.clone(), person: person.clone() };
     let allowed = engine.allow(&caller, act).await?;
-    let (account, sealed) = govern::unlink_account(engine, allowed).await?;
-    let revoked = match &server.linking {
-        Some(linking) => linking.give_back(account, sealed).await,
-        None => false,
+    let (taken, unlinked) = govern::unlink_account(engine, allowed).await;
+    let revoked = match (taken, &server.linking) {
+        (Some(TakenBack { account, sealed }), Some(linking)) => {
+            linking.give_back(account, sealed).await
+        }
+        _ => false,
     };
+    unlinked?;
     Ok(Json(Unlinked { server: name, person, revoked }))
 }
 

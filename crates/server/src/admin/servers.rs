@@ -49,12 +49,22 @@ struct Upstream {
     default_classes: Vec<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oauth: Option<OauthRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Tools {
     name: Name,
     tools: Vec<Tool>,
+}
+
+#[derive(Serialize)]
+struct Added {
+    #[serde(flatten)]
+    tools: Tools,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -65,8 +75,9 @@ struct Tool {
     state: &'static str,
 }
 
-fn show(record: ServerRecord) -> Upstream {
+fn show(server: &Server, record: ServerRecord) -> Upstream {
     Upstream {
+        callback: callback(server, &record),
         name: record.name,
         url: record.url,
         internal: record.internal,
@@ -82,7 +93,15 @@ async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<Upstream>>, Problem> {
     server.engine.look(&caller, "Server", "servers")?;
+    let show = |record| show(&server, record);
     Ok(Json(page::page(&server.engine, &caller, paging, show).await?))
+}
+
+/// Where people have to come back to who link accounts there, which whoever registers the client at its issuer has to say.
+fn callback(server: &Server, record: &ServerRecord) -> Option<String> {
+    let oauth = record.oauth.as_ref().filter(|oauth| oauth.whose == Whose::Person)?;
+    let issuer = oauth.issuer.as_ref().filter(|_| oauth.client.is_some())?;
+    Some(server.linking.as_ref()?.callback(issuer))
 }
 
 /// What can never be dialled is refused before anybody is asked. Else decides first: dialling sends the server's secret, so nobody makes this node dial who may not add the server.
@@ -90,7 +109,7 @@ async fn add(
     State(server): State<Shared>,
     Caller(caller): Caller,
     Body(wish): Body<NewServer>,
-) -> Result<Created<Tools>, Problem> {
+) -> Result<Created<Added>, Problem> {
     let engine = &server.engine;
     let record = ServerRecord {
         name: wish.name,
@@ -100,7 +119,7 @@ async fn add(
         default_classes: wish.default_classes,
         oauth: wish.oauth,
     };
-    let name = record.name.clone();
+    let (name, callback) = (record.name.clone(), callback(&server, &record));
     if engine.sees(&caller, "Server", "servers") {
         govern::check_server(&record)?;
         (server.dialable)(&record).map_err(|why| Problem::new(Fault::Invalid, why))?;
@@ -114,7 +133,7 @@ async fn add(
         (_, account) => discover(&server, record, account).await?,
     };
     govern::add_server(engine, allowed, tools).await?;
-    Ok(Created(tools_of(engine, name)))
+    Ok(Created(Added { tools: tools_of(engine, name), callback }))
 }
 
 async fn refresh(
