@@ -5,6 +5,7 @@
 //! appends of the same bytes. Two, because neither a call nor its result may leave before its own record is durable.
 
 mod load;
+mod peers;
 pub(crate) mod serve;
 mod streams;
 mod world;
@@ -21,6 +22,7 @@ use crate::{
     role::{self, Served},
 };
 use load::Load;
+pub(crate) use peers::run as run_peers;
 use serve::{Listening, Ready};
 pub(crate) use streams::run as run_streams;
 

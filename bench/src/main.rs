@@ -1,6 +1,6 @@
 //! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
 //!
-//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway`, `gateway-stream` and `start`, or one of them. What serves during a
+//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway`, `gateway-stream`, `gateway-peers` and `start`, or one of them. What serves during a
 //! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
 //! Machines differ and are shared: read the ratios, not the values.
 
@@ -27,11 +27,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// A measurement.
 type Bench = fn(&mut Report) -> anyhow::Result<()>;
 
-const BENCHES: [(&str, Bench); 5] = [
+const BENCHES: [(&str, Bench); 6] = [
     ("ledger-append", append::run),
     ("ledger-append-slow-disk", append::run_slow),
     ("gateway", gateway::run),
     ("gateway-stream", gateway::run_streams),
+    ("gateway-peers", gateway::run_peers),
     ("start", start::run),
 ];
 

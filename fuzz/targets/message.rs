@@ -42,7 +42,8 @@ fn check_id(id: &RequestId) {
 fn check_call(message: &Message, call: ToolCall<'_>) {
     assert!((1..=256).contains(&call.name.len()) && !call.name.chars().any(char::is_control));
     let (id, arguments) = (RequestId::Number(7), call.canonical_arguments());
-    let body = tool_call_request(&id, call.name, &arguments, None, call.meta);
+    let meta = call.meta.map(model::ijson::Json::canonical);
+    let body = tool_call_request(&id, call.name, &arguments, None, meta.as_deref());
     if body.len() > MAX_BYTES {
         return;
     }
@@ -51,7 +52,8 @@ fn check_call(message: &Message, call: ToolCall<'_>) {
     assert_eq!((again.name, again.arguments, again.meta), (call.name, call.arguments, call.meta));
     assert_eq!(again.canonical_arguments(), arguments);
     let params = method_params(message);
-    let body = method_request(&id, message.method(), &params.canonical(), None, call.meta);
+    let body =
+        method_request(&id, message.method(), &params.canonical(), None, meta.as_deref());
     let read = Message::parse(&body).expect("what is written can be read");
     assert_eq!((method_params(&read), read.meta()), (params, call.meta));
 }

@@ -7,7 +7,7 @@ use gateway::{
     Gateway, OwnSecrets, Upstreams,
     outbound::{Limits, Outbound},
 };
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
@@ -112,18 +112,23 @@ where
     }
 }
 
-/// A JSON-RPC request, as far as its answer depends on it.
+/// A JSON-RPC message, as far as its answer depends on it.
 #[derive(Deserialize)]
 struct Asked {
-    id: u64,
+    /// None in a notification.
+    id: Option<u64>,
     method: String,
 }
 
 async fn mcp(request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+    if request.method() != Method::POST {
+        return bare(StatusCode::METHOD_NOT_ALLOWED);
+    }
     let body = request.into_body().collect().await?.to_bytes();
     let Asked { id, method } = serde_json::from_slice(&body)?;
-    let result = if method == "tools/call" {
-        json!({
+    let Some(id) = id else { return bare(StatusCode::ACCEPTED) };
+    let result = match &*method {
+        "tools/call" => json!({
             "resultType": "complete",
             "content": [{ "type": "text", "text": "Order A-1042 of Ada Example, paid on 2026-08-01." }],
             "structuredContent": {
@@ -131,18 +136,37 @@ async fn mcp(request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>
                 "total": 12_900, "lines": [{ "article": "4711", "count": 2 }, { "article": "815", "count": 1 }],
             },
             "isError": false,
-        })
-    } else {
-        json!({
+        }),
+        // What comes next are the words of the older revision, which a peer of ours speaks.
+        "initialize" => json!({
+            "protocolVersion": "2025-06-18",
+            "capabilities": { "tools": {} },
+            "serverInfo": { "name": "bench", "version": "1" },
+        }),
+        // Byte for byte: whoever accepted a tool sees any change of it.
+        "tools/list" => {
+            return answer(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","tools":{}}}}}"#,
+                world::listing()
+            ));
+        }
+        _ => json!({
             "resultType": "complete",
             "supportedVersions": ["2026-07-28"],
             "capabilities": { "tools": {} },
             "serverInfo": { "name": "bench", "version": "1" },
-        })
+        }),
     };
-    let body = serde_json::to_vec(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))?;
-    let mut response = Response::new(Full::from(body));
+    answer(&json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string())
+}
+
+fn answer(body: &str) -> anyhow::Result<Response<Full<Bytes>>> {
+    let mut response = Response::new(Full::from(body.to_owned()));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     Ok(response)
+}
+
+fn bare(status: StatusCode) -> anyhow::Result<Response<Full<Bytes>>> {
+    Ok(Response::builder().status(status).body(Full::default())?)
 }

@@ -281,10 +281,19 @@ fn server(upstream: &str) -> anyhow::Result<ServerRecord> {
     })
 }
 
-fn tool((name, verb, kind): &(&str, Verb, &str)) -> anyhow::Result<ToolRecord> {
-    let definition = format!(
+/// The list of the tools, as their server shows it.
+pub(super) fn listing() -> String {
+    format!("[{}]", TOOLS.map(|(name, _, _)| definition(name)).join(","))
+}
+
+fn definition(name: &str) -> String {
+    format!(
         r#"{{"name":"{name}","description":"Works on an order.","inputSchema":{{"type":"object","properties":{{"order":{{"type":"string","maxLength":64}}}},"required":["order"]}}}}"#
-    );
+    )
+}
+
+fn tool((name, verb, kind): &(&str, Verb, &str)) -> anyhow::Result<ToolRecord> {
+    let definition = definition(name);
     let effect = Effect {
         verb: *verb,
         resource: (*kind).to_owned(),

@@ -5,7 +5,7 @@
 
 mod answer;
 mod events;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod link;
 mod message;
@@ -312,14 +312,22 @@ impl UpstreamError {
 /// One request on its way.
 struct Sent {
     id: RequestId,
-    client_id: RequestId,
-    /// What the client wants progress to be told under; the server tells it under `id`.
-    client_progress: Option<RequestId>,
     headers: HeaderMap,
     body: Vec<u8>,
     link: Arc<Link>,
-    /// What the server may ask of the client while it works.
+    client: Client,
+}
+
+/// Whom the answer is for.
+struct Client {
+    /// The client's own id of the request.
+    id: RequestId,
+    /// What it wants progress to be told under; the server tells it under ours.
+    progress: Option<RequestId>,
+    /// What the server may ask of it while it works.
     able: Able,
+    /// The members that a result must have in the client's revision and has not in the server's.
+    lacks: &'static str,
 }
 
 impl Call<'_> {
@@ -371,8 +379,13 @@ impl Server {
                 (body, link.headers(method, name.as_deref()))
             }
         };
-        let (client_id, link) = (call.id.clone(), link.clone());
-        let sent = Sent { id, client_id, client_progress, headers, body, link, able };
+        let client = Client {
+            id: call.id.clone(),
+            progress: client_progress,
+            able,
+            lacks: lacks(call.tool, call.era, link.era()),
+        };
+        let sent = Sent { id, headers, body, link: link.clone(), client };
         answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)
     }
 
@@ -385,6 +398,23 @@ impl Server {
             self.forget(link);
         }
         link.has_session() && *status == StatusCode::NOT_FOUND
+    }
+}
+
+/// What a result of a server's revision lacks in the client's
+/// ([MCP 2026-07-28](https://modelcontextprotocol.io/specification/2026-07-28/basic#responses)).
+fn lacks(tool: &str, client: Era, server: Era) -> &'static str {
+    /// Those of which a client may keep the results.
+    const CACHEABLE: [&str; 4] =
+        ["prompts/list", "resources/list", "resources/read", "resources/templates/list"];
+    match (client, server) {
+        (Era::Modern, Era::Legacy) => match tool.strip_prefix(METHOD) {
+            Some(method) if CACHEABLE.contains(&method) => {
+                r#""cacheScope":"private","resultType":"complete","ttlMs":0"#
+            }
+            _ => r#""resultType":"complete""#,
+        },
+        _ => "",
     }
 }
 

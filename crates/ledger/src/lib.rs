@@ -9,7 +9,7 @@
 //! they can be erased) and `gap` (how many refusals could not be written).
 
 mod export;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod gap;
 mod leaf;

@@ -8,7 +8,7 @@ use model::Foreign;
 use tokio::time::Instant;
 
 use super::{
-    Events, Http, Sent, Server, UpstreamError, Wire, events::Source, link::Cut,
+    Client, Events, Http, Sent, Server, UpstreamError, Wire, events::Source, link::Cut,
     message::ServerMessage, pipe::Pipe,
 };
 use crate::{
@@ -66,7 +66,7 @@ async fn by_pipe(
     sent: Sent,
     deadline: Instant,
 ) -> Result<Answer, UpstreamError> {
-    let Sent { id, client_id, client_progress, body, link, able, .. } = sent;
+    let Sent { id, body, link, client, .. } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
     let (first, answers) = match pipe.ask(&id, body, deadline).await {
         Ok(answered) => answered,
@@ -77,12 +77,12 @@ async fn by_pipe(
             return Err(error);
         }
     };
-    if let Some(reply) = Reply::of(&ServerMessage::read(&first, &id)?, &client_id) {
+    if let Some(reply) = Reply::of(&ServerMessage::read(&first, &id)?, &client) {
         cut.disarm();
         return Ok(Answer::Whole(reply));
     }
     let source = Source::Pipe { first: Some(first), answers };
-    let events = Events::new(source, id, client_id, client_progress, able, cut);
+    let events = Events::new(source, id, client, cut);
     Ok(Answer::Stream(Box::new(events)))
 }
 
@@ -92,7 +92,7 @@ async fn by_http(
     sent: Sent,
     deadline: Instant,
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
-    let Sent { id, client_id, client_progress, headers, body, link, able } = sent;
+    let Sent { id, headers, body, link, client } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
     let mut response = match http.post(headers, body, deadline).await {
         Ok(response) => response,
@@ -109,7 +109,7 @@ async fn by_http(
     let kind = kind.unwrap_or_default();
     if response.status.is_success() && is_event_stream(kind) {
         let source = Source::http(response.body);
-        let events = Events::new(source, id, client_id, client_progress, able, cut);
+        let events = Events::new(source, id, client, cut);
         return Ok((Answer::Stream(Box::new(events)), headers));
     }
     if !response.status.is_success() {
@@ -123,7 +123,7 @@ async fn by_http(
     if response.status == StatusCode::NOT_FOUND && cut.in_session() {
         return Err(UpstreamError::Status(response.status));
     }
-    let reply = whole(response, is_json(kind), &id, &client_id).await?;
+    let reply = whole(response, is_json(kind), &id, &client).await?;
     cut.disarm();
     match reply {
         Some(reply) => Ok((Answer::Whole(reply), headers)),
@@ -137,7 +137,7 @@ async fn whole(
     response: Response,
     is_json: bool,
     id: &RequestId,
-    client_id: &RequestId,
+    client: &Client,
 ) -> Result<Option<Reply>, UpstreamError> {
     let status = response.status;
     if !is_json {
@@ -148,7 +148,7 @@ async fn whole(
         ServerMessage::Request { .. } | ServerMessage::Notification { .. } => {
             Err(UpstreamError::Malformed("it is not a response"))
         }
-        response => Ok(Reply::of(&response, client_id)),
+        response => Ok(Reply::of(&response, client)),
     });
     match read {
         Ok(Some(reply)) if status == StatusCode::OK || reply.is_error() => Ok(Some(reply)),
@@ -159,21 +159,34 @@ async fn whole(
 
 impl Reply {
     /// The response for the client, where the message is one.
-    pub(super) fn of(message: &ServerMessage<'_>, client_id: &RequestId) -> Option<Self> {
+    pub(super) fn of(message: &ServerMessage<'_>, client: &Client) -> Option<Self> {
         let (member, raw, outcome) = match message {
-            ServerMessage::Result { raw, is_error: false } => ("result", raw, Outcome::Done),
-            ServerMessage::Result { raw, is_error: true } => ("result", raw, Outcome::ToolError),
+            ServerMessage::Result { raw, is_error: false, .. } => ("result", raw, Outcome::Done),
+            ServerMessage::Result { raw, is_error: true, .. } => {
+                ("result", raw, Outcome::ToolError)
+            }
             ServerMessage::InputRequired { raw } => ("result", raw, Outcome::InputRequired),
             ServerMessage::Error { raw, error } => ("error", raw, Outcome::Error(error.code)),
             ServerMessage::Notification { .. } | ServerMessage::Request { .. } => return None,
         };
         let mut bytes = Vec::with_capacity(64 + raw.get().len());
         bytes.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        bytes.extend_from_slice(&client_id.to_json().canonical());
+        bytes.extend_from_slice(&client.id.to_json().canonical());
         bytes.extend_from_slice(b",\"");
         bytes.extend_from_slice(member.as_bytes());
         bytes.extend_from_slice(b"\":");
-        bytes.extend_from_slice(raw.get().as_bytes());
+        let mut rest = raw.get();
+        if let (ServerMessage::Result { is_typed: false, .. }, false) =
+            (message, client.lacks.is_empty())
+        {
+            rest = rest.strip_prefix('{')?.trim_start();
+            bytes.push(b'{');
+            bytes.extend_from_slice(client.lacks.as_bytes());
+            if !rest.starts_with('}') {
+                bytes.push(b',');
+            }
+        }
+        bytes.extend_from_slice(rest.as_bytes());
         bytes.push(b'}');
         Some(Self { bytes: bytes.into(), outcome })
     }

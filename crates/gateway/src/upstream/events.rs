@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::{
-    Reply, UpstreamError,
+    Client, Reply, UpstreamError,
     link::Cut,
     message::{ServerMessage, is, response},
     pipe::Answers,
 };
 use crate::{
-    envelope::{Able, Code, Era, RequestId, spliced},
+    envelope::{Code, Era, RequestId, spliced},
     outbound::Body,
     sse::Parser,
 };
@@ -30,9 +30,7 @@ const ENDING: Duration = Duration::from_secs(1);
 pub struct Events {
     source: Option<Source>,
     id: RequestId,
-    client_id: RequestId,
-    client_progress: Option<RequestId>,
-    able: Able,
+    client: Client,
     cut: Cut,
     requests: usize,
 }
@@ -69,15 +67,8 @@ pub enum Event {
 }
 
 impl Events {
-    pub(super) fn new(
-        source: Source,
-        id: RequestId,
-        client_id: RequestId,
-        client_progress: Option<RequestId>,
-        able: Able,
-        cut: Cut,
-    ) -> Self {
-        Self { source: Some(source), id, client_id, client_progress, able, cut, requests: 0 }
+    pub(super) fn new(source: Source, id: RequestId, client: Client, cut: Cut) -> Self {
+        Self { source: Some(source), id, client, cut, requests: 0 }
     }
 
     /// Sends the client's result or error for what the server asked. Dropped before it is done, it may not have left.
@@ -134,7 +125,7 @@ impl Events {
             let Some(source) = &mut self.source else { return Ok(None) };
             let data = source.next().await?;
             let message = ServerMessage::read(&data, &self.id)?;
-            if let Some(reply) = Reply::of(&message, &self.client_id) {
+            if let Some(reply) = Reply::of(&message, &self.client) {
                 return Ok(Some(Event::Reply(reply)));
             }
             let (id, method) = match message {
@@ -142,9 +133,9 @@ impl Events {
                 ServerMessage::Notification { progress, subscription } => {
                     let progress = progress.filter(|it| is(it, &self.id));
                     let subscription = subscription.filter(|it| is(it, &self.id));
-                    let told = match (progress, &self.client_progress, subscription) {
+                    let told = match (progress, &self.client.progress, subscription) {
                         (Some(ours), Some(theirs), _) => replaced(&data, ours.get(), theirs),
-                        (_, _, Some(ours)) => replaced(&data, ours.get(), &self.client_id),
+                        (_, _, Some(ours)) => replaced(&data, ours.get(), &self.client.id),
                         _ => data,
                     };
                     return Ok(Some(Event::Notification(told)));
@@ -160,7 +151,8 @@ impl Events {
                 self.cut.answer(id.get(), &Ok(Json::object::<&str>([])));
                 continue;
             }
-            if let Some(kind) = InputMethod::of(&method).filter(|kind| self.able.has(*kind)) {
+            if let Some(kind) = InputMethod::of(&method).filter(|kind| self.client.able.has(*kind))
+            {
                 let id = id.get().to_owned();
                 return Ok(Some(Event::Request { id, kind, message: data }));
             }

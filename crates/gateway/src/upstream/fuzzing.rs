@@ -1,9 +1,9 @@
-//! Readers of what a server sends, for `cargo xtask fuzz`, which alone builds this.
+//! Readers of what a server sends, for `cargo xtask fuzz`.
 
 use serde_json::value::RawValue;
 
-use super::{Reply, ToolDefinition, message::ServerMessage};
-use crate::envelope::{Era, RequestId};
+use super::{Client, Reply, ToolDefinition, lacks, message::ServerMessage};
+use crate::envelope::{Able, Era, RequestId};
 
 /// What a message of a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +19,18 @@ pub enum Heard {
 /// Reads a message in answer to the request `own`, whose client calls it `theirs`; `None` where it is refused.
 pub fn message(bytes: &[u8], own: &RequestId, theirs: &RequestId) -> Option<Heard> {
     let message = ServerMessage::read(bytes, own).ok()?;
-    if let Some(reply) = Reply::of(&message, theirs) {
+    let client = Client {
+        id: theirs.clone(),
+        progress: None,
+        able: Able::default(),
+        lacks: lacks("a-tool", Era::Modern, Era::Legacy),
+    };
+    if let Some(reply) = Reply::of(&message, &client) {
         return Some(Heard::Reply(reply));
     }
     match message {
         ServerMessage::Request { id, method } => Some(Heard::Request(id.get().to_owned(), method)),
-        ServerMessage::Notification { progress } => {
+        ServerMessage::Notification { progress, .. } => {
             Some(Heard::Notification(progress.map(|token| token.get().to_owned())))
         }
         _ => None,

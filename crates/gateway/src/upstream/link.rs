@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
+    Answer, Client, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
     message::{RpcError, ServerMessage, response},
     methods::Offers,
     pipe::Pipe,
@@ -350,10 +350,9 @@ impl Server {
             ("params", params),
         ]);
         let headers = link.headers(method, None);
-        let (body, client_id) = (body.canonical(), id.clone());
-        let (client_progress, link) = (None, link.clone());
-        let able = Able::default();
-        let sent = Sent { id: id.clone(), client_id, client_progress, headers, body, link, able };
+        let client = Client { id: id.clone(), progress: None, able: Able::default(), lacks: "" };
+        let (body, link) = (body.canonical(), link.clone());
+        let sent = Sent { id: id.clone(), headers, body, link, client };
         let (answer, headers) = answer::exchange(self, sent, deadline).await?;
         let reply = match answer {
             Answer::Whole(reply) => reply,

@@ -17,8 +17,8 @@ const MAX_ID: usize = 256;
 
 /// One message of a server.
 pub(super) enum ServerMessage<'b> {
-    /// The result of our request.
-    Result { raw: Cow<'b, RawValue>, is_error: bool },
+    /// The result of our request, and whether it says of what type it is, as since 2026-07-28.
+    Result { raw: Cow<'b, RawValue>, is_error: bool, is_typed: bool },
     /// The result of our request is that the client has to answer something first.
     InputRequired { raw: Cow<'b, RawValue> },
     /// The error of our request.
@@ -146,12 +146,17 @@ impl<'b> ServerMessage<'b> {
     }
 
     fn result(raw: &'b RawValue) -> Result<Self, UpstreamError> {
-        let head: ResultHead = serde_json::from_str(raw.get())
-            .map_err(|_| UpstreamError::Malformed("its `result` is not a plain object"))?;
+        let malformed = || UpstreamError::Malformed("its `result` is not a plain object");
+        // A list would do for the reader of the members.
+        if !raw.get().starts_with('{') {
+            return Err(malformed());
+        }
+        let head: ResultHead = serde_json::from_str(raw.get()).map_err(|_| malformed())?;
         let raw = clean(raw, head.meta, "_meta")?;
         match head.result_type.as_deref() {
             None | Some("complete") => {
-                Ok(Self::Result { raw, is_error: head.is_error.unwrap_or(false) })
+                let is_error = head.is_error.unwrap_or(false);
+                Ok(Self::Result { raw, is_error, is_typed: head.result_type.is_some() })
             }
             Some("input_required") => Ok(Self::InputRequired { raw }),
             Some(_) => Err(UpstreamError::Malformed("its `resultType` is unknown")),

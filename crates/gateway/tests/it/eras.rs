@@ -2,7 +2,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    desk::TOOLS,
+    desk::{Step, TOOLS, stream},
     house::{Bot, House, modern, modern_headers},
 };
 
@@ -81,6 +81,7 @@ async fn a_legacy_server_is_called_for_a_modern_agent_in_its_own_session() {
     let bot = house.bot(0).await;
     let done = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
     assert_eq!(done["result"]["content"][0]["text"], "done");
+    assert_eq!(done["result"]["resultType"], "complete", "as its revision has it");
     let [call] = &house.desk.asked()[..] else { panic!("one request") };
     let session = ("mcp-session-id".to_owned(), "desk-session".to_owned());
     assert!(call.headers().contains(&session));
@@ -88,6 +89,33 @@ async fn a_legacy_server_is_called_for_a_modern_agent_in_its_own_session() {
         call.json()["params"],
         json!({ "name": "get_order", "arguments": { "order": "A-1" } })
     );
+}
+
+#[tokio::test]
+async fn what_a_legacy_server_answers_is_whole_in_the_revision_of_its_client() {
+    let house = House::with(gateway::envelope::Era::Legacy, Default::default()).await;
+    let bot = house.bot(0).await;
+    for (result, modern) in [
+        ("{}", json!({ "resultType": "complete" })),
+        (r#"{ "content": [] }"#, json!({ "content": [], "resultType": "complete" })),
+        (
+            r#"{"resultType":"complete","content":[]}"#,
+            json!({ "content": [], "resultType": "complete" }),
+        ),
+    ] {
+        house.desk.answers(move |asked| vec![Step::Send(asked.result(result))]);
+        let done = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
+        assert_eq!(done["result"], modern);
+        let done = bot.call("get_order", r#"{"order":"A-1"}"#).await.text().await;
+        assert!(done.ends_with(&format!("\"result\":{result}}}")), "{done}");
+        house.desk.answers(move |asked| [vec![stream()], asked.last(result)].concat());
+        let mut streamed = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await;
+        let done: Value = serde_json::from_str(&streamed.event().await.unwrap()).unwrap();
+        assert_eq!(done["result"], modern);
+    }
+    house.desk.answers(|asked| vec![Step::Send(asked.result("[]"))]);
+    let refused = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
+    assert!(refused["error"].is_object(), "a result is an object: {refused}");
 }
 
 fn names(list: &Value) -> Vec<String> {
