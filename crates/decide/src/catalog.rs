@@ -245,6 +245,9 @@ fn named(definition: &str) -> BTreeSet<String> {
     }
 }
 
+/// Of arguments up to this length in canonical form it is said where they miss their schema.
+const EXPLAINED_BYTES: usize = 4 * 1024;
+
 impl Tool {
     /// What a call with these arguments does.
     ///
@@ -255,13 +258,27 @@ impl Tool {
             ResolveError::Schema("checking them takes too many steps".to_owned())
         })?;
         let value = arguments.to_value();
-        self.arguments.validate(&value).map_err(|why| {
-            let path = why.instance_path().to_string();
-            let place = if path.is_empty() { "arguments".to_owned() } else { path };
-            ResolveError::Schema(format!("{place}: {}", why.masked()))
-        })?;
+        if !self.arguments.is_valid(&value) {
+            return Err(ResolveError::Schema(self.why_not(arguments, &value)));
+        }
         self.only_named(arguments)?;
         self.effects.iter().map(|effect| self.apply(effect, arguments)).collect()
+    }
+
+    /// Why arguments miss the schema. The validator says it with a copy of the way to everything that misses it, so only of
+    /// short ones it is asked.
+    fn why_not(&self, arguments: &Json, value: &serde_json::Value) -> String {
+        if arguments.canonical().len() > EXPLAINED_BYTES {
+            return format!(
+                "arguments: they miss it, and are too long ({EXPLAINED_BYTES} bytes) to say where"
+            );
+        }
+        let Err(why) = self.arguments.validate(value) else {
+            return "arguments: they miss it".to_owned();
+        };
+        let path = why.instance_path().to_string();
+        let place = if path.is_empty() { "arguments".to_owned() } else { path };
+        format!("{place}: {}", why.masked())
     }
 
     /// The schema is the server's word; what a person accepted is the mapping, which speaks of named arguments alone.

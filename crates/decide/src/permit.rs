@@ -18,6 +18,7 @@ use crate::{
     records::{ServerRecord, Standing},
     refusal::{Code, Refusal},
     stop::{LiveCall, Touches},
+    watch::Watch,
 };
 
 /// The call that was decided on, byte for byte. Nothing else is sent.
@@ -123,7 +124,7 @@ pub(crate) struct Held {
 /// A call that is leaving. It must be settled; dropped unsettled, its outcome is recorded as unknown and its cost spent.
 pub struct Dispatch {
     held: Option<Held>,
-    live: LiveCall,
+    live: Arc<LiveCall>,
 }
 
 /// How a dispatched call ended.
@@ -183,7 +184,7 @@ impl Permit {
         if let Some(task) = held.reserved.task {
             held.engine.tasks.touch(task, &held.reserved.labels);
         }
-        Ok(Dispatch { held: Some(held), live })
+        Ok(Dispatch { held: Some(held), live: Arc::new(live) })
     }
 }
 
@@ -287,11 +288,16 @@ impl Dispatch {
         self.live.cut().await;
     }
 
-    /// Records how the call ended and settles its budget. The result leaves only when this is done.
+    /// Records how the call ended and settles its budget. The result leaves only when this is done, and as long as no stop
+    /// cuts what is given back.
     ///
     /// # Errors
     /// [`Refusal`] when the outcome could not be recorded in time: the result is withheld from the agent.
-    pub async fn settle(mut self, ending: Ending, result: Option<Digest>) -> Result<(), Refusal> {
+    pub async fn settle(
+        mut self,
+        ending: Ending,
+        result: Option<Digest>,
+    ) -> Result<Watch, Refusal> {
         let held = self.held.take().expect("a dispatch holds its call until it is settled");
         let draft = held.settle(ending, result);
         let sealed = held.engine.seal(draft).map_err(|why| why.refusal(held.action))?;
@@ -308,7 +314,7 @@ impl Dispatch {
                 let reason = "a stop cut this call while its outcome was recorded";
                 Err(Refusal::new(held.action, Code::Stopped, reason))
             }
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => Ok(Watch(self.live.clone())),
             Ok(Err(why)) => Err(NotRecorded::Unavailable(why.to_string()).refusal(held.action)),
             Err(_) => Err(NotRecorded::Slow.refusal(held.action)),
         }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use decide::{
     Attempt, Code, Dispatch, Ending, Engine, FrozenCall, Inputs, METHOD, Occasion, Permit, Refusal,
-    sha256,
+    Watch, sha256,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use model::{Name, ijson::Json};
@@ -18,6 +18,7 @@ use crate::{
     broker::BrokerError,
     envelope::{self, Able, EnvelopeError, Era, Fault, Level, Logs, RequestId, ToolCall},
     gate::{Asked, Gateway, INFO, fault, json},
+    guarded::guarded,
     refusal::{self, Form},
     rounds::whose,
     sessions::Live,
@@ -225,7 +226,7 @@ impl Gateway {
         match answer {
             Ok(Answer::Whole(reply)) => {
                 let status = status(reply.outcome, asked.era);
-                (status, json(self.last_word(dispatch, reply, &waiting).await)).into_response()
+                (status, self.last_response(dispatch, reply, &waiting).await).into_response()
             }
             Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
                 self.stream(dispatch, *events, waiting)
@@ -235,13 +236,13 @@ impl Gateway {
         }
     }
 
-    /// The answer as the client gets it, once its outcome is recorded.
+    /// The answer as the client gets it, once its outcome is recorded, and what a stop cuts of it.
     async fn last_word(
         self: &Arc<Self>,
         dispatch: Dispatch,
         reply: Reply,
         waiting: &Waiting,
-    ) -> Bytes {
+    ) -> (Bytes, Option<Watch>) {
         let Waiting { id, form, .. } = waiting;
         self.look_after(&dispatch, reply.outcome);
         if let (Outcome::Done, Some(live)) = (reply.outcome, &waiting.live) {
@@ -255,9 +256,21 @@ impl Gateway {
         // A server that asks for what it may not is not believed that it did nothing yet.
         let ending = if words.is_ok() { ending(reply.outcome) } else { Ending::Unknown };
         match (dispatch.settle(ending, Some(digest)).await, words) {
-            (Ok(()), Ok(words)) => words,
-            (Ok(()), Err(refusal)) => refusal::response(id, *form, &INFO, &refusal).into(),
-            (Err(refusal), _) => refusal::withheld(id, *form, &INFO, &refusal).into(),
+            (Ok(watch), Ok(words)) => (words, Some(watch)),
+            (Ok(_), Err(refusal)) => (refusal::response(id, *form, &INFO, &refusal).into(), None),
+            (Err(refusal), _) => (refusal::withheld(id, *form, &INFO, &refusal).into(), None),
+        }
+    }
+
+    async fn last_response(
+        self: &Arc<Self>,
+        dispatch: Dispatch,
+        reply: Reply,
+        waiting: &Waiting,
+    ) -> Response {
+        match self.last_word(dispatch, reply, waiting).await {
+            (words, Some(watch)) => guarded(words, watch),
+            (words, None) => json(words),
         }
     }
 
@@ -275,7 +288,7 @@ impl Gateway {
             reply = self.reply_of(events, &dispatch) => reply,
         };
         match reply {
-            Ok(reply) => json(self.last_word(dispatch, reply, waiting).await),
+            Ok(reply) => self.last_response(dispatch, reply, waiting).await,
             Err(why) => self.failed(dispatch, &why, waiting.form, &waiting.id).await,
         }
     }

@@ -62,13 +62,24 @@ impl Gateway {
     }
 
     /// Tells of what the session's client has subscribed to, for as long as its server does.
-    async fn tell(&self, feed: &Feed, session: &Session, caller: &Caller, system: &Name) {
+    async fn tell(&self, feed: &Feed, session: &Session, caller: &Arc<Caller>, system: &Name) {
         // A client listens first and subscribes then. Before that there is no reason to reach the server.
         session.subscribed().await;
+        // What was permitted once may be forbidden or taken back since.
+        let may = || {
+            let offered = self.engine.listable(caller, system).into_iter();
+            offered
+                .map(|tool| tool.name.clone())
+                .any(|name| name.strip_prefix(METHOD) == Some(SUBSCRIBE))
+        };
+        if !may() {
+            return;
+        }
         let Some(mut updates) = self.updates(caller, system).await else { return };
         loop {
             match updates.recv().await {
                 // It says that something changed, and may say so again: a client that does not read misses it.
+                Ok(_) if !may() => return,
                 Ok(uri) if session.wants(&uri) && feed.has_room() => feed.send(&updated(&uri)),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,

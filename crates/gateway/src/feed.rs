@@ -24,7 +24,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use tokio::sync::Notify;
 
-use crate::envelope::event;
+use crate::{envelope::event, guarded::PART};
 
 /// How many events wait for a client before whoever makes them has to wait, too.
 const AHEAD: usize = 16;
@@ -69,6 +69,8 @@ struct Inner {
     ended: bool,
     /// What its client would need next is gone.
     lost: bool,
+    /// A stop cut it, in the middle of an event, too.
+    is_cut: bool,
 }
 
 /// Nobody reads and nobody will.
@@ -146,6 +148,7 @@ impl Feed {
     pub(crate) fn cut(&self, words: Option<&[u8]>) {
         {
             let mut inner = self.inner();
+            inner.is_cut = true;
             let given = inner.next - inner.first;
             while inner.events.len() as u64 > given {
                 inner
@@ -197,16 +200,26 @@ impl Feed {
             inner.reader
         };
         self.changed.notify_waiters();
-        let body = Reader { feed: self.clone(), reader };
-        let body = stream::unfold(body, |reader| async move {
-            let event = reader.next().await?;
-            Some((Ok::<_, Infallible>(event), reader))
+        let body = Reader { feed: self.clone(), reader, rest: Bytes::new() };
+        let body = stream::unfold(body, |mut reader| async move {
+            let part = reader.next().await?;
+            Some((Ok::<_, Infallible>(part), reader))
         });
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         Some((reader, (headers, Body::from_stream(body)).into_response()))
+    }
+
+    /// Waits until whoever reads has read everything, or is there no more. A stop takes away what was not given by then.
+    pub(crate) async fn delivered(&self, watch: &Watch) {
+        let reader = self.inner().reader;
+        tokio::select! {
+            biased;
+            () = watch.cut() => self.cut(None),
+            () = self.left(reader) => {}
+        }
     }
 
     /// Resolves when this reader reads no more.
@@ -309,24 +322,32 @@ impl Inner {
 struct Reader {
     feed: Arc<Feed>,
     reader: u64,
+    /// What of the last event was not handed over yet.
+    rest: Bytes,
 }
 
 impl Reader {
-    async fn next(&self) -> Option<Bytes> {
+    /// The next part: what is handed over cannot be cut any more.
+    async fn next(&mut self) -> Option<Bytes> {
+        let feed = self.feed.clone();
         loop {
-            let changed = self.feed.changed.notified();
+            let changed = feed.changed.notified();
             {
-                let mut inner = self.feed.inner();
+                let mut inner = feed.inner();
                 if !inner.is_read_by(self.reader) {
                     return None;
+                }
+                if !self.rest.is_empty() {
+                    return (!inner.is_cut).then(|| self.part());
                 }
                 let at = usize::try_from(inner.next - inner.first).ok()?;
                 if let Some(event) = inner.events.get(at).cloned() {
                     inner.next += 1;
-                    self.feed.forget(&mut inner);
+                    feed.forget(&mut inner);
                     drop(inner);
-                    self.feed.changed.notify_waiters();
-                    return Some(event);
+                    feed.changed.notify_waiters();
+                    self.rest = event;
+                    return Some(self.part());
                 }
                 if inner.ended {
                     return None;
@@ -334,6 +355,12 @@ impl Reader {
             }
             changed.await;
         }
+    }
+}
+
+impl Reader {
+    fn part(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PART))
     }
 }
 

@@ -14,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use decide::{Caller, Code, Engine, METHOD, NotAuthenticated, Presented};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use model::Name;
 
 use crate::{
     broker,
@@ -184,18 +185,26 @@ impl Gateway {
             Ok(None) => return not_allowed(),
             Err(refused) => return *refused,
         };
-        let watch = match self.engine.watch(caller, place.system()) {
-            Ok(watch) => watch,
-            Err(refusal) => return (StatusCode::FORBIDDEN, refusal.to_string()).into_response(),
+        let watch = |system: Option<&Name>| {
+            let watched = self.engine.watch(caller, system);
+            watched.map_err(|why| (StatusCode::FORBIDDEN, why.to_string()).into_response())
         };
         let Some(event) = headers.get(LAST_EVENT_ID) else {
             return match place {
-                Place::System(system) => self.tell_changes(caller, system, session, watch),
+                Place::System(system) => match watch(Some(system)) {
+                    Ok(watch) => self.tell_changes(caller, system, session, watch),
+                    Err(refused) => refused,
+                },
                 Place::All => not_allowed(),
             };
         };
         let seen = event.to_str().ok().and_then(|event| session.seen(event));
-        let taken_up = seen.and_then(|(feed, number)| feed.resume(number, watch));
+        let system = seen.as_ref().map(|(_, system, _)| system).or(place.system());
+        let watch = match watch(system) {
+            Ok(watch) => watch,
+            Err(refused) => return refused,
+        };
+        let taken_up = seen.and_then(|(feed, _, number)| feed.resume(number, watch));
         taken_up.unwrap_or_else(|| {
             (StatusCode::BAD_REQUEST, "what follows this event is not kept").into_response()
         })

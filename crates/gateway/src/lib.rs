@@ -12,6 +12,7 @@ mod changes;
 pub mod envelope;
 mod feed;
 mod gate;
+mod guarded;
 mod looks;
 pub mod oauth;
 pub mod outbound;

@@ -15,12 +15,13 @@ use std::{
 };
 
 use dashmap::DashMap;
-use model::{Digest, IdentityId, Timestamp};
+use model::{Digest, IdentityId, Name, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
     envelope::{Level, RequestId},
     feed::{Feed, Kept},
+    upstream::MAX_URI,
 };
 
 /// How many sessions one client has; the one that was not used for longest makes room.
@@ -66,7 +67,7 @@ pub(crate) struct Session {
     ended: AtomicBool,
     kept: Kept,
     level: Mutex<Option<Level>>,
-    feeds: Mutex<VecDeque<(u64, Arc<Feed>)>>,
+    feeds: Mutex<VecDeque<(u64, Name, Arc<Feed>)>>,
     next_feed: AtomicU64,
     /// The requests on their way, to be cancelled by their ids.
     live: Mutex<HashMap<RequestId, Arc<Notify>>>,
@@ -201,25 +202,25 @@ impl Session {
         *locked(&self.level) = Some(level);
     }
 
-    /// A new stream that the client may take up again.
-    pub(crate) fn feed(&self) -> Arc<Feed> {
+    /// A new stream of a system that the client may take up again.
+    pub(crate) fn feed(&self, system: Name) -> Arc<Feed> {
         let number = self.next_feed.fetch_add(1, Ordering::Relaxed);
         let feed = Feed::named(number.to_string(), self.kept.clone());
         let mut feeds = locked(&self.feeds);
         if feeds.len() >= MAX_FEEDS {
             feeds.pop_front();
         }
-        feeds.push_back((number, feed.clone()));
+        feeds.push_back((number, system, feed.clone()));
         feed
     }
 
-    /// The stream of an event that the client saw last, and the event's number in it.
-    pub(crate) fn seen(&self, event: &str) -> Option<(Arc<Feed>, u64)> {
+    /// The stream of an event that the client saw last, with its system, and the event's number in it.
+    pub(crate) fn seen(&self, event: &str) -> Option<(Arc<Feed>, Name, u64)> {
         let (feed, number) = event.split_once('-')?;
         let (feed, number): (u64, u64) = (feed.parse().ok()?, number.parse().ok()?);
         let feeds = locked(&self.feeds);
-        let (_, found) = feeds.iter().find(|(name, _)| *name == feed)?;
-        Some((found.clone(), number))
+        let (_, system, found) = feeds.iter().find(|(name, ..)| *name == feed)?;
+        Some((found.clone(), system.clone(), number))
     }
 
     /// Notes a request, so that its client can cancel it.
@@ -233,7 +234,7 @@ impl Session {
     /// Its client wants to be told of a resource. Beyond a number of them it hears nothing of the rest.
     pub(crate) fn subscribe(&self, uri: &str) {
         let mut subscribed = locked(&self.subscribed);
-        if subscribed.len() < MAX_SUBSCRIBED {
+        if subscribed.len() < MAX_SUBSCRIBED && uri.len() <= MAX_URI {
             subscribed.insert(uri.to_owned());
         }
         drop(subscribed);

@@ -45,7 +45,7 @@ pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub(crate) use events::{asked_as, not_passed_on};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
-pub(crate) use updates::{LISTEN, SUBSCRIBE, UNSUBSCRIBE};
+pub(crate) use updates::{LISTEN, MAX_URI, SUBSCRIBE, UNSUBSCRIBE};
 
 use link::Link;
 use methods::Offers;

@@ -95,15 +95,13 @@ impl Json {
 
     /// An object of these members; a repeated name keeps its last value.
     pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Self)>) -> Self {
-        let mut sorted: Vec<(String, Self)> = Vec::new();
-        for (name, value) in members {
-            let name = name.into();
-            match place(&sorted, &name) {
-                Ok(at) => sorted[at].1 = value,
-                Err(at) => sorted.insert(at, (name, value)),
-            }
-        }
-        Self::Object(sorted)
+        let members = members.into_iter().map(|(name, value)| (name.into(), value));
+        let mut members: Vec<(String, Self)> = members.collect();
+        // The last of those of one name comes first, and is the one that is kept.
+        members.reverse();
+        members.sort_by(|(one, _), (other, _)| utf16_order(one, other));
+        members.dedup_by(|later, kept| later.0 == kept.0);
+        Self::Object(members)
     }
 
     /// The one form of a number; `None` where readers would round it.
@@ -176,11 +174,6 @@ impl Json {
             ),
         }
     }
-}
-
-/// Where a name stands, or where it belongs, in members sorted by UTF-16 code units (RFC 8785 §3.2.3).
-fn place(members: &[(String, Json)], name: &str) -> Result<usize, usize> {
-    members.binary_search_by(|(key, _)| utf16_order(key, name))
 }
 
 /// The order of member names (RFC 8785 §3.2.3).
@@ -261,11 +254,12 @@ impl<'de> Visitor<'de> for Depth {
         let below = self.below()?;
         let mut object: Vec<(String, Json)> = Vec::new();
         while let Some(name) = members.next_key::<String>()? {
-            let value = members.next_value_seed(Depth(below))?;
-            match place(&object, &name) {
-                Ok(_) => return Err(de::Error::custom("a member is named twice")),
-                Err(at) => object.insert(at, (name, value)),
-            }
+            object.push((name, members.next_value_seed(Depth(below))?));
+        }
+        // Sorted once: to keep them sorted takes time by the square of their number.
+        object.sort_by(|(one, _), (other, _)| utf16_order(one, other));
+        if object.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(de::Error::custom("a member is named twice"));
         }
         Ok(Json::Object(object))
     }
@@ -296,6 +290,20 @@ impl serde::Serialize for Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_sorted_whatever_the_order_and_the_number_of_its_members() {
+        let names: Vec<String> = (0..60_000).rev().map(|number| format!("{number:06}")).collect();
+        let text = names.iter().map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
+        let limits = Limits { bytes: 1 << 20, depth: 2 };
+        let Json::Object(members) = parse(format!("{{{text}}}").as_bytes(), limits).unwrap() else {
+            panic!("an object")
+        };
+        assert!(members.iter().map(|(name, _)| name).eq(names.iter().rev()));
+        parse(format!("{{{text},\"000001\":2}}").as_bytes(), limits).unwrap_err();
+        let twice = Json::object([("b", Json::Null), ("a", Json::Null), ("b", Json::Bool(true))]);
+        assert_eq!(twice.canonical(), br#"{"a":null,"b":true}"#);
+    }
 
     fn read(text: &str) -> Result<String, String> {
         match parse(text.as_bytes(), Limits { bytes: 200, depth: 4 }) {

@@ -35,7 +35,8 @@ impl Gateway {
         waiting: Waiting,
     ) -> Response {
         let session = waiting.live.as_ref().map(|live| &live.session);
-        let feed = session.map_or_else(Feed::plain, |session| session.feed());
+        let feed = session
+            .map_or_else(Feed::plain, |session| session.feed(dispatch.call().server.name.clone()));
         let gateway = self.clone();
         let response = feed.read();
         tokio::spawn(async move { gateway.pump(dispatch, events, waiting, &Fed(feed)).await });
@@ -99,8 +100,13 @@ impl Gateway {
                     tracing::warn!(code = "BW-2002", %method, "an upstream asked the client for something; refused");
                 }
                 Ok(Some(Event::Reply(reply))) => {
-                    let last = self.last_word(dispatch, reply, &waiting).await;
-                    return feed.send(&last);
+                    let (last, watch) = self.last_word(dispatch, reply, &waiting).await;
+                    feed.send(&last);
+                    feed.end();
+                    if let Some(watch) = watch {
+                        feed.delivered(&watch).await;
+                    }
+                    return;
                 }
                 Ok(None) => return,
                 Err(why) => {

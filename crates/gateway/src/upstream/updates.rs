@@ -19,7 +19,7 @@ use super::{Server, Upstream, Wire, link::Link};
 use crate::{envelope::is_event_stream, outbound::Request, sse::Parser};
 
 /// The longest URI of which it is believed, in bytes.
-const MAX_URI: usize = 8 * 1024;
+pub(crate) const MAX_URI: usize = 8 * 1024;
 /// How many updates wait for a listener of ours; one that is slower misses some.
 pub(super) const WAITING: usize = 64;
 /// After how long a stream is asked for again that has ended.

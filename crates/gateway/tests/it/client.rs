@@ -52,6 +52,15 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// How many bytes of the body come before it ends or breaks off.
+    pub(crate) async fn length(mut self) -> usize {
+        let mut length = 0;
+        while let Some(Ok(frame)) = soon(self.body.frame()).await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+        }
+        length
+    }
+
     /// The whole body.
     pub(crate) async fn text(self) -> String {
         let bytes = soon(self.body.collect()).await.unwrap().to_bytes();

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{Desk, Step},
+    desk::{Desk, Step, event, stream},
     house::{Bot, House, POLICIES, call},
 };
 
@@ -167,4 +167,28 @@ async fn a_session_at_the_address_of_all_is_no_session_at_a_system() {
     let reply = bot.post_with(&[("mcp-session-id", &session)], resources).await.json().await;
     assert_eq!(reply["error"]["code"], -32601, "{reply}");
     assert_eq!(house.recorded().await.last().unwrap(), "decision deny method_not_mapped");
+}
+
+#[tokio::test]
+async fn a_stream_of_a_stopped_system_is_not_taken_up_at_the_address_of_all() {
+    let house = House::new().await;
+    let bot = everywhere(&house).await;
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "bot", "version": "1" } } });
+    let reply = bot.post_with(&[], hello.to_string()).await;
+    let session = reply.header("mcp-session-id").unwrap().to_owned();
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
+    house.desk.answers(move |asked| {
+        [vec![stream(), event(progress)], asked.last(r#"{"content":[]}"#)].concat()
+    });
+    let version = ("mcp-protocol-version", "2025-11-25");
+    let call = call("desk__get_order", r#"{"order":"A-1"}"#);
+    drop(bot.post_with(&[version, ("mcp-session-id", &session)], call).await);
+    house.comes_to("outcome completed").await;
+    house.stop("system:desk").await;
+    let mut headers = bot.headers("GET").await;
+    headers.insert("mcp-session-id", session.parse().unwrap());
+    headers.insert("last-event-id", "1-0".parse().unwrap());
+    let taken = house.client.send(http::Method::GET, &bot.url, headers, "").await;
+    assert_eq!(taken.status, StatusCode::FORBIDDEN);
 }

@@ -181,3 +181,27 @@ async fn the_end_of_a_task_cuts_its_calls_and_no_others() {
     let next = ended.call(REFUND.0, REFUND.1).await.json().await;
     assert_eq!(facts(&next)["code"], "task_over");
 }
+
+#[tokio::test]
+async fn a_stop_cuts_what_a_client_has_not_read_of_an_answer() {
+    /// More than the sockets on the way hold.
+    const LONG: usize = 12 * 1024 * 1024;
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let result = format!(r#"{{"content":[],"text":"{}"}}"#, "x".repeat(LONG));
+    for is_stream in [false, true] {
+        let result = result.clone();
+        house.desk.answers(move |asked| match is_stream {
+            true => [vec![stream()], asked.last(&result)].concat(),
+            false => vec![Step::Send(asked.result(&result))],
+        });
+        let whole = bot.call("get_order", r#"{"order":"A-1"}"#).await.length().await;
+        assert!(whole > LONG);
+        let unread = bot.call("get_order", r#"{"order":"A-1"}"#).await;
+        house.comes_to("outcome completed").await;
+        let report = house.stop("agent:support-bot").await;
+        assert!(report["final"].is_i64(), "{report}");
+        assert!(unread.length().await < LONG, "stream: {is_stream}");
+        house.resume("agent:support-bot").await;
+    }
+}
