@@ -228,6 +228,7 @@ fn place(folder: &TempDir, context: &Context) -> anyhow::Result<(Config, Keys)> 
         realm: context.realm.clone(),
         origin: "acme.example/audit".to_owned(),
         segment_bytes: SEGMENT_BYTES,
+        reserve_bytes: ledger::RESERVE,
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),

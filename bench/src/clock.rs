@@ -22,8 +22,8 @@ pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// Waits as a slow disk does; not at all for no time.
-#[expect(clippy::disallowed_methods, reason = "the pause is what is simulated")]
+/// Waits, as a slow disk does or until it is time for the next call; not at all for no time.
+#[expect(clippy::disallowed_methods, reason = "the pause is what is measured or simulated")]
 pub(crate) fn pause(time: Duration) {
     if !time.is_zero() {
         std::thread::sleep(time);

@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod faults;
 mod fuzz;
 mod tidy;
 
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   tidy                          check the rules of the house that no compiler checks
   bench [NAME] [--json]         build the programs for release and measure them: all, or NAME alone
   fuzz [TARGET] [--minutes N]   let the parsers on the path of a call be fuzzed for 30 minutes, or N altogether
+  faults [--kills N]            kill the ledger's writer 10,000 times, or N, and fail each of its system calls
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["tidy"] => tidy::run(&root()?)?,
         ["bench", options @ ..] => bench::run(&root()?, options)?,
         ["fuzz", options @ ..] => fuzz::run(&root()?, options)?,
+        ["faults", options @ ..] => faults::run(&root()?, options)?,
         unknown => bail!("`{}` is not a command\n\n{COMMANDS}", unknown.join(" ")),
     }
     Ok(())

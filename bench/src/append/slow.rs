@@ -67,6 +67,10 @@ impl Medium for Slow {
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.files.sync_folder(folder)
     }
+
+    fn in_place(&self) -> io::Result<bool> {
+        self.files.in_place()
+    }
 }
 
 impl Extent for SlowExtent {
@@ -84,6 +88,10 @@ impl Extent for SlowExtent {
 
     fn resize(&self, bytes: u64) -> io::Result<()> {
         self.file.resize(bytes)
+    }
+
+    fn in_place(&self, bytes: u64) -> io::Result<bool> {
+        self.file.in_place(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The load: calls with a proof each, signed before anything is measured, and ways to send them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -9,14 +9,14 @@ use http::{Request, header, request::Builder};
 use http_body_util::Full;
 use token::dpop::{self, Prover};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, mpsc},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::{serve::Ready, world};
 use crate::{
-    clock::{micros, now},
+    append::Plain,
+    clock::{micros, now, pause},
     figure::median,
     http::Connection,
 };
@@ -133,44 +133,110 @@ pub(super) async fn closed(
     Ok(Sent { count, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// What came of sending calls at a pace.
+/// What came of doing something at a pace.
 pub(super) struct Paced {
-    /// How many were answered a second.
+    /// How often it was done a second.
     pub(super) rate: f64,
-    /// The median time of an answer in microseconds.
+    /// Its median time in microseconds.
     pub(super) p50: f64,
+}
+
+/// What can be done one time after the other.
+trait Repeated: Send + 'static {
+    /// Does it once more; `false` where nothing is left to do.
+    fn once(&mut self) -> impl Future<Output = anyhow::Result<bool>> + Send;
 }
 
 /// Sends so many calls a second, whatever comes back.
 pub(super) async fn paced(to: SocketAddr, pace: f64, calls: Vec<Call>) -> anyhow::Result<Paced> {
-    let open = connect(to, PACED).await?;
-    let every = Duration::from_secs_f64(PACED as f64 / pace);
-    let calls = Arc::new(Mutex::new(calls));
-    let start = Instant::now();
+    let each = calls.len().div_ceil(PACED);
+    let mut calls = calls.into_iter();
+    let callers = connect(to, PACED).await?.into_iter();
+    at_pace(pace, callers.map(|connection| Caller(connection, calls.by_ref().take(each).collect())))
+        .await
+}
+
+struct Caller(Connection, Vec<Call>);
+
+impl Repeated for Caller {
+    async fn once(&mut self) -> anyhow::Result<bool> {
+        let Some(call) = self.1.pop() else { return Ok(false) };
+        self.0.call(call).await?;
+        Ok(true)
+    }
+}
+
+/// Appends so many times a second twice, one append after the other: the least that the two records of a call add to it.
+pub(super) async fn two_appends(
+    plain: &Plain,
+    record: &Arc<[u8]>,
+    pace: f64,
+    count: usize,
+) -> anyhow::Result<Paced> {
+    let writer = || Writer { plain: plain.clone(), record: record.clone(), left: count / PACED };
+    at_pace(pace, (0..PACED).map(|_| writer())).await
+}
+
+struct Writer {
+    plain: Plain,
+    record: Arc<[u8]>,
+    left: usize,
+}
+
+impl Repeated for Writer {
+    async fn once(&mut self) -> anyhow::Result<bool> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
+        self.left = left;
+        self.plain.append(self.record.clone()).await?;
+        self.plain.append(self.record.clone()).await?;
+        Ok(true)
+    }
+}
+
+/// Has each of these repeat what it does, so often a second all together, and takes the time.
+async fn at_pace(
+    pace: f64,
+    repeated: impl Iterator<Item = impl Repeated>,
+) -> anyhow::Result<Paced> {
     let mut tasks = JoinSet::new();
-    for (at, mut connection) in open.into_iter().enumerate() {
-        let calls = calls.clone();
-        let first = start + every.mul_f64(at as f64 / PACED as f64);
+    let mut turns = Vec::new();
+    for mut one in repeated {
+        let (turn, mut mine) = mpsc::unbounded_channel();
+        turns.push(turn);
         tasks.spawn(async move {
-            let mut ticks = interval_at(first, every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut times = Vec::new();
-            loop {
-                ticks.tick().await;
-                let Some(call) = calls.lock().await.pop() else { return anyhow::Ok(times) };
-                let sent = now();
-                connection.call(call).await?;
-                times.push(micros(sent.elapsed()));
+            while mine.recv().await.is_some() {
+                let begun = now();
+                if !one.once().await? {
+                    break;
+                }
+                times.push(micros(begun.elapsed()));
             }
+            anyhow::Ok(times)
         });
     }
+    let start = now();
+    std::thread::spawn(move || give_turns(&turns, Duration::from_secs_f64(1.0 / pace)));
     let mut times = Vec::new();
     while let Some(done) = tasks.join_next().await {
         times.extend(done??);
     }
-    ensure!(!times.is_empty(), "there is no answer to time");
+    ensure!(!times.is_empty(), "there is nothing to time");
     let rate = times.len() as f64 / start.elapsed().as_secs_f64();
     Ok(Paced { rate, p50: median(times) })
+}
+
+/// Gives each its turn, one after the other, until nobody takes one any more. On a thread of its own, since the runtime's
+/// timers are exact to a millisecond only, in which several turns would come at once and wait for each other.
+fn give_turns(turns: &[mpsc::UnboundedSender<()>], every: Duration) {
+    let mut next = now();
+    while turns.iter().any(|turn| !turn.is_closed()) {
+        for turn in turns {
+            pause(next.saturating_duration_since(now()));
+            next += every;
+            let _ = turn.send(());
+        }
+    }
 }
 
 async fn connect(to: SocketAddr, connections: usize) -> anyhow::Result<Vec<Connection>> {

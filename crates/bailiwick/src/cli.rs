@@ -19,6 +19,7 @@ mod server;
 mod show;
 mod stop;
 mod task;
+mod witness;
 
 use std::path::PathBuf;
 
@@ -112,6 +113,8 @@ enum Command {
     /// Pieces of work for agents.
     Task(Online<task::Command>),
     /// Speak plain MCP with a client that cannot prove a key, and prove it for the client.
+    ///
+    /// The task's token is read again when a token is due, so the next task takes over once its token lies there.
     Connect(crate::connect::Connect),
     /// Ask whether something would be permitted.
     CanI(Asking<can_i::CanI>),
@@ -132,6 +135,9 @@ enum Command {
     Ledger(ledger::Command),
     /// Check a pack of the ledger, offline. Short for `ledger verify`.
     Verify(ledger::Verify),
+    /// Witness the ledgers of others, so that they cannot be rewritten unnoticed.
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Look for what is wrong, or easily forgotten: here, at the node, and in what is governed.
     Doctor(Asking<doctor::Doctor>),
     /// See it all in one go: an agent at work, governed from end to end.
@@ -190,6 +196,7 @@ impl Cli {
             Command::Stops(context) => stop::list(&context).await,
             Command::Ledger(command) => command.run().await,
             Command::Verify(command) => command.run(),
+            Command::Witness(command) => command.run().await,
             Command::Doctor(it) => it.arguments.run(&it.context).await,
             Command::Demo(command) => command.run(self.output).await,
             Command::Desk(command) => command.run().await,

@@ -6,6 +6,7 @@ mod wire;
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::Args;
 use decide::Clock;
 use model::Timestamp;
@@ -16,6 +17,7 @@ pub(crate) use http::Method;
 pub(crate) use profile::Profile;
 
 use crate::{
+    again::{Again, passes},
     failure::{Exit, Failure, Result, TELL_US},
     files, random,
 };
@@ -132,20 +134,26 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
-    /// A whole list, page by page.
+    /// What the server gives, byte for byte.
+    pub(crate) async fn bytes(&mut self, path: &str) -> Result<Bytes> {
+        self.ask(Method::GET, path, None).await.map(Reply::bytes)
+    }
+
+    /// A whole list, page by page; the path may have a query.
     pub(crate) async fn list(&mut self, path: &str) -> Result<Value> {
+        let more = if path.contains('?') { '&' } else { '?' };
         let (mut items, mut people) = (Vec::new(), serde_json::Map::new());
         let mut after = String::new();
         loop {
             let mut page = self.get(&format!("{path}{after}")).await?;
-            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
+            if let Some(Value::Array(listed)) = page.get_mut("items").map(Value::take) {
+                items.extend(listed);
             }
-            if let Some(Value::Object(more)) = page.get_mut("people").map(Value::take) {
-                people.extend(more);
+            if let Some(Value::Object(named)) = page.get_mut("people").map(Value::take) {
+                people.extend(named);
             }
             match page["next"].as_str() {
-                Some(next) => after = format!("?after={}", escaped(next)),
+                Some(next) => after = format!("{more}after={}", escaped(next)),
                 None => return Ok(serde_json::json!({ "items": items, "people": people })),
             }
         }
@@ -162,21 +170,37 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value> {
+        self.ask(method, path, body).await.map(Reply::document)
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<Reply> {
         let body = body.map(|body| ("application/json", body.to_string()));
         let token = Some(self.token.as_str());
-        let first = self.wire.send(method.clone(), path, body.clone(), token).await?;
-        // A proof needs a nonce of this server, and each answer brings one.
-        let reply = match first.wants_nonce() {
-            true => self.wire.send(method, path, body, token).await?,
-            false => first,
-        };
-        reply.accepted_or_refused()
+        let mut again = Again::new();
+        loop {
+            let first = self.wire.send(method.clone(), path, body.clone(), token).await?;
+            // A proof needs a nonce of this server, and each answer brings one.
+            let reply = match first.wants_nonce() {
+                true => self.wire.send(method.clone(), path, body.clone(), token).await?,
+                false => first,
+            };
+            let ended = reply.accepted_or_refused();
+            if !again.once_more(passes(&ended)).await {
+                return ended;
+            }
+        }
     }
 
     async fn open_session(&mut self, sources: &str) -> Result<String> {
-        let first = self.ask_for_session().await?;
-        let reply = if first.wants_nonce() { self.ask_for_session().await? } else { first };
-        let answer = reply.accepted("a session", sources)?;
+        let mut again = Again::new();
+        let answer = loop {
+            let first = self.ask_for_session().await?;
+            let reply = if first.wants_nonce() { self.ask_for_session().await? } else { first };
+            let ended = reply.accepted("a session", sources);
+            if !again.once_more(passes(&ended)).await {
+                break ended?;
+            }
+        };
         answer["access_token"].as_str().map(str::to_owned).ok_or_else(|| {
             Failure::new("no_session", "the server gave no session")
                 .why("its answer has no `access_token`")

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) ops: std::net::SocketAddr,
     pub(crate) ledger_head: PathBuf,
     pub(crate) segment_bytes: u64,
+    /// Which witnesses cosign the ledger's heads: a C2SP tlog-policy.
+    pub(crate) witnesses: Option<PathBuf>,
     /// MCP servers that are programs on this machine.
     pub(crate) programs: Vec<(Name, Program)>,
 }
@@ -107,6 +109,12 @@ pub(crate) static KEYS: &[Key] = &[
         "`ledger-head` in the data folder",
         "folder that remembers the last signed head, best on another disk",
     ),
+    following(
+        "ledger",
+        "witnesses",
+        "no witness",
+        "a C2SP tlog-policy: the witnesses that cosign heads, their URLs, and how many have to",
+    ),
 ];
 
 impl Config {
@@ -138,6 +146,7 @@ impl Config {
             ops: settings.parsed("ops", "listen")?,
             ledger_head: head.unwrap_or_else(|| data.join("ledger-head")),
             segment_bytes: segment_mib << 20,
+            witnesses: settings.text("ledger", "witnesses").map(|file| base.join(file)),
             programs: settings.programs(base)?,
             data,
         })

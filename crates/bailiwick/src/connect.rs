@@ -23,14 +23,20 @@ pub(crate) use token::AgentToken;
 pub(crate) struct Way {
     /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`; for the tools of all servers: `https://GATEWAY/mcp`.
     url: String,
+    #[command(flatten)]
+    credentials: Credentials,
+}
+
+/// What proves the agent, and what it works on.
+#[derive(Debug, Clone, Args)]
+struct Credentials {
     /// Who the agent is: the file that `agent show NAME -o json` prints.
     #[arg(long, value_name = "FILE")]
     agent: PathBuf,
     /// The agent's private key.
     #[arg(long, value_name = "FILE")]
     agent_key: PathBuf,
-    /// The task's token, as `task open --token-file` wrote it. It is read again when a token is due, so the next task takes
-    /// over once its token lies here.
+    /// The task's token, as `task open --token-file` wrote it.
     #[arg(long, value_name = "FILE")]
     token: PathBuf,
 }
@@ -49,8 +55,8 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) async fn run(self) -> Result<Answer> {
-        let Way { url, agent, agent_key, token } = self.way;
-        let session = Session::open(&url, &agent, &agent_key, token).await?;
+        let Way { url, credentials } = self.way;
+        let session = Session::open(&url, credentials).await?;
         match self.listen.zip(self.password) {
             Some((address, password)) => loopback::serve(session, address, &password).await,
             None => stdio::serve(session).await,

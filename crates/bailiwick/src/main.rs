@@ -2,6 +2,7 @@
 //!
 //! Never here: rules. What may happen is decided below; this only asks and shows.
 
+mod again;
 mod agent;
 mod cli;
 mod client;
@@ -23,6 +24,7 @@ mod serve;
 mod toml_input;
 mod trace;
 mod usage;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -3,5 +3,6 @@
 mod node;
 mod parts;
 mod routers;
+mod witnesses;
 
 pub(crate) use node::{Addresses, Node};

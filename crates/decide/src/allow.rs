@@ -7,7 +7,7 @@ use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Person, Resource, Ve
 use policy::GOVERNED_SYSTEM;
 
 use crate::{
-    attempt::{final_word, lifted, policy_marks, shadow_marks},
+    attempt::{final_word, policy_marks, shadow_marks},
     authenticate::Caller,
     catalog::Pair,
     deciding::Deciding,
@@ -159,13 +159,7 @@ impl Engine {
                 ]);
                 let approval =
                     self.approval(&asked, &outcome, binding, shown, action, told).await?;
-                if self.evaluate(&asked, &lifted(&approval)).verdict != policy::Verdict::Permit {
-                    return Err(Refusal::new(
-                        action,
-                        Code::Held,
-                        "the approval does not lift what holds this",
-                    ));
-                }
+                self.lifted_word(&asked, &approval, action, false)?;
                 if !self.tasks.use_approval(approval.id) {
                     return Err(Refusal::new(
                         action,
@@ -197,7 +191,7 @@ impl Engine {
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let (hash, reserved) = (sealed.hash(), set_aside.taken());
         if act.takes_away() {
-            self.log.note(sealed);
+            self.note_ready(sealed);
             return Ok(hash);
         }
         let undo = move |engine: &Self| reserved.give_back(engine);

@@ -97,7 +97,7 @@ impl Engine {
         let Attempt { action, caller, system, tool, arguments, inputs } = attempt;
         let action = *action;
         deciding.body.system = Some(system.clone());
-        deciding.body.tool = Some(tool.chars().take(128).collect());
+        deciding.body.tool = Some(recorded_name(tool));
         (deciding.arguments, deciding.body.call) = {
             let (bytes, digest) = canonical_arguments(arguments);
             (bytes, Some(digest))
@@ -143,10 +143,16 @@ impl Engine {
             inputs: inputs.map(|inputs| inputs.bytes.into()),
             deadline: deadline(&standing, caller, tool, now),
         };
+        deciding.body.deadline = Some(frozen.deadline);
         self.step(Step::Record);
         let (decision, reserved) =
             self.record_permit(attempt, deciding, payload, set_aside).await?;
-        let touches = Touches { tool: Some(frozen.tool.name.clone()), ..standing.touches };
+        let tool = Some(frozen.tool.name.clone());
+        let touches = Touches { tool, ..standing.touches.clone() };
+        let lifted = match reserved.approval {
+            Some(_) => deciding.body.policies.clone(),
+            None => Vec::new(),
+        };
         Ok(Permit::of(Held {
             engine: self.clone(),
             caller: caller.clone(),
@@ -156,6 +162,8 @@ impl Engine {
             decision,
             touches,
             pairs: call.pairs,
+            standing: Arc::new(standing),
+            lifted,
         }))
     }
 
@@ -221,11 +229,21 @@ impl Engine {
         let shown = shown_to_approver(asked, call, &deciding.arguments, inputs);
         let told = &mut deciding.refusal;
         let approval = self.approval(asked, &outcome, binding, shown, action, told).await?;
-        let lifted = lifted(&approval);
-        match self.evaluate(asked, &lifted).verdict {
-            Verdict::Permit => Ok(Some(approval)),
-            _ => Err(evaluate::refusal(action, Code::Held, &outcome, true)),
-        }
+        self.lifted_word(asked, &approval, action, true)?;
+        Ok(Some(approval))
+    }
+
+    /// Whether an approval makes a permit of what waited for it. A permit may come with obligations then, as without.
+    pub(crate) fn lifted_word(
+        &self,
+        asked: &Asked<'_>,
+        approval: &ApprovalRecord,
+        action: ActionId,
+        for_agent: bool,
+    ) -> Result<(), Refusal> {
+        let outcome = self.evaluate(asked, &lifted(approval));
+        let held = || Err(evaluate::refusal(action, Code::Held, &outcome, for_agent));
+        final_word(&outcome, action, for_agent).unwrap_or_else(held)
     }
 
     /// The approval that lifts this outcome's holds; else a refusal that names the request for it. It is in `told` before
@@ -272,7 +290,7 @@ impl Engine {
             party: party(asked.standing),
             task: asked.caller.claims.task,
             demands: holds(outcome),
-            shown,
+            shown: without_secrets(shown),
             amount: asked.cost,
             nonce: self.unguessable(),
             asked: asked.now,
@@ -399,11 +417,7 @@ pub(crate) fn shadow_marks(outcome: &Outcome) -> Vec<PolicyMark> {
 }
 
 pub(crate) fn policy_marks(outcome: &Outcome) -> Vec<PolicyMark> {
-    outcome
-        .determining
-        .iter()
-        .map(|one| PolicyMark { id: one.policy.to_string(), digest: one.digest })
-        .collect()
+    outcome.determining.iter().map(PolicyMark::of).collect()
 }
 
 /// The canonical arguments of a call, and what an approval binds of them.
@@ -423,9 +437,20 @@ fn payload(arguments: &[u8], inputs: Option<&FrozenInputs>) -> Vec<u8> {
     }
 }
 
-/// A name that an agent gives, as a refusal shows it.
+/// A tool's name as an agent gives it, as records keep it. Secrets go before it is cut: half of one is not known for one.
+pub(crate) fn recorded_name(tool: &str) -> String {
+    scrub::text(tool).chars().take(128).collect()
+}
+
+/// The same as a refusal shows it.
 fn shown(tool: &str) -> Foreign {
-    Foreign::new(tool.chars().take(64).collect::<String>())
+    Foreign::new(recorded_name(tool).chars().take(64).collect::<String>())
+}
+
+/// What people are shown, and what lies in the database for it. What they bind with their answer is the call itself.
+fn without_secrets(mut shown: Json) -> Json {
+    scrub::value(&mut shown);
+    shown
 }
 
 fn deadline(standing: &Standing, caller: &Caller, tool: &str, now: Timestamp) -> Timestamp {

@@ -21,6 +21,7 @@ use policy::{Policies, Principal, Source};
 use serde::de::DeserializeOwned;
 use store::{Governed, RawRow};
 use token::{Jwk, PublicKey};
+use tokio::sync::watch;
 
 use crate::{
     accounts::{AccountRecord, AccountState},
@@ -92,6 +93,8 @@ pub struct Directory {
     stale_policies: AtomicBool,
     sources: ArcSwap<Option<PolicySetRecord>>,
     policies: ArcSwap<Policies>,
+    /// Tells that others came into force.
+    policies_changed: watch::Sender<()>,
     approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
     bindings: DashMap<Digest, ApprovalId>,
     /// Linked accounts by their keys.
@@ -113,6 +116,7 @@ impl Default for Directory {
             stale_policies: AtomicBool::new(true),
             sources: ArcSwap::default(),
             policies: ArcSwap::from_pointee(Policies::none()),
+            policies_changed: watch::Sender::default(),
             approvals: DashMap::new(),
             bindings: DashMap::new(),
             accounts: DashMap::new(),
@@ -324,15 +328,24 @@ impl Directory {
                 code = "BW-1005",
                 "the ledger tells of policies that the database does not have: nothing is permitted"
             );
-            self.policies.store(Arc::new(Policies::none()));
+            self.enforce(Policies::none());
             return;
         }
         let (sources, kinds) = self.policy_input();
         match Policies::load(&with_guards(&sources), &kinds) {
-            Ok(policies) => self.policies.store(Arc::new(policies)),
+            Ok(policies) => self.enforce(policies),
             Err(why) => {
                 tracing::error!(code = "BW-1003", %why, "the policies do not load; those before stay in force")
             }
+        }
+    }
+
+    /// Puts policies in force, and tells whoever acts by others.
+    fn enforce(&self, policies: Policies) {
+        let is_same = self.policies.load().digest() == policies.digest();
+        self.policies.store(Arc::new(policies));
+        if !is_same {
+            self.policies_changed.send_replace(());
         }
     }
 
@@ -427,6 +440,11 @@ impl Directory {
         let catalog = self.catalog.load();
         let record = catalog.servers.get(server)?.clone();
         Some((record, catalog.tools.get(server).and_then(|tools| tools.get(tool)).cloned()))
+    }
+
+    /// Tells when other policies come into force from now on.
+    pub(crate) fn policy_changes(&self) -> watch::Receiver<()> {
+        self.policies_changed.subscribe()
     }
 
     /// The policies in force.

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use model::{IdentityId, Money, TaskId, Verb, ijson::Json};
+use ledger::Draft;
+use model::{Digest, IdentityId, Money, TaskId, Timestamp, Verb, ijson::Json};
 
 use crate::{
     allow::{Act, Allowed},
     directory::Directory,
     engine::Engine,
-    entries::{self, TaskEnded, to_json},
+    entries::{self, EndedBy, TaskEnded, to_json},
     stop::StopScope,
+    tally::{Tally, locked},
+    tasks::Task,
+    unsettled::is_overdue,
 };
 
 /// Ends a task.
@@ -52,22 +56,88 @@ impl Act for EndTask {
     }
 }
 
+impl Task {
+    /// Whether it was ended, or its time is over.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.ended || now >= self.deadline
+    }
+
+    /// What it spent or may have spent; `None` where it has no budget.
+    pub fn money_spent(&self) -> Option<Money> {
+        let currency = self.budget?.currency();
+        Money::new(i64::try_from(self.spent).ok()?, currency).ok()
+    }
+}
+
+impl TaskEnded {
+    fn of(task: &Task, tally: &Tally, by: EndedBy) -> Self {
+        let money =
+            |budget: Money| Money::new(i64::try_from(tally.spent).ok()?, budget.currency()).ok();
+        Self {
+            by: Some(by),
+            calls: task.calls,
+            entries: tally.entries,
+            outcomes: tally.outcomes,
+            permits: tally.permits,
+            refusals: tally.refusals,
+            spent: task.budget.and_then(money),
+            tokens: tally.tokens,
+        }
+    }
+}
+
 impl Engine {
     /// Ends a task: no token of it works any more, calls on their way are cut, and the ledger gets its count.
     ///
     /// Returns that count; `None` for a task that is not known any more.
     pub fn end_task(self: &Arc<Self>, allowed: &Allowed<EndTask>) -> Option<Ended> {
         let id = allowed.act().task;
-        self.tasks.end(id);
+        let is_first = self.tasks.end(id);
         self.stops.cut(&StopScope::Task(id));
         let task = self.tasks.task(id)?;
-        let spent = task
-            .budget
-            .and_then(|budget| Money::new(i64::try_from(task.spent).ok()?, budget.currency()).ok());
-        let body = TaskEnded { calls: task.calls, spent };
-        let mut draft = self.about(allowed.caller(), &body, self.context.id());
+        if is_first {
+            self.note_end(id, &task, EndedBy::Person, |body, mut parents| {
+                let draft = self.about(allowed.caller(), body, self.context.id());
+                parents.push(allowed.decision());
+                entries::of_action(draft, allowed.action(), parents)
+            });
+        }
+        Some(Ended { calls: task.calls, spent: task.money_spent() })
+    }
+
+    /// Closes each task whose time is over. Its calls have been settled or closed by then, see [`Self::close_overdue`], so
+    /// its count is whole.
+    pub(crate) fn close_tasks(&self) {
+        let now = self.context.now();
+        for id in self.tasks.newest(|task| !task.ended && is_overdue(task.deadline, now)) {
+            if let (true, Some(task)) = (self.tasks.end(id), self.tasks.task(id)) {
+                self.note_end(id, &task, EndedBy::Deadline, |body, parents| {
+                    let mut draft = entries::draft(self.context.id(), now, body);
+                    draft.person = Some(task.person.clone());
+                    draft.parents = parents;
+                    draft
+                });
+            }
+        }
+    }
+
+    /// Records the end of a task, with the count of its entries up to here.
+    fn note_end(
+        &self,
+        id: TaskId,
+        task: &Task,
+        by: EndedBy,
+        draft: impl FnOnce(&TaskEnded, Vec<Digest>) -> Draft,
+    ) {
+        // Held until the ledger has the entry in its queue: no other of this task comes between count and end.
+        let mut tally = locked(&task.tally);
+        let mut parents = vec![task.opened];
+        parents.extend(tally.last.map(|(_, last)| last).filter(|last| *last != task.opened));
+        let mut draft = draft(&TaskEnded::of(task, &tally, by), parents);
         draft.task = Some(id);
-        self.note(entries::of_action(draft, allowed.action(), vec![allowed.decision()]));
-        Some(Ended { calls: task.calls, spent })
+        if let Some(ready) = self.seal_or_gap(draft) {
+            tally.count(ready.counts);
+            self.log.note(ready.sealed);
+        }
     }
 }

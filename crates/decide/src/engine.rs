@@ -10,7 +10,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use dashmap::DashMap;
-use ledger::Log;
+use ledger::{Health, Log};
 use model::{Digest, Name};
 use store::Store;
 use token::dpop::{Nonces, Replays};
@@ -26,14 +26,18 @@ use crate::{
     governance::NotInForce,
     issue::Issuer,
     noticing::Looks,
+    spare::Spared,
     stop::Stops,
     tasks::Tasks,
+    unsettled::Unsettled,
 };
 
 /// How often the store is asked for changes when nothing wakes the feed: several times within a lease.
 const FEED_PAUSE: Duration = Duration::from_millis(500);
 /// The most proofs of possession remembered at once; beyond it proofs are refused until some are over.
 const MAX_PROOFS: usize = 1_000_000;
+/// How often what is overdue is looked for: it is closed within seconds of when it may be.
+const CLOSE_PAUSE: Duration = Duration::from_secs(5);
 /// How often what has ended is forgotten.
 const FORGET_PAUSE: Duration = Duration::from_secs(60);
 
@@ -63,6 +67,7 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) stops: Arc<Stops>,
     pub(crate) tasks: Tasks,
+    pub(crate) unsettled: Unsettled,
     pub(crate) directory: Directory,
     pub(crate) point: EnforcementPoint,
     pub(crate) nonces: Nonces,
@@ -70,6 +75,7 @@ pub struct Engine {
     pub(crate) verified: DashMap<Digest, Arc<Caller>>,
     pub(crate) counters: Counters,
     pub(crate) looks: Looks,
+    pub(crate) spared: Spared,
     /// One mover and one reader at a time: entries keep the outbox's order, rows the feed's.
     pub(crate) moving: tokio::sync::Mutex<()>,
     pub(crate) reading: tokio::sync::Mutex<()>,
@@ -115,6 +121,7 @@ impl Engine {
             store: parts.store,
             stops: parts.stops,
             tasks: Tasks::default(),
+            unsettled: Unsettled::default(),
             directory: Directory::default(),
             point,
             nonces: parts.nonces,
@@ -122,6 +129,7 @@ impl Engine {
             verified: DashMap::new(),
             counters: Counters::default(),
             looks: Looks::default(),
+            spared: Spared::default(),
             moving: tokio::sync::Mutex::new(()),
             reading: tokio::sync::Mutex::new(()),
             index_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.index_key),
@@ -129,7 +137,12 @@ impl Engine {
             #[cfg(test)]
             failing: std::sync::Mutex::new(None),
         });
-        fold::fold(&engine).map_err(|why| StartError::Ledger(why.to_string()))?;
+        let left_open = fold::fold(&engine).map_err(|why| StartError::Ledger(why.to_string()))?;
+        engine.close_orphans(left_open.calls);
+        engine.close_tasks();
+        for (order, entry) in left_open.stops {
+            engine.note_final(order.id, &order.by, Some(entry), None);
+        }
         engine.move_outbox().await?;
         engine.read_feed().await?;
         let body = Started { program: env!("CARGO_PKG_VERSION").to_owned() };
@@ -257,6 +270,7 @@ fn keep_current(engine: &Arc<Engine>) {
     let feed = Arc::downgrade(engine);
     let mut changed = engine.store.changed();
     tokio::spawn(async move {
+        let mut has_failed = false;
         loop {
             // A closed channel means that the store is gone: the pause alone paces the loop then.
             let woken = tokio::time::timeout(FEED_PAUSE, changed.changed()).await;
@@ -271,6 +285,19 @@ fn keep_current(engine: &Arc<Engine>) {
             if let Err(why) = engine.move_outbox().await {
                 tracing::warn!(code = "BW-1302", %why, "the outbox cannot be moved into the ledger");
             }
+            if let (Health::Failed(why), false) = (engine.log.health(), has_failed) {
+                has_failed = true;
+                tracing::error!(code = "BW-1303", %why, "the ledger has failed; restart this node");
+            }
+        }
+    });
+    let closing = Arc::downgrade(engine);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(CLOSE_PAUSE).await;
+            let Some(engine) = Weak::upgrade(&closing) else { return };
+            engine.close_overdue();
+            engine.close_tasks();
         }
     });
     let forgetful = Arc::downgrade(engine);

@@ -1,24 +1,23 @@
 //! What has happened, read back from the ledger before a node is ready.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use ledger::Leaf;
-use model::{ActionId, EntryId, TaskId};
+use model::{ActionId, Digest, EntryId, TaskId};
 
 use crate::{
     engine::Engine,
     entries::{
-        Body, Decision, Governed, Lapsed, Outcome, Parked, Resumed, Revoked, Stopped, TaskEnded,
-        TaskOpened, TokenIssued, Unparked, read,
+        Body, Decision, Governed, Lapsed, Outcome, Parked, Resumed, Revoked, StopFinal, Stopped,
+        TaskEnded, TaskOpened, TokenIssued, Unparked, read,
     },
     parking::wall,
     permit::{Ending, Reserved},
     refusal::Code,
     stop::Order,
+    tally::locked,
     tasks::{Parking, Task},
+    unsettled::Orphan,
 };
 
 /// Why the ledger cannot be folded.
@@ -35,8 +34,10 @@ pub(crate) enum FoldError {
 /// What later entries may still take back, by attempt.
 #[derive(Default)]
 struct Open {
-    /// Reservations that no outcome has settled yet.
-    reserved: HashMap<ActionId, Reserved>,
+    /// What was permitted, and what was reserved for it, where nothing has settled it yet.
+    permits: HashMap<ActionId, (Reserved, Option<Orphan>)>,
+    /// Stops that are not said to be final, with the leaf hashes of their entries.
+    stops: HashMap<EntryId, Digest>,
     /// Orders that an attempt ended; a resume whose record came too late was refused, and the stop stays.
     resumed: HashMap<ActionId, Vec<EntryId>>,
     /// Every parking, until it is known which of them were ended.
@@ -45,14 +46,27 @@ struct Open {
     unparked: HashMap<ActionId, Vec<EntryId>>,
 }
 
+/// What nobody else will close: the process that began it is gone.
+pub(crate) struct LeftOpen {
+    /// Calls without an outcome.
+    pub(crate) calls: Vec<Orphan>,
+    /// Stops in force that have become final with the end of that process, with the leaf hashes of their entries.
+    pub(crate) stops: Vec<(Order, Digest)>,
+}
+
 /// Folds every entry, oldest first. A reservation without an outcome counts as spent: what is unknown may have happened.
-pub(crate) fn fold(engine: &Engine) -> Result<(), FoldError> {
+///
+/// Returns what the process before has left open.
+pub(crate) fn fold(engine: &Engine) -> Result<LeftOpen, FoldError> {
     let mut open = Open::default();
     for entry in engine.log.entries(0) {
         let entry = entry?;
         engine.context.has_passed(entry.leaf.at);
         let damaged = |_| FoldError::Body { index: entry.index, kind: entry.leaf.kind.clone() };
         fold_entry(engine, &mut open, &entry.leaf, entry.hash).map_err(damaged)?;
+        if let Some(tally) = entry.leaf.task.and_then(|task| engine.tasks.tally(task)) {
+            locked(&tally).read(&entry.leaf, entry.index, entry.hash);
+        }
     }
     let lifted: HashSet<EntryId> = open.unparked.into_values().flatten().collect();
     for (task, parking) in open.parked {
@@ -61,44 +75,32 @@ pub(crate) fn fold(engine: &Engine) -> Result<(), FoldError> {
         }
     }
     open.resumed.into_values().flatten().for_each(|order| engine.stops.resume(order));
-    for reserved in open.reserved.into_values() {
-        if let (Some(task), Some(cost)) = (reserved.task, reserved.cost) {
-            engine.tasks.spend(task, cost);
-        }
+    let mut calls = Vec::new();
+    for (reserved, orphan) in open.permits.into_values() {
+        settle(engine, &reserved, true);
+        calls.extend(orphan);
     }
+    let in_force = engine.stops.orders().into_iter();
+    let stops = in_force.filter_map(|order| open.stops.remove(&order.id).map(|it| (order, it)));
+    let stops = stops.collect();
     engine.tasks.forget(engine.context.now());
-    Ok(())
+    Ok(LeftOpen { calls, stops })
 }
 
 fn fold_entry(
     engine: &Engine,
     open: &mut Open,
     leaf: &Leaf,
-    hash: model::Digest,
+    hash: Digest,
 ) -> Result<(), serde_json::Error> {
     let tasks = &engine.tasks;
     match leaf.kind.as_str() {
         TaskOpened::KIND => {
             let body: TaskOpened = read(&leaf.body)?;
-            if let (Some(id), Some(person), Some(agent)) =
-                (leaf.task, leaf.person.clone(), body.agent)
+            if let (Some(id), Some(person)) = (leaf.task, leaf.person.clone())
+                && let Some(task) = Task::new(person, body, hash)
             {
-                tasks.open(
-                    id,
-                    Task {
-                        person,
-                        agent,
-                        purpose: body.purpose.into(),
-                        deadline: body.deadline,
-                        budget: body.budget,
-                        spent: 0,
-                        reserved: 0,
-                        labels: Arc::default(),
-                        calls: 0,
-                        ended: false,
-                        parked: Arc::default(),
-                    },
-                );
+                tasks.open(id, task);
             }
         }
         TaskEnded::KIND => {
@@ -128,10 +130,11 @@ fn fold_entry(
                 tasks.mark(mark, until);
             }
         }
-        Decision::KIND => fold_decision(engine, open, leaf, read(&leaf.body)?),
+        Decision::KIND => fold_decision(engine, open, leaf, hash, read(&leaf.body)?),
         Outcome::KIND => {
             let body: Outcome = read(&leaf.body)?;
-            if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
+            let permit = leaf.action.and_then(|action| open.permits.remove(&action));
+            if let Some((reserved, _)) = permit {
                 if body.status == Ending::NotSent.name() {
                     reserved.give_back(engine);
                 } else {
@@ -145,15 +148,31 @@ fn fold_entry(
                 open.resumed.remove(&action);
                 open.unparked.remove(&action);
             }
-            if let Some(reserved) = leaf.action.and_then(|action| open.reserved.remove(&action)) {
+            let permit = leaf.action.and_then(|action| open.permits.remove(&action));
+            if let Some((reserved, _)) = permit {
                 reserved.give_back(engine);
+                if let Some(task) = reserved.task {
+                    tasks.untouch(task);
+                }
+            }
+            if let Some(task) = leaf.task {
+                tasks.lapse(task, &leaf.parents);
             }
         }
         Revoked::KIND => {
             let body: Revoked = read(&leaf.body)?;
             body.links.iter().for_each(|link| tasks.revoke(*link, body.until));
         }
-        Stopped::KIND => fold_stop(engine, leaf, read(&leaf.body)?),
+        Stopped::KIND => {
+            fold_stop(engine, leaf, read(&leaf.body)?);
+            open.stops.insert(leaf.id, hash);
+        }
+        StopFinal::KIND => {
+            let body: StopFinal = read(&leaf.body)?;
+            if let Some(order) = body.order {
+                open.stops.remove(&order);
+            }
+        }
         Resumed::KIND => {
             let body: Resumed = read(&leaf.body)?;
             if let (Some(order), Some(action)) = (body.order, leaf.action) {
@@ -170,7 +189,7 @@ fn fold_entry(
     Ok(())
 }
 
-fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) {
+fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, hash: Digest, body: Decision) {
     if leaf.verdict.as_deref() != Some("permit") {
         fold_refusal(engine, leaf, &body);
         return;
@@ -192,7 +211,8 @@ fn fold_decision(engine: &Engine, open: &mut Open, leaf: &Leaf, body: Decision) 
         approval: leaf.approval,
         labels: body.labels,
     };
-    open.reserved.insert(action, reserved);
+    let orphan = Orphan::of(leaf, action, hash, body.reserve);
+    open.permits.insert(action, (reserved, orphan));
 }
 
 /// What an agent ran into counts on after a start. A task that is parked by it is parked by an entry of its own.

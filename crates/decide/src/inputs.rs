@@ -114,7 +114,7 @@ impl Dispatch {
         draft.payload = Some(bytes);
         let sealed = engine.seal(draft).map_err(|why| why.refusal(action))?;
         engine.record(sealed, own, |_| {}).await.map_err(|why| why.refusal(action))?;
-        held.recheck()?;
+        held.unmoved()?;
         if self.is_cut() {
             return Err(Refusal::new(
                 action,

@@ -16,6 +16,7 @@ use crate::{
     entries::{self, TaskOpened, to_json},
     issue::{Issued, whole},
     refusal::{Code, Refusal},
+    tally::locked,
     tasks::Task,
 };
 
@@ -105,22 +106,14 @@ impl Engine {
         // The first hop below this token is the agent itself; a wish counts the hops below the agent.
         let depth = wish.authority.as_ref().map_or(held.depth, |wish| wish.depth.saturating_add(1));
         let authority = Authority { depth, ..authority.map_err(beyond)? };
-        let task = Task {
-            person: caller.person.clone(),
-            agent: wish.agent.clone(),
-            purpose: wish.purpose.as_str().into(),
-            deadline,
+        let body = TaskOpened {
+            agent: Some(wish.agent.clone()),
             budget: wish.budget,
-            spent: 0,
-            reserved: 0,
-            labels: Arc::default(),
-            calls: 0,
-            ended: false,
-            parked: Arc::default(),
+            deadline,
+            purpose: scrub::text(&wish.purpose).into_owned(),
         };
         let id: TaskId = self.context.id();
-        let opening = self.record_task(allowed, id, &task).await?;
-        self.tasks.open(id, task);
+        let opening = self.record_task(allowed, id, body).await?;
         let token = self.hand_over(caller, wish, id, authority, deadline, action, opening).await?;
         Ok(Opened { task: id, token })
     }
@@ -129,23 +122,26 @@ impl Engine {
         self: &Arc<Self>,
         allowed: &Allowed<OpenTask>,
         id: TaskId,
-        task: &Task,
+        body: TaskOpened,
     ) -> Result<Digest, Refusal> {
         let action = allowed.action();
-        let body = TaskOpened {
-            agent: Some(task.agent.clone()),
-            budget: task.budget,
-            deadline: task.deadline,
-            purpose: task.purpose.to_string(),
-        };
         let mut draft = self.about(allowed.caller(), &body, self.context.id());
         draft.task = Some(id);
         draft.payload = Some(allowed.act().shown().canonical());
         let sealed = self
             .seal(entries::of_action(draft, action, vec![allowed.decision()]))
             .map_err(|why| why.refusal(action))?;
-        let hash = sealed.hash();
-        self.record(sealed, action, |_| ()).await.map_err(|why| why.refusal(action))?;
+        let (hash, counts) = (sealed.hash(), sealed.counts);
+        let recorded = self.record(sealed, action, |_| ()).await;
+        let receipt = recorded.map_err(|why| why.refusal(action))?;
+        let task = Task::new(allowed.caller().person.clone(), body, hash)
+            .expect("a task is opened for an agent");
+        {
+            let mut tally = locked(&task.tally);
+            tally.count(counts);
+            tally.holds(receipt.index, hash);
+        }
+        self.tasks.open(id, task);
         Ok(hash)
     }
 

@@ -8,7 +8,7 @@ use model::{ActionId, Digest, EntryId, IdentityId, TaskId, Verb, ijson::Json};
 
 use crate::{
     allow::{Act, Allowed},
-    attempt::Attempt,
+    attempt::{Attempt, recorded_name},
     directory::Directory,
     engine::Engine,
     entries::{self, Parked, Unparked, to_json},
@@ -95,7 +95,7 @@ impl Engine {
         if !refusal.code.is_a_wall() {
             return;
         }
-        let tool: String = tool.chars().take(128).collect();
+        let tool = recorded_name(tool);
         let code = refusal.code.text();
         let wall = wall(system.as_str(), &tool, call, code);
         let Some(times) = self.tasks.refused(task, agent, wall) else { return };

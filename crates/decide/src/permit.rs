@@ -3,20 +3,22 @@
 use std::{
     collections::BTreeSet,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use model::{ActionId, ApprovalId, Digest, Money, Name, TaskId, Timestamp};
+use tokio::sync::watch;
 
 use crate::{
     accounts::AccountRecord,
     authenticate::Caller,
     catalog::{Pair, Tool},
     engine::Engine,
-    entries::{self, Outcome},
-    record::NotRecorded,
+    entries::{self, Outcome, PolicyMark},
+    record::{NotRecorded, Told},
     records::{ServerRecord, Standing},
     refusal::{Code, Refusal},
+    standing::Standing as ChainStanding,
     stop::{LiveCall, Touches},
     watch::Watch,
 };
@@ -119,12 +121,19 @@ pub(crate) struct Held {
     pub(crate) decision: Digest,
     pub(crate) touches: Touches,
     pub(crate) pairs: Vec<Pair>,
+    /// Everyone of the chain and the task, as they were at the decision.
+    pub(crate) standing: Arc<ChainStanding>,
+    /// Where an approval made the permit, the policies that decided, in their wordings: what it lifts are those and no others.
+    pub(crate) lifted: Vec<PolicyMark>,
 }
 
-/// A call that is leaving. It must be settled; dropped unsettled, its outcome is recorded as unknown and its cost spent.
+/// A call that is leaving. It must be settled; dropped unsettled, or not settled by half a minute after its deadline, its
+/// outcome is recorded as unknown and its cost spent.
 pub struct Dispatch {
-    held: Option<Held>,
-    live: Arc<LiveCall>,
+    held: Arc<Held>,
+    pub(crate) live: Arc<LiveCall>,
+    /// Tells that other policies are in force than at the dispatch.
+    pub(crate) policies: Mutex<watch::Receiver<()>>,
 }
 
 /// How a dispatched call ended.
@@ -163,6 +172,14 @@ impl Ending {
     }
 }
 
+impl Outcome {
+    /// The record of how a call ended for which this much was reserved.
+    pub(crate) fn of(ending: Ending, result: Option<Digest>, cost: Option<Money>) -> Self {
+        let spent = cost.filter(|_| ending.spends());
+        Self { result, spent, status: ending.name().to_owned() }
+    }
+}
+
 impl Permit {
     pub(crate) const fn of(held: Held) -> Self {
         Self { held: Some(held) }
@@ -177,33 +194,46 @@ impl Permit {
         let mut held = self.held.take().expect("a permit holds its call until it is dispatched");
         // Registered before the stop set is read again: a stop either sees this call or is seen by it.
         let live = held.engine.stops.register(held.action, std::mem::take(&mut held.touches));
-        if let Err(refusal) = held.recheck() {
+        let policies = held.engine.directory.policy_changes();
+        if let Err(refusal) = held.unmoved() {
             held.lapse(refusal.code);
             return Err(refusal);
         }
         if let Some(task) = held.reserved.task {
             held.engine.tasks.touch(task, &held.reserved.labels);
         }
-        Ok(Dispatch { held: Some(held), live: Arc::new(live) })
+        let (held, live, policies) = (Arc::new(held), Arc::new(live), Mutex::new(policies));
+        held.engine.unsettled.add(&held);
+        Ok(Dispatch { held, live, policies })
     }
 }
 
 impl Held {
     /// Whether everything that was true at the decision still is.
-    pub(crate) fn recheck(&self) -> Result<(), Refusal> {
+    pub(crate) fn unmoved(&self) -> Result<(), Refusal> {
+        self.recheck(&self.caller)?;
+        if self.engine.directory.policies().digest() != self.call.policies {
+            let reason = "the policies changed after the decision; call again";
+            return Err(Refusal::new(self.action, Code::Stale, reason));
+        }
+        Ok(())
+    }
+
+    /// Whether everything but the policies is for a caller as it was at the decision; with the moment and the standing in
+    /// which that was so.
+    pub(crate) fn recheck(&self, caller: &Caller) -> Result<(Timestamp, ChainStanding), Refusal> {
         let (engine, action) = (&self.engine, self.action);
         let now = engine.sure_moment(action)?;
-        let standing = engine.standing(&self.caller, action, Some(&self.call.server.name), now)?;
-        engine.within_authority(&self.caller, &standing, &self.pairs, action, now)?;
-        let FrozenCall { server, account, tool, policies, .. } = &self.call;
-        if engine.account_for(server, &self.caller, action)? != *account {
+        let standing = engine.standing(caller, action, Some(&self.call.server.name), now)?;
+        engine.within_authority(caller, &standing, &self.pairs, action, now)?;
+        let FrozenCall { server, account, tool, .. } = &self.call;
+        if engine.account_for(server, caller, action)? != *account {
             let reason = "the account at the server changed after the decision; call again";
             return Err(Refusal::new(action, Code::Stale, reason));
         }
         let found = engine.directory.tool(&server.name, &tool.name);
-        let same_server = found.as_ref().is_some_and(|(now, _)| now == server);
-        if !same_server || engine.directory.policies().digest() != *policies {
-            let reason = "the server or the policies changed after the decision; call again";
+        if found.as_ref().is_none_or(|(now, _)| now != server) {
+            let reason = "the server changed after the decision; call again";
             return Err(Refusal::new(action, Code::Stale, reason));
         }
         let accepted = found.and_then(|(_, tool)| tool?.accepted);
@@ -225,18 +255,21 @@ impl Held {
                 ));
             }
         }
-        Ok(())
+        Ok((now, standing))
     }
 
     fn lapse(&self, code: Code) {
         // In this order, so that nobody takes the approval before the ledger says that it was not used.
-        self.engine.note_lapsed(self.action, self.decision, code);
+        self.engine.note_lapsed(self.action, self.caller.claims.task, self.decision, code);
         self.reserved.give_back(&self.engine);
     }
 
-    /// Settles the budget and drafts the outcome's record.
-    fn settle(&self, ending: Ending, result: Option<Digest>) -> ledger::Draft {
+    /// Settles the budget and drafts the outcome's record: once, and not where the call was closed before.
+    pub(crate) fn settle(&self, ending: Ending, result: Option<Digest>) -> Option<Told> {
         let engine = &self.engine;
+        if !engine.unsettled.take(self.action) {
+            return None;
+        }
         if let (Some(task), Some(cost)) = (self.reserved.task, self.reserved.cost) {
             if ending.spends() {
                 engine.tasks.spend(task, cost);
@@ -244,10 +277,10 @@ impl Held {
                 engine.tasks.release(task, cost);
             }
         }
-        let spent = self.reserved.cost.filter(|_| ending.spends());
-        let body = Outcome { result, spent, status: ending.name().to_owned() };
+        let body = Outcome::of(ending, result, self.reserved.cost);
         let draft = engine.about(&self.caller, &body, engine.context.id());
-        entries::of_action(draft, self.action, vec![self.decision])
+        let draft = entries::of_action(draft, self.action, vec![self.decision]);
+        Some(Told { draft, spent: body.spent })
     }
 }
 
@@ -260,8 +293,8 @@ impl Drop for Permit {
 }
 
 impl Dispatch {
-    pub(crate) fn held(&self) -> &Held {
-        self.held.as_ref().expect("a dispatch holds its call until it is settled")
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
     }
 
     /// The call to send, exactly.
@@ -283,35 +316,32 @@ impl Dispatch {
         self.live.is_cut()
     }
 
-    /// Resolves when a stop cuts this call.
-    pub async fn cut(&self) {
-        self.live.cut().await;
-    }
-
     /// Records how the call ended and settles its budget. The result leaves only when this is done, and as long as no stop
     /// cuts what is given back.
     ///
     /// # Errors
-    /// [`Refusal`] when the outcome could not be recorded in time: the result is withheld from the agent.
-    pub async fn settle(
-        mut self,
-        ending: Ending,
-        result: Option<Digest>,
-    ) -> Result<Watch, Refusal> {
-        let held = self.held.take().expect("a dispatch holds its call until it is settled");
-        let draft = held.settle(ending, result);
+    /// [`Refusal`] when the outcome could not be recorded in time, or the call was closed as unknown before: the result is
+    /// withheld from the agent.
+    pub async fn settle(self, ending: Ending, result: Option<Digest>) -> Result<Watch, Refusal> {
+        let held = &*self.held;
+        let draft = held.settle(ending, result).ok_or_else(|| {
+            let reason = "the time of this call was over, so its outcome is recorded as unknown";
+            Refusal::new(held.action, Code::Stopped, reason)
+        })?;
         let sealed = held.engine.seal(draft).map_err(|why| why.refusal(held.action))?;
-        let appending = held.engine.log.append(sealed);
-        let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending).await;
+        let mut appending = held.engine.append_end(sealed);
+        let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending.done()).await;
         if let (Ending::NotSent, Ok(Ok(_)), Some(approval)) =
             (ending, &recorded, held.reserved.approval)
         {
             // What was approved has not happened. Only now, so that no other permit by it comes before in the ledger.
             held.engine.tasks.unuse_approval(approval);
         }
+        self.look_at_policies(held);
         match recorded {
             Ok(Ok(_)) if self.live.is_cut() => {
-                let reason = "a stop cut this call while its outcome was recorded";
+                let reason =
+                    "a stop, or a right that ended, cut this call while its outcome was recorded";
                 Err(Refusal::new(held.action, Code::Stopped, reason))
             }
             Ok(Ok(_)) => Ok(Watch(self.live.clone())),
@@ -321,18 +351,19 @@ impl Dispatch {
     }
 
     /// Records, without waiting, that a stop cut the call.
-    pub fn settle_cut(mut self) {
-        if let Some(held) = self.held.take() {
-            held.engine.note(held.settle(Ending::Cut, None));
+    pub fn settle_cut(self) {
+        self.note_outcome(Ending::Cut);
+    }
+
+    fn note_outcome(&self, ending: Ending) {
+        if let Some(outcome) = self.held.settle(ending, None) {
+            self.held.engine.note(outcome);
         }
     }
 }
 
 impl Drop for Dispatch {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            let ending = if self.live.is_cut() { Ending::Cut } else { Ending::Unknown };
-            held.engine.note(held.settle(ending, None));
-        }
+        self.note_outcome(if self.live.is_cut() { Ending::Cut } else { Ending::Unknown });
     }
 }

@@ -1,12 +1,13 @@
 //! What grants waits for its record, at most 250 ms; what takes away never waits.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use ledger::{AppendError, Appending, Draft, MAX_PAYLOAD, Receipt, Sealed};
-use model::{ActionId, Digest, EntryId, Name, ijson::Json};
+use ledger::{AppendError, Draft, Health, MAX_PAYLOAD, Receipt, SealError};
+use model::{ActionId, Digest, EntryId, Money, Name, TaskId, ijson::Json};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     engine::Engine,
     entries::{self, Decision, Lapsed},
     refusal::{Code, Refusal},
+    tally::{Counted, Counts, Ready},
 };
 
 /// How long a grant waits for its record before it is refused.
@@ -38,19 +40,32 @@ impl NotRecorded {
     }
 }
 
+/// What an entry is to say, and how much was spent by what it tells of.
+pub(crate) struct Told {
+    pub(crate) draft: Draft,
+    pub(crate) spent: Option<Money>,
+}
+
+impl From<Draft> for Told {
+    fn from(draft: Draft) -> Self {
+        Self { draft, spent: None }
+    }
+}
+
 /// The record of a grant on its way to the disk. Dropped before it arrived, because it is late or because a request was
 /// given up, it lapses by itself.
 struct Recording<Undo: FnOnce(&Engine) + Send + 'static> {
     action: ActionId,
     hash: Digest,
-    rest: Option<(Arc<Engine>, Appending, Undo)>,
+    task: Option<TaskId>,
+    rest: Option<(Arc<Engine>, Counted, Undo)>,
 }
 
 impl<Undo: FnOnce(&Engine) + Send + 'static> Recording<Undo> {
     /// What became of the record, and how to undo what it was for.
     async fn appended(&mut self) -> (Result<Receipt, AppendError>, Undo) {
         let (_, appending, _) = self.rest.as_mut().expect("a record is waited for once");
-        let appended = appending.await;
+        let appended = appending.done().await;
         let (_, _, undo) = self.rest.take().expect("seen two lines above");
         (appended, undo)
     }
@@ -58,13 +73,13 @@ impl<Undo: FnOnce(&Engine) + Send + 'static> Recording<Undo> {
 
 impl<Undo: FnOnce(&Engine) + Send + 'static> Drop for Recording<Undo> {
     fn drop(&mut self) {
-        let Some((engine, appending, undo)) = self.rest.take() else { return };
-        let (action, hash) = (self.action, self.hash);
+        let Some((engine, mut appending, undo)) = self.rest.take() else { return };
+        let (action, hash, task) = (self.action, self.hash, self.task);
         // Outside of a runtime, as at the very end of a process, the next start finds the grant unsettled.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                if appending.await.is_ok() {
-                    engine.note_lapsed(action, hash, Code::LedgerSlow);
+                if appending.done().await.is_ok() {
+                    engine.note_lapsed(action, task, hash, Code::LedgerSlow);
                 }
                 undo(&engine);
             });
@@ -74,8 +89,16 @@ impl<Undo: FnOnce(&Engine) + Send + 'static> Drop for Recording<Undo> {
 
 impl Engine {
     /// Seals a draft. Our own drafts fit; one that does not is a defect and refuses what it was for.
-    pub(crate) fn seal(&self, draft: Draft) -> Result<Sealed, NotRecorded> {
-        self.log.seal(draft).map_err(|why| NotRecorded::Unavailable(why.to_string()))
+    pub(crate) fn seal(&self, told: impl Into<Told>) -> Result<Ready, NotRecorded> {
+        self.ready(told.into()).map_err(|why| NotRecorded::Unavailable(why.to_string()))
+    }
+
+    /// Seals what somebody said or did, without the secrets in it. A governed object has another way: what is kept of it is
+    /// what its row is compared with, byte for byte (`governance.rs`).
+    fn ready(&self, mut told: Told) -> Result<Ready, SealError> {
+        let (task, counts) = (told.draft.task, Counts::of_told(&told));
+        told.draft.payload = told.draft.payload.map(without_secrets);
+        Ok(Ready { sealed: self.log.seal(told.draft)?, task, counts })
     }
 
     /// Appends the record of a grant and waits until it is durable, or the bound is over.
@@ -85,13 +108,13 @@ impl Engine {
     /// the ledger never shows a right that was both given and given back.
     pub(crate) async fn record(
         self: &Arc<Self>,
-        sealed: Sealed,
+        sealed: Ready,
         action: ActionId,
         undo: impl FnOnce(&Self) + Send + 'static,
     ) -> Result<Receipt, NotRecorded> {
-        let hash = sealed.hash();
-        let rest = Some((self.clone(), self.log.append(sealed), undo));
-        let mut recording = Recording { action, hash, rest };
+        let (hash, task) = (sealed.hash(), sealed.task);
+        let rest = Some((self.clone(), self.append(sealed), undo));
+        let mut recording = Recording { action, hash, task, rest };
         match tokio::time::timeout(RECORD_BOUND, recording.appended()).await {
             Ok((Ok(receipt), _)) => Ok(receipt),
             Ok((Err(why), undo)) => {
@@ -103,22 +126,41 @@ impl Engine {
     }
 
     /// Records what takes away, without waiting. What no entry can be made of leaves a gap.
-    pub(crate) fn note(&self, draft: Draft) {
-        let at = draft.at;
-        match self.log.seal(draft) {
-            Ok(sealed) => self.log.note(sealed),
-            Err(why) => {
-                tracing::error!(code = "BW-1201", %why, "an entry could not be sealed");
-                self.log.note_unsealed(at);
-            }
+    pub(crate) fn note(&self, told: impl Into<Told>) {
+        if let Some(ready) = self.seal_or_gap(told) {
+            self.note_ready(ready);
         }
     }
 
-    /// Records that a permit which is in the ledger was not used.
-    pub(crate) fn note_lapsed(&self, action: ActionId, decision: Digest, code: Code) {
+    /// Seals what takes away; where no entry can be made of it, that is a gap.
+    pub(crate) fn seal_or_gap(&self, told: impl Into<Told>) -> Option<Ready> {
+        let told = told.into();
+        let at = told.draft.at;
+        let ready = self.ready(told);
+        if let Err(why) = &ready {
+            tracing::error!(code = "BW-1201", %why, "an entry could not be sealed");
+            self.log.note_unsealed(at);
+        }
+        ready.ok()
+    }
+
+    /// The same, of what is sealed already.
+    pub(crate) fn note_ready(&self, ready: Ready) {
+        self.enqueue(ready, |sealed| self.log.note(sealed));
+    }
+
+    /// Records that what was given by an entry in the ledger, such as a permit or a task, was not used.
+    pub(crate) fn note_lapsed(
+        &self,
+        action: ActionId,
+        task: Option<TaskId>,
+        given: Digest,
+        code: Code,
+    ) {
         let body = Lapsed { code: code.text().to_owned() };
-        let draft = entries::draft(self.context.id(), self.context.now(), &body);
-        self.note(entries::of_action(draft, action, vec![decision]));
+        let mut draft = entries::draft(self.context.id(), self.context.now(), &body);
+        draft.task = task;
+        self.note(entries::of_action(draft, action, vec![given]));
     }
 
     /// Records a refusal. What it is about may be of any length: what is too long to keep is left out, and its length said.
@@ -140,7 +182,12 @@ impl Engine {
         draft.payload = shown.filter(|_| too_long.is_none());
         draft.approval = refusal.approval;
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        self.note(draft);
+        let whose = caller.agents.last().unwrap_or(&caller.person);
+        if self.log.health() == Health::NoSpace && !self.spared.is_first(whose, draft.at) {
+            self.log.leave_out(draft.at);
+        } else if let Some(ready) = self.seal_or_gap(draft) {
+            self.enqueue(ready, |sealed| self.log.note_refusal(sealed));
+        }
     }
 
     /// Refuses, and records the refusal of, something that never became an attempt: a message that is malformed, or a
@@ -195,5 +242,34 @@ impl Engine {
             version: caller.claims.version,
         });
         draft
+    }
+}
+
+/// A payload as it is kept. What was sent, approved and hashed is the call itself.
+fn without_secrets(payload: Vec<u8>) -> Vec<u8> {
+    match scrub::bytes(&payload) {
+        Cow::Borrowed(_) => payload,
+        // Marks may be longer than what they stand for; what no longer fits is not worth refusing a call for.
+        Cow::Owned(scrubbed) if scrubbed.len() > MAX_PAYLOAD => TOO_MANY.to_vec(),
+        Cow::Owned(scrubbed) => scrubbed,
+    }
+}
+
+/// Stands for a payload of which nothing is kept: without its secrets it is longer than the longest payload.
+const TOO_MANY: &[u8] = b"\"[secret:too-many]\"";
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_PAYLOAD, TOO_MANY, without_secrets};
+
+    #[test]
+    fn a_payload_that_its_marks_make_too_long_is_not_kept() {
+        let call =
+            |count: usize| format!("{{\"pwd\":[{}]}}", vec!["1"; count].join(",")).into_bytes();
+        assert_eq!(without_secrets(call(1)), b"{\"pwd\":[\"[secret:named]\"]}");
+        let long = call(MAX_PAYLOAD / 2 - 10);
+        assert!(long.len() <= MAX_PAYLOAD);
+        assert_eq!(without_secrets(long), TOO_MANY);
+        assert_eq!(without_secrets(b"[1,2]".to_vec()), b"[1,2]");
     }
 }

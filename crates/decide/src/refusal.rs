@@ -64,6 +64,7 @@ codes! {
     StepUp "step_up" true "The person has to confirm with a stronger proof, then make the same call again.",
     BudgetExceeded "budget_exceeded" false "The task's budget does not cover this; do less or open a task with a larger one.",
     BudgetReserved "budget_reserved" true "Calls on their way may spend what is left of the task's budget; try again when they have ended.",
+    Busy "busy" true "Too much of this agent is on its way at once; try again in a few seconds.",
     LedgerSlow "ledger_slow" true "The ledger did not confirm in time, so nothing was done; try again.",
     LedgerUnavailable "ledger_unavailable" true "The ledger cannot write, so nothing is permitted; try again later.",
     StoreUnavailable "store_unavailable" true "The database does not answer; try again later.",

@@ -196,7 +196,7 @@ impl Engine {
             };
         };
         match self.tasks.task(id) {
-            Some(task) if !task.ended && now < task.deadline => {
+            Some(task) if !task.is_over(now) => {
                 not_parked(&task, &caller.agents, action)?;
                 Ok(Some((id, task)))
             }

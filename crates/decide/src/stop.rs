@@ -241,6 +241,11 @@ impl LiveCall {
         self.cancel.cancelled().await;
     }
 
+    /// Cuts it without an order: it is not permitted any more.
+    pub(crate) fn end(&self) {
+        self.cancel.cancel();
+    }
+
     /// Whether a stop in scope has been ordered.
     pub fn is_cut(&self) -> bool {
         self.cancel.is_cancelled()
@@ -394,7 +399,8 @@ pub struct StopReport {
 }
 
 /// One enforcement point's word that a stop is in force there.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Acknowledgement {
     /// The enforcement point.
     pub point: String,

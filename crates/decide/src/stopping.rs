@@ -3,17 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use ledger::Draft;
-use model::{ActionId, EntryId, IdentityId, Verb, ijson::Json};
+use model::{ActionId, Digest, EntryId, IdentityId, Verb, ijson::Json};
 
 use crate::{
     allow::{Act, Allowed, answers},
     directory::Directory,
     engine::{Engine, to_the_end},
-    entries::{self, Resumed, Stopped, to_json},
+    entries::{self, Resumed, StopFinal, Stopped, to_json},
     record::NotRecorded,
     records::StopRecord,
     refusal::Code,
     stop::{Acknowledgement, Order, StopReport, StopScope, Stops},
+    tally::Ready,
 };
 
 /// How long a stop waits for its calls to be gone before it reports without this node's acknowledgement.
@@ -49,6 +50,16 @@ pub enum ResumeError {
     /// The ledger cannot record it; the stop stays.
     #[error("the ledger cannot record the resume, so the stop stays in force: {0}")]
     Ledger(String),
+}
+
+/// A stop that is in force and has to become final.
+struct Ordered {
+    order: Order,
+    /// The leaf hash of its entry.
+    entry: Option<Digest>,
+    /// How many calls it cut.
+    cut: usize,
+    epoch: u64,
 }
 
 /// Who answers for what a scope names; of an owner and a deputy, the `caller`.
@@ -139,7 +150,7 @@ impl Engine {
             scope: scope.clone(),
             by: allowed.caller().person.clone(),
             at: self.context.now(),
-            reason: reason.clone(),
+            reason: scrub::text(reason).into_owned(),
         };
         let mut draft =
             self.about(allowed.caller(), &Stopped { scope: Some(scope.clone()) }, order.id);
@@ -149,28 +160,72 @@ impl Engine {
         let epoch = self.stops.epoch();
         // Verified tokens are checked against the stop set again anyway; forgetting them leaves nothing to get wrong.
         self.verified.clear();
-        self.note(draft);
+        let ready = self.seal_or_gap(draft);
+        let entry = ready.as_ref().map(Ready::hash);
+        ready.into_iter().for_each(|ready| self.note_ready(ready));
         let engine = self.clone();
-        to_the_end(async move { engine.carry_out(order, cut, epoch).await }).await
+        to_the_end(async move { engine.carry_out(Ordered { order, entry, cut, epoch }).await })
+            .await
     }
 
-    async fn carry_out(self: &Arc<Self>, order: Order, cut: usize, epoch: u64) -> StopReport {
-        let durable = self.journal(&order).await;
-        self.tell_the_store(&order, false);
-        let in_force = self.acknowledgements(&order.scope, epoch).await;
-        // With one point, its acknowledgement is the last. A call that cannot be cut leaves the stop open.
-        let is_final = in_force.iter().map(|point| point.at).max();
-        let Order { id, scope, at, .. } = order;
-        StopReport { order: id, scope, ordered: at, in_force, is_final, cut, durable }
-    }
-
-    /// Waits until this node's point dispatches nothing in scope any more.
-    async fn acknowledgements(&self, scope: &StopScope, epoch: u64) -> Vec<Acknowledgement> {
-        if tokio::time::timeout(QUIET_BOUND, self.stops.quiet(scope)).await.is_err() {
-            return Vec::new();
+    async fn carry_out(self: &Arc<Self>, ordered: Ordered) -> StopReport {
+        let Ordered { order, cut, .. } = &ordered;
+        let durable = self.journal(order).await;
+        self.tell_the_store(order, false);
+        let report = |in_force: Vec<Acknowledgement>| StopReport {
+            order: order.id,
+            scope: order.scope.clone(),
+            ordered: order.at,
+            // With one point, its acknowledgement is the last. A call that cannot be cut leaves the stop open.
+            is_final: in_force.iter().map(|point| point.at).max(),
+            in_force,
+            cut: *cut,
+            durable,
+        };
+        if tokio::time::timeout(QUIET_BOUND, self.stops.quiet(&order.scope)).await.is_ok() {
+            return report(self.acknowledge(&ordered));
         }
-        self.point.acknowledge(epoch);
-        vec![Acknowledgement { point: self.point.name().to_owned(), at: self.context.now() }]
+        let open = report(Vec::new());
+        self.acknowledge_late(ordered);
+        open
+    }
+
+    /// This node's point dispatches nothing in scope any more: with one point, the stop is final, and the ledger says so.
+    fn acknowledge(&self, ordered: &Ordered) -> Vec<Acknowledgement> {
+        let Ordered { order, entry, cut, epoch } = ordered;
+        self.point.acknowledge(*epoch);
+        self.note_final(order.id, &order.by, *entry, u64::try_from(*cut).ok())
+    }
+
+    /// Acknowledges a stop once the last call in its scope is gone, unless the stop was ended before. Nobody waits for it.
+    fn acknowledge_late(self: &Arc<Self>, ordered: Ordered) {
+        let (engine, stops) = (Arc::downgrade(self), self.stops.clone());
+        tokio::spawn(async move {
+            stops.quiet(&ordered.order.scope).await;
+            let order = &ordered.order;
+            let is_in_force = stops.of_scope(&order.scope).iter().any(|it| it.id == order.id);
+            if let (Some(engine), true) = (engine.upgrade(), is_in_force) {
+                engine.acknowledge(&ordered);
+            }
+        });
+    }
+
+    /// Records that a stop is final: this node's point, the only one, dispatches nothing in its scope.
+    pub(crate) fn note_final(
+        &self,
+        order: EntryId,
+        by: &IdentityId,
+        entry: Option<Digest>,
+        cut: Option<u64>,
+    ) -> Vec<Acknowledgement> {
+        let at = self.context.now();
+        let points = vec![Acknowledgement { point: self.point.name().to_owned(), at }];
+        let body = StopFinal { cut, order: Some(order), points };
+        let mut draft = entries::draft(self.context.id(), at, &body);
+        draft.person = Some(by.clone());
+        draft.parents = entry.into_iter().collect();
+        self.note(draft);
+        body.points
     }
 
     async fn journal(self: &Arc<Self>, order: &Order) -> bool {
@@ -241,7 +296,7 @@ impl Engine {
         let written = written.unwrap_or_else(|_| Err(std::io::Error::other("the writer failed")));
         if let Err(why) = written {
             // The ledger says already that it ended: the next start must not believe that.
-            self.note_lapsed(action, resumed, Code::StoreUnavailable);
+            self.note_lapsed(action, None, resumed, Code::StoreUnavailable);
             return Err(ResumeError::Journal(why));
         }
         self.stops.resume(order.id);

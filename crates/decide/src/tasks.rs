@@ -9,10 +9,12 @@ use std::{
 use dashmap::{DashMap, mapref::entry::Entry};
 use model::{ApprovalId, Digest, EntryId, IdentityId, LinkId, Money, Name, TaskId, Timestamp};
 
+use crate::{entries::TaskOpened, tally::SharedTally};
+
 /// How long what has expired is still remembered, in milliseconds: twice the clocks' tolerated skew.
 const SKEW_MILLIS: i64 = 2 * 60_000;
-/// After how many identical refusals an agent's work in a task is parked. A model that reads a refusal and makes the same call once or twice more is
-/// on its way; one that makes it five times is not.
+/// After how many identical refusals an agent's work in a task is parked. A model that reads a refusal and makes the same
+/// call once or twice more is on its way; one that makes it five times is not.
 pub const REFUSALS_MAX: u32 = 5;
 /// The most different refusals of an agent in a task that are told apart; beyond it the count begins anew.
 const MAX_WALLS: usize = 1_000;
@@ -40,10 +42,13 @@ pub struct Task {
     pub labels: Arc<BTreeSet<Name>>,
     /// How many calls were dispatched.
     pub calls: u64,
-    /// Whether it was ended before its deadline.
+    /// Whether it was closed: by a person before its deadline, or after that.
     pub ended: bool,
     /// The agents of which nothing in it is done at the moment.
     pub parked: Arc<Vec<Parking>>,
+    /// The leaf hash of its own entry.
+    pub(crate) opened: Digest,
+    pub(crate) tally: SharedTally,
 }
 
 /// An agent's work in a task, its sub-agents' included, of which nothing is done until a person says so.
@@ -58,6 +63,25 @@ pub struct Parking {
 }
 
 impl Task {
+    /// A task of which nothing was done yet.
+    pub(crate) fn new(person: IdentityId, body: TaskOpened, opened: Digest) -> Option<Self> {
+        Some(Self {
+            person,
+            agent: body.agent?,
+            purpose: body.purpose.into(),
+            deadline: body.deadline,
+            budget: body.budget,
+            spent: 0,
+            reserved: 0,
+            labels: Arc::default(),
+            calls: 0,
+            ended: false,
+            parked: Arc::default(),
+            opened,
+            tally: SharedTally::default(),
+        })
+    }
+
     /// What keeps the last of these agents from doing anything in the task, where something does.
     pub fn parking_of<'a>(
         &self,
@@ -121,11 +145,19 @@ impl Tasks {
         self.tasks.get(&id).map(|task| task.clone())
     }
 
-    /// Ends a task before its deadline.
-    pub fn end(&self, id: TaskId) {
-        if let Some(mut task) = self.tasks.get_mut(&id) {
-            task.ended = true;
-        }
+    /// The tally of a task's entries.
+    pub(crate) fn tally(&self, id: TaskId) -> Option<SharedTally> {
+        self.tasks.get(&id).map(|task| task.tally.clone())
+    }
+
+    /// Closes a task. `false` where it is closed already, or not known.
+    pub fn end(&self, id: TaskId) -> bool {
+        self.tasks.get_mut(&id).is_some_and(|mut task| !std::mem::replace(&mut task.ended, true))
+    }
+
+    /// Forgets a task that nobody got: its record came too late.
+    pub(crate) fn lapse(&self, id: TaskId, opened: &[Digest]) {
+        self.tasks.remove_if(&id, |_, task| opened.contains(&task.opened));
     }
 
     /// Counts one more refusal of an agent at the same wall; how many there are, once they park its work.
@@ -171,6 +203,14 @@ impl Tasks {
         let mut parked: Vec<_> = live.flat_map(of).collect();
         parked.sort_by_key(|(id, _)| *id);
         parked
+    }
+
+    /// The tasks that are wanted of those that are remembered, the newest first.
+    pub fn newest(&self, wanted: impl Fn(&Task) -> bool) -> Vec<TaskId> {
+        let found = self.tasks.iter().filter(|task| wanted(task));
+        let mut ids: Vec<TaskId> = found.map(|task| *task.key()).collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        ids
     }
 
     /// Counts an agent's refusals in a task anew.
@@ -229,6 +269,13 @@ impl Tasks {
         }
     }
 
+    /// Takes back that a call was dispatched: its permit lapsed.
+    pub(crate) fn untouch(&self, id: TaskId) {
+        if let Some(mut task) = self.tasks.get_mut(&id) {
+            task.calls = task.calls.saturating_sub(1);
+        }
+    }
+
     /// Revokes a delegation. It is remembered until its own end, since nothing below it lives longer.
     pub fn revoke(&self, link: LinkId, end: Timestamp) {
         self.revoked.insert(link, end);
@@ -283,13 +330,13 @@ impl Tasks {
         self.approvals_used.contains_key(&id)
     }
 
-    /// Forgets what has ended twice the tolerated skew ago.
+    /// Forgets what has ended twice the tolerated skew ago; a task only once it is closed.
     pub fn forget(&self, now: Timestamp) {
         let over = |end: &mut Timestamp| end.millis().saturating_add(SKEW_MILLIS) > now.millis();
         self.revoked.retain(|_, end| over(end));
         self.issued.retain(|_, end| over(end));
         self.marks.retain(|_, end| over(end));
-        self.tasks.retain(|_, task| over(&mut task.deadline) || task.reserved > 0);
+        self.tasks.retain(|_, task| over(&mut task.deadline) || task.reserved > 0 || !task.ended);
         self.refused.retain(|(id, _), _| self.tasks.contains_key(id));
     }
 }
@@ -303,19 +350,13 @@ mod tests {
     }
 
     fn task(budget: Option<Money>) -> Task {
-        Task {
-            person: "person/p1".parse().unwrap(),
-            agent: "agent/bot".parse().unwrap(),
-            purpose: "test".into(),
-            deadline: Timestamp::from_millis(100),
+        let body = TaskOpened {
+            agent: Some("agent/bot".parse().unwrap()),
             budget,
-            spent: 0,
-            reserved: 0,
-            labels: Arc::default(),
-            calls: 0,
-            ended: false,
-            parked: Arc::default(),
-        }
+            deadline: Timestamp::from_millis(100),
+            purpose: "test".to_owned(),
+        };
+        Task::new("person/p1".parse().unwrap(), body, Digest::default()).unwrap()
     }
 
     #[test]

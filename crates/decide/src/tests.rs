@@ -2,13 +2,16 @@
 
 mod bearer;
 mod cast;
+mod closed;
 mod database;
 mod faults;
+mod finals;
 mod fragile;
 mod gone;
 mod governed;
 mod helped;
 mod inputs;
+mod lasting;
 mod moved;
 mod outbox;
 mod parking;

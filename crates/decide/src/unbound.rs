@@ -76,7 +76,8 @@ impl Engine {
         let system = self.system_of(&narrowed.audience);
         let system = system.ok_or_else(|| {
             let reason = "a token without a key is for one system behind the gateway";
-            Refusal::new(action, Code::BeyondAuthority, reason)
+            let next = "Name one server's URL, or use a token that is bound to a key (`bailiwick connect`).";
+            Refusal { next: next.to_owned(), ..Refusal::new(action, Code::BeyondAuthority, reason) }
         })?;
         let chain = principals(above).chain([&actor.principal]);
         let (waiting, policies) = self.may_wait(chain, &system);

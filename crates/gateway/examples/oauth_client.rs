@@ -48,6 +48,8 @@ async fn main() -> Result<(), Failure> {
 
 async fn call(upstream: &Upstream, tool: &str) -> Result<(), UpstreamError> {
     let call = Call {
+        holder: None,
+        room: None,
         id: &RequestId::Number(1),
         tool,
         arguments: b"{}",
@@ -60,7 +62,7 @@ async fn call(upstream: &Upstream, tool: &str) -> Result<(), UpstreamError> {
         deadline: Instant::now() + Duration::from_secs(20),
     };
     match upstream.call(call).await? {
-        Answer::Whole(_) => Ok(()),
+        Answer::Whole(..) => Ok(()),
         Answer::Stream(mut events) => {
             while events.next().await?.is_some() {}
             Ok(())

@@ -483,7 +483,6 @@ impl Broker {
             Ok(_) => None,
             Err(why) => Some(why.challenge().cloned().ok_or(why)?),
         };
-        without.close().await;
         let place = Place {
             url: server.url.clone(),
             internal: server.internal,

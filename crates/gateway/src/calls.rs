@@ -7,11 +7,11 @@ use std::{future::pending, sync::Arc, time::Duration};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use decide::{
-    Attempt, Code, Dispatch, Ending, Engine, FrozenCall, Inputs, METHOD, Occasion, Permit, Refusal,
-    Watch, sha256,
+    Attempt, Caller, Code, Dispatch, Ending, Engine, FrozenCall, Inputs, METHOD, Occasion, Permit,
+    Refusal, Watch, sha256,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use model::{Name, ijson::Json};
+use model::{Digest, Name, ijson::Json};
 use tokio::time::Instant;
 
 use crate::{
@@ -19,11 +19,14 @@ use crate::{
     envelope::{self, Able, EnvelopeError, Era, Fault, Level, Logs, RequestId, ToolCall},
     gate::{Asked, Gateway, INFO, fault, json},
     guarded::guarded,
+    questions::asker,
     refusal::{self, Form},
+    room::Taken,
     rounds::whose,
     sessions::Live,
     upstream::{
-        Answer, Call, Event, Events, LISTEN, Outcome, Reply, SUBSCRIBE, UNSUBSCRIBE, UpstreamError,
+        Answer, Call, Event, Events, Holder, LISTEN, Outcome, Reply, SUBSCRIBE, UNSUBSCRIBE,
+        UpstreamError,
     },
     upstreams::DiscoverError,
 };
@@ -42,6 +45,8 @@ pub(crate) struct Waiting {
     logs: Logs,
     /// The request as one of its session, where it has one.
     live: Option<Live>,
+    /// The room that the call takes as long as it is on its way, and what its request takes where that is long.
+    _taken: (Taken, Option<Taken>),
 }
 
 impl Waiting {
@@ -51,6 +56,34 @@ impl Waiting {
             Some(live) => live.cancelled().await,
             None => pending().await,
         }
+    }
+}
+
+/// Whose session with its server a call is made in: that of its client's session here, or of the client itself.
+struct Calling<'a> {
+    engine: &'a Engine,
+    asked: &'a Asked,
+    system: &'a Name,
+}
+
+impl Holder for Calling<'_> {
+    fn id(&self) -> Digest {
+        match &self.asked.session {
+            Some(session) => session.holder(),
+            None => asker(&self.asked.caller),
+        }
+    }
+
+    /// What the client can be asked and somebody has accepted for any tool of the server: all calls are made in this one session.
+    /// A server of the older revisions cannot ask a client of 2026-07-28.
+    fn able(&self) -> Able {
+        if self.asked.era == Era::Modern {
+            return Able::default();
+        }
+        let server = self.engine.directory().server(self.system);
+        let tools = server.iter().flat_map(|server| server.tools.values());
+        let accepted: Vec<_> = tools.filter_map(|tool| tool.accepted.as_ref()).collect();
+        answers(self.asked).only(|kind| accepted.iter().any(|it| it.input_requests.contains(&kind)))
     }
 }
 
@@ -123,7 +156,7 @@ impl Gateway {
 
     async fn decide(
         self: &Arc<Self>,
-        asked: Asked,
+        mut asked: Asked,
         id: RequestId,
         system: Name,
         tool: String,
@@ -139,6 +172,10 @@ impl Gateway {
                 return fault(&why.fault(), asked.era, Some(&id));
             }
         };
+        let Some(turn) = self.calls.of(asked.caller.current()).try_take() else {
+            let refusal = self.busy(&asked.caller, &system);
+            return refused(&id, asked.form(), &refusal);
+        };
         let attempt = Attempt {
             action: self.engine.context().id(),
             caller: asked.caller.clone(),
@@ -152,11 +189,20 @@ impl Gateway {
             Ok(dispatch) => {
                 let form = asked.form();
                 let able = able(&asked, &dispatch);
-                self.forward(dispatch, &asked, Waiting { id, form, able, logs, live }).await
+                let _taken = (turn, asked.taken.take());
+                let waiting = Waiting { id, form, able, logs, live, _taken };
+                self.forward(dispatch, &asked, waiting).await
             }
             Err(refusal) => refused(&id, asked.form(), &asked.place.named(&system, refusal)),
         };
         named(response, &action.to_string())
+    }
+
+    /// Refuses an agent more than its share of the ways to servers. Nobody waits for one: whoever does keeps a place here from
+    /// others.
+    pub(crate) fn busy(&self, caller: &Caller, system: &Name) -> Refusal {
+        let why = "as many calls and streams of this agent as may be are on their way to servers";
+        self.engine.refuse(caller, Some(system), Code::Busy, why)
     }
 
     /// Headers that repeat arguments must say what the body says (MCP 2026-07-28).
@@ -204,7 +250,11 @@ impl Gateway {
             }
         };
         let mirror = self.upstreams.mirror(tool.definition, &tool.text);
+        let room = self.answers.of(asked.caller.current());
+        let holder = Calling { engine: &self.engine, asked, system: &server.name };
         let call = Call {
+            holder: Some(&holder),
+            room: Some(&room),
             id,
             tool: &tool.name,
             arguments: &arguments,
@@ -224,9 +274,9 @@ impl Gateway {
             answer = upstream.call(call) => answer,
         };
         match answer {
-            Ok(Answer::Whole(reply)) => {
+            Ok(Answer::Whole(reply, taken)) => {
                 let status = status(reply.outcome, asked.era);
-                (status, self.last_response(dispatch, reply, &waiting).await).into_response()
+                (status, self.last_response(dispatch, reply, taken, &waiting).await).into_response()
             }
             Ok(Answer::Stream(events)) if asked.accepts.event_stream => {
                 self.stream(dispatch, *events, waiting)
@@ -246,7 +296,7 @@ impl Gateway {
         let Waiting { id, form, .. } = waiting;
         self.look_after(&dispatch, reply.outcome);
         if let (Outcome::Done, Some(live)) = (reply.outcome, &waiting.live) {
-            live.session.follow(dispatch.call());
+            live.session.follow(&dispatch);
         }
         let digest = sha256(&[&reply.bytes]);
         let words = match reply.outcome {
@@ -266,10 +316,11 @@ impl Gateway {
         self: &Arc<Self>,
         dispatch: Dispatch,
         reply: Reply,
+        taken: Option<Taken>,
         waiting: &Waiting,
     ) -> Response {
         match self.last_word(dispatch, reply, waiting).await {
-            (words, Some(watch)) => guarded(words, watch),
+            (words, Some(watch)) => guarded(words, taken, watch),
             (words, None) => json(words),
         }
     }
@@ -278,24 +329,26 @@ impl Gateway {
     async fn collect(
         self: &Arc<Self>,
         dispatch: Dispatch,
-        events: Events,
+        mut events: Events,
         waiting: &Waiting,
     ) -> Response {
         let reply = tokio::select! {
             biased;
             () = dispatch.cut() => return self.stopped(dispatch, waiting.form, &waiting.id),
             () = waiting.cancelled() => return StatusCode::NO_CONTENT.into_response(),
-            reply = self.reply_of(events, &dispatch) => reply,
+            reply = self.reply_of(&mut events, &dispatch) => reply,
         };
+        let taken = events.take_room();
+        drop(events);
         match reply {
-            Ok(reply) => self.last_response(dispatch, reply, waiting).await,
+            Ok(reply) => self.last_response(dispatch, reply, taken, waiting).await,
             Err(why) => self.failed(dispatch, &why, waiting.form, &waiting.id).await,
         }
     }
 
     async fn reply_of(
         self: &Arc<Self>,
-        mut events: Events,
+        events: &mut Events,
         dispatch: &Dispatch,
     ) -> Result<Reply, UpstreamError> {
         while let Some(event) = events.next().await? {
@@ -372,16 +425,19 @@ impl Gateway {
     }
 }
 
-/// What the server of a call may ask of its client: what both the client can be asked and a person has accepted. A client that
-/// takes no stream cannot be asked before 2026-07-28.
+/// What the server of a call may ask of its client: what both the client can be asked and a person has accepted.
 fn able(asked: &Asked, dispatch: &Dispatch) -> Able {
-    let able = match asked.era {
+    let accepted = &dispatch.call().tool.input_requests;
+    answers(asked).only(|kind| accepted.contains(&kind))
+}
+
+/// What a client can be asked. One that takes no stream cannot be asked before 2026-07-28.
+fn answers(asked: &Asked) -> Able {
+    match asked.era {
         Era::Modern => Able::declared(&asked.message),
         Era::Legacy if asked.accepts.event_stream => Able::anything(),
         Era::Legacy => Able::default(),
-    };
-    let accepted = &dispatch.call().tool.input_requests;
-    able.only(|kind| accepted.contains(&kind))
+    }
 }
 
 /// What a client reads of its server's logs.
@@ -437,8 +493,7 @@ fn refused(id: &RequestId, form: Form, refusal: &Refusal) -> Response {
 }
 
 fn cut_words(dispatch: &Dispatch, form: Form, id: &RequestId) -> Vec<u8> {
-    let reason =
-        "a stop cut this call while it was on its way; what the upstream did by then is not known";
+    let reason = "a stop, or a right that ended, cut this call while it was on its way; what the upstream did by then is not known";
     let refusal = Refusal::new(dispatch.action(), Code::Stopped, reason);
     refusal::response(id, form, &INFO, &refusal)
 }

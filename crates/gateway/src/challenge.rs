@@ -51,8 +51,10 @@ pub(crate) fn challenge(engine: &Engine, place: &Place, why: &NotAuthenticated) 
     let metadata = metadata_url(engine, place);
     let mut value = format!("DPoP algs=\"EdDSA ES256\", resource_metadata=\"{metadata}\"");
     if let Some(error) = error {
-        value +=
-            &format!(", error=\"{error}\", error_description=\"{}\"", quoted(&why.to_string()));
+        value += &format!(
+            ", error=\"{error}\", error_description=\"{}\"",
+            token::description(&why.to_string())
+        );
     }
     let mut response = (StatusCode::UNAUTHORIZED, why.to_string()).into_response();
     // A client that knows only the second scheme finds its way by that (RFC 9449 §7.1, RFC 9728 §5.1).
@@ -73,14 +75,4 @@ pub(crate) fn with_nonce(engine: &Engine, mut response: Response) -> Response {
         response.headers_mut().insert(DPOP_NONCE, nonce);
     }
     response
-}
-
-/// Text inside a quoted header value: what the grammar of RFC 6750 §3 does not allow becomes `'` or `?`.
-fn quoted(text: &str) -> String {
-    let plain = |letter: char| match letter {
-        '"' | '\\' | '`' => '\'',
-        ' '..='~' => letter,
-        _ => '?',
-    };
-    text.chars().map(plain).collect()
 }

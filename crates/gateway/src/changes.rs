@@ -4,30 +4,28 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse as _, Response};
-use decide::{Caller, FrozenCall, METHOD, Watch};
+use decide::{Caller, Dispatch, METHOD, Watch};
 use http::StatusCode;
 use model::{Name, ijson::Json};
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 use crate::{
     feed::Feed,
     gate::Gateway,
     sessions::Session,
-    upstream::{SUBSCRIBE, UNSUBSCRIBE},
+    upstream::{SUBSCRIBE, UNSUBSCRIBE, Updates},
 };
 
 impl Session {
     /// Notes what a call that its server has done means for what the client is told.
-    pub(crate) fn follow(&self, call: &FrozenCall) {
+    pub(crate) fn follow(&self, dispatch: &Dispatch) {
+        let call = dispatch.call();
         let method = call.tool.name.strip_prefix(METHOD);
         let Some(method @ (SUBSCRIBE | UNSUBSCRIBE)) = method else { return };
         let arguments: Option<Json> = serde_json::from_slice(&call.arguments).ok();
         let uri = arguments.as_ref().and_then(|it| it.member("uri")).and_then(Json::as_str);
         match uri {
-            Some(uri) if method == SUBSCRIBE => self.subscribe(uri),
+            Some(uri) if method == SUBSCRIBE => self.subscribe(uri, dispatch.lasting()),
             Some(uri) => self.unsubscribe(uri),
             None => {}
         }
@@ -36,6 +34,7 @@ impl Session {
 
 impl Gateway {
     /// A stream of what changes, until the caller's token ends, a stop cuts it or a later stream of the session takes its place.
+    /// It takes a way to the server for as long.
     pub(crate) fn tell_changes(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
@@ -43,6 +42,10 @@ impl Gateway {
         session: Arc<Session>,
         watch: Watch,
     ) -> Response {
+        let Some(turn) = self.calls.of(caller.current()).try_take() else {
+            let refusal = self.busy(caller, system);
+            return (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string()).into_response();
+        };
         let left = caller.claims.exp.millis_since(self.engine.context().now());
         let (feed, replaced) = (Feed::plain(), session.tell());
         let response = feed.read();
@@ -57,41 +60,32 @@ impl Gateway {
                 () = gateway.tell(&feed, &session, &caller, &system) => {}
             }
             feed.cut(None);
+            drop(turn);
         });
-        response.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        response
     }
 
     /// Tells of what the session's client has subscribed to, for as long as its server does.
     async fn tell(&self, feed: &Feed, session: &Session, caller: &Arc<Caller>, system: &Name) {
         // A client listens first and subscribes then. Before that there is no reason to reach the server.
         session.subscribed().await;
-        // What was permitted once may be forbidden or taken back since.
-        let may = || {
-            let offered = self.engine.listable(caller, system).into_iter();
-            offered
-                .map(|tool| tool.name.clone())
-                .any(|name| name.strip_prefix(METHOD) == Some(SUBSCRIBE))
-        };
-        if !may() {
-            return;
-        }
-        let Some(mut updates) = self.updates(caller, system).await else { return };
-        loop {
-            match updates.recv().await {
-                // It says that something changed, and may say so again: a client that does not read misses it.
-                Ok(_) if !may() => return,
-                Ok(uri) if session.wants(&uri) && feed.has_room() => feed.send(&updated(&uri)),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+        let Some(mut updates) = self.updates(session, caller, system).await else { return };
+        while let Some(uri) = updates.next().await {
+            // What was permitted once may be forbidden or taken back since, or not be known at the moment.
+            let may = session.subscription(&uri).is_some_and(|right| right.stands(caller));
+            // It says that something changed, and may say so again: a client that does not read misses it.
+            if may && feed.has_room() {
+                feed.send(&updated(&uri));
             }
         }
     }
 
-    async fn updates(&self, caller: &Caller, system: &Name) -> Option<Receiver<Arc<str>>> {
+    /// What the server says in the session that this one has with it.
+    async fn updates(&self, session: &Session, caller: &Caller, system: &Name) -> Option<Updates> {
         let server = self.engine.directory().server(system)?;
         let account = self.engine.account_of(&server.record, caller).ok()?;
         let reached = self.upstreams.reach(&server.record, account.as_deref()).await;
-        Some(reached.ok()?.updates())
+        Some(reached.ok()?.updates(session.holder()))
     }
 }
 

@@ -22,9 +22,9 @@ use bytes::Bytes;
 use decide::Watch;
 use futures_util::stream;
 use http::{HeaderValue, header};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
-use crate::{envelope::event, guarded::PART};
+use crate::{envelope::event, guarded::PART, room::HELD};
 
 /// How many events wait for a client before whoever makes them has to wait, too.
 const AHEAD: usize = 16;
@@ -32,8 +32,9 @@ const AHEAD: usize = 16;
 /// waits, however long it is; for one that is away nothing of a stream is kept once it would be more than this.
 const KEPT: usize = 64;
 const KEPT_BYTES: usize = 1024 * 1024;
-/// How much all streams together keep for clients that are away.
+/// How much all streams together keep for clients that are away, and those of one agent.
 const KEPT_BY_ALL: usize = 128 * 1024 * 1024;
+const KEPT_BY_AGENT: usize = KEPT_BY_ALL / 8;
 /// After how many milliseconds a client that lost the stream should ask for it again.
 const RETRY_MS: u32 = 1_000;
 
@@ -51,9 +52,34 @@ struct Resumable {
     kept: Kept,
 }
 
-/// The bytes that all streams hold whose clients may come back.
+/// The bytes that streams hold whose clients may come back: all of them, and those of one agent.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<AtomicUsize>);
+pub(crate) struct Kept {
+    all: Arc<AtomicUsize>,
+    of_agent: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    /// Beside these, the bytes of another agent.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { all: self.all.clone(), of_agent: Arc::default() }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+        self.of_agent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn free(&self, bytes: usize) {
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+        self.of_agent.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_much(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > KEPT_BY_ALL
+            || self.of_agent.load(Ordering::Relaxed) > KEPT_BY_AGENT
+    }
+}
 
 #[derive(Default)]
 struct Inner {
@@ -67,10 +93,12 @@ struct Inner {
     reader: u64,
     is_read: bool,
     ended: bool,
+    /// What of the last event was not handed over yet.
+    rest: Bytes,
     /// What its client would need next is gone.
     lost: bool,
-    /// A stop cut it, in the middle of an event, too.
-    is_cut: bool,
+    /// A stop cut it in the middle of an event, so that nothing can follow.
+    is_torn: bool,
 }
 
 /// Nobody reads and nobody will.
@@ -148,14 +176,15 @@ impl Feed {
     pub(crate) fn cut(&self, words: Option<&[u8]>) {
         {
             let mut inner = self.inner();
-            inner.is_cut = true;
+            inner.is_torn = !std::mem::take(&mut inner.rest).is_empty();
+            if inner.is_torn && inner.next > inner.first {
+                // Half an event is none: it is not given again either.
+                inner.next -= 1;
+            }
             let given = inner.next - inner.first;
             while inner.events.len() as u64 > given {
-                inner
-                    .events
-                    .pop_back()
-                    .into_iter()
-                    .for_each(|event| self.frees(&mut inner, &event));
+                let Some(event) = inner.events.pop_back() else { break };
+                self.frees(&mut inner, &event);
             }
         }
         words.into_iter().for_each(|words| self.send(words));
@@ -169,9 +198,10 @@ impl Feed {
     }
 
     /// The stream from its beginning. A reader that is there already gets no more.
-    pub(crate) fn read(self: &Arc<Self>) -> Option<Response> {
-        let first = self.inner().first;
-        Some(self.read_from(first)?.1)
+    pub(crate) fn read(self: &Arc<Self>) -> Response {
+        let inner = self.inner();
+        let first = inner.first;
+        self.read_on(inner, first).1
     }
 
     /// The stream from behind an event that its client has seen, until a stop cuts the client off; `None` where what follows
@@ -189,18 +219,22 @@ impl Feed {
     }
 
     fn read_from(self: &Arc<Self>, from: u64) -> Option<(u64, Response)> {
-        let reader = {
-            let mut inner = self.inner();
-            if inner.lost || from < inner.first || from > inner.end() {
-                return None;
-            }
-            inner.next = from;
-            inner.reader += 1;
-            inner.is_read = true;
-            inner.reader
-        };
+        let inner = self.inner();
+        let is_kept = !inner.lost && (inner.first..=inner.end()).contains(&from);
+        is_kept.then(|| self.read_on(inner, from))
+    }
+
+    /// Gives what follows to a new reader; whoever read before reads no more.
+    fn read_on(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, next: u64) -> (u64, Response) {
+        inner.next = next;
+        inner.rest = Bytes::new();
+        inner.is_torn = false;
+        inner.reader += 1;
+        inner.is_read = true;
+        let reader = inner.reader;
+        drop(inner);
         self.changed.notify_waiters();
-        let body = Reader { feed: self.clone(), reader, rest: Bytes::new() };
+        let body = Reader { feed: self.clone(), reader };
         let body = stream::unfold(body, |mut reader| async move {
             let part = reader.next().await?;
             Some((Ok::<_, Infallible>(part), reader))
@@ -209,16 +243,28 @@ impl Feed {
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        Some((reader, (headers, Body::from_stream(body)).into_response()))
+        (reader, (headers, Body::from_stream(body)).into_response())
     }
 
-    /// Waits until whoever reads has read everything, or is there no more. A stop takes away what was not given by then.
+    /// Waits until whoever reads has read everything, or is there no more. A stop takes away what was not given by then, and so
+    /// does time.
     pub(crate) async fn delivered(&self, watch: &Watch) {
-        let reader = self.inner().reader;
         tokio::select! {
             biased;
             () = watch.cut() => self.cut(None),
-            () = self.left(reader) => {}
+            () = self.unread() => {}
+            () = sleep(HELD) => self.cut(None),
+        }
+    }
+
+    /// Resolves when nobody reads. One reader may take another's place before.
+    async fn unread(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.inner().is_read {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -251,7 +297,7 @@ impl Feed {
         }
         inner.bytes += event.len();
         if let Some(Resumable { kept, .. }) = &self.resumable {
-            kept.0.fetch_add(event.len(), Ordering::Relaxed);
+            kept.add(event.len());
         }
         inner.events.push_back(event);
         self.forget(&mut inner);
@@ -275,8 +321,7 @@ impl Feed {
     fn shed(&self, inner: &mut Inner) {
         let Some(Resumable { kept, .. }) = &self.resumable else { return };
         let is_away = inner.reader > 0 && !inner.is_read;
-        let is_much = inner.bytes > KEPT_BYTES || kept.0.load(Ordering::Relaxed) > KEPT_BY_ALL;
-        if is_away && is_much {
+        if is_away && (inner.bytes > KEPT_BYTES || kept.is_much()) {
             inner.lost = true;
             inner.next = inner.end();
             inner.first = inner.next;
@@ -289,7 +334,7 @@ impl Feed {
     fn frees(&self, inner: &mut Inner, event: &Bytes) {
         inner.bytes -= event.len();
         if let Some(Resumable { kept, .. }) = &self.resumable {
-            kept.0.fetch_sub(event.len(), Ordering::Relaxed);
+            kept.free(event.len());
         }
     }
 
@@ -302,7 +347,7 @@ impl Drop for Feed {
     fn drop(&mut self) {
         let bytes = self.inner().bytes;
         if let Some(Resumable { kept, .. }) = &self.resumable {
-            kept.0.fetch_sub(bytes, Ordering::Relaxed);
+            kept.free(bytes);
         }
     }
 }
@@ -311,6 +356,11 @@ impl Inner {
     /// The number of the event that comes next.
     fn end(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// As much of the event at hand as is handed over at a time.
+    fn part(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PART))
     }
 
     fn is_read_by(&self, reader: u64) -> bool {
@@ -322,8 +372,6 @@ impl Inner {
 struct Reader {
     feed: Arc<Feed>,
     reader: u64,
-    /// What of the last event was not handed over yet.
-    rest: Bytes,
 }
 
 impl Reader {
@@ -334,20 +382,21 @@ impl Reader {
             let changed = feed.changed.notified();
             {
                 let mut inner = feed.inner();
-                if !inner.is_read_by(self.reader) {
+                if !inner.is_read_by(self.reader) || inner.is_torn {
                     return None;
                 }
-                if !self.rest.is_empty() {
-                    return (!inner.is_cut).then(|| self.part());
+                if !inner.rest.is_empty() {
+                    return Some(inner.part());
                 }
                 let at = usize::try_from(inner.next - inner.first).ok()?;
                 if let Some(event) = inner.events.get(at).cloned() {
                     inner.next += 1;
+                    inner.rest = event;
+                    let part = inner.part();
                     feed.forget(&mut inner);
                     drop(inner);
                     feed.changed.notify_waiters();
-                    self.rest = event;
-                    return Some(self.part());
+                    return Some(part);
                 }
                 if inner.ended {
                     return None;
@@ -355,12 +404,6 @@ impl Reader {
             }
             changed.await;
         }
-    }
-}
-
-impl Reader {
-    fn part(&mut self) -> Bytes {
-        self.rest.split_to(self.rest.len().min(PART))
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Who calls comes first; then the message is read once; then the method. Only `tools/call` leads on, through a decision.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody as _, to_bytes},
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use decide::{Caller, Code, Engine, METHOD, NotAuthenticated, Presented};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::Name;
+use tokio::time::timeout;
 
 use crate::{
     broker,
@@ -25,13 +26,17 @@ use crate::{
     },
     place::Place,
     questions::{Questions, asker},
-    refusal::Form,
+    refusal::{self, Form},
+    room::{LONG, Rooms, Taken},
     sessions::{Session, Sessions},
     upstreams::Upstreams,
 };
 
 /// How long a client may keep a list of tools, in milliseconds: a stop or a new mapping shows soon after.
 const LIST_TTL_MS: u32 = 5_000;
+
+/// How long a long request waits for room: less than its client has for sending it.
+const ROOM: Duration = Duration::from_secs(10);
 
 /// How the gateway introduces itself.
 pub(crate) const INFO: ServerInfo<'static> = ServerInfo {
@@ -48,6 +53,11 @@ pub struct Gateway {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) questions: Questions,
     sessions: Sessions,
+    /// Room for long requests of clients, and for long answers to them.
+    requests: Rooms,
+    pub(crate) answers: Rooms,
+    /// Room for calls on their way: so many connections there are to servers.
+    pub(crate) calls: Rooms,
 }
 
 /// One request of somebody who was believed.
@@ -60,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) era: Era,
     /// The session that it belongs to, which only revisions before 2026-07-28 have.
     pub(crate) session: Option<Arc<Session>>,
+    /// The room that it takes, where it is long.
+    pub(crate) taken: Option<Taken>,
 }
 
 impl Asked {
@@ -72,11 +84,15 @@ impl Asked {
 impl Gateway {
     /// A gateway that decides by `engine` and reaches servers through `upstreams`.
     pub fn new(engine: Arc<Engine>, upstreams: Arc<Upstreams>) -> Arc<Self> {
+        let at_once = upstreams.at_once();
         Arc::new(Self {
             engine,
             upstreams,
             questions: Questions::default(),
             sessions: Sessions::default(),
+            requests: Rooms::default(),
+            answers: Rooms::default(),
+            calls: Rooms::new(at_once),
         })
     }
 }
@@ -127,11 +143,18 @@ impl Gateway {
         };
         let accepts = envelope::accepts(&headers)
             .map_err(|why| refuse(&why, (why.status(), why.to_string()).into_response()))?;
+        let most = body.size_hint().upper();
+        let taken = self.room_for(caller, most).await.ok_or_else(|| {
+            let why = "there is no room for another long message at the moment; send it again";
+            engine.refuse(caller, place.system(), Code::Busy, why);
+            Box::new((StatusCode::SERVICE_UNAVAILABLE, why).into_response())
+        })?;
         let bytes = to_bytes(body, MAX_BYTES).await.map_err(|why| {
             let response =
                 (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than 1 MiB, or broke off");
             refuse(&why, response.into_response())
         })?;
+        let taken = taken.filter(|_| bytes.len() > LONG);
         let message = Incoming::parse(&bytes)
             .map_err(|why| refuse(&why, fault(&why.fault(), Era::Legacy, None)))?;
         let message = match message {
@@ -147,7 +170,17 @@ impl Gateway {
             _ => None,
         };
         let (caller, place) = (caller.clone(), place.clone());
-        Ok(Read::Asked(Box::new(Asked { caller, place, headers, accepts, message, era, session })))
+        let asked = Asked { caller, place, headers, accepts, message, era, session, taken };
+        Ok(Read::Asked(Box::new(asked)))
+    }
+
+    /// Room for a request of at most so many bytes, as far as it says how long it is; `None` where there is none in time.
+    async fn room_for(&self, caller: &Caller, most: Option<u64>) -> Option<Option<Taken>> {
+        if most.is_some_and(|most| most <= LONG as u64) {
+            return Some(None);
+        }
+        let room = self.requests.of(caller.current());
+        timeout(ROOM, room.take()).await.ok().map(Some)
     }
 
     /// The session that a request names; it must be its sender's, and the refusal of another is recorded. A request without
@@ -214,6 +247,7 @@ impl Gateway {
         match self.session(caller, place, headers) {
             Ok(Some(session)) => {
                 self.sessions.end(&session);
+                self.upstreams.end_sessions(&self.sessions.ended());
                 StatusCode::NO_CONTENT.into_response()
             }
             Ok(None) => not_allowed(),
@@ -228,12 +262,26 @@ impl Gateway {
         let session = self.engine.unguessable();
         let caller = &asked.caller;
         let (of, now) = (asker(caller), self.engine.context().now());
-        if self.sessions.open(session.clone(), of, caller.current(), now).is_ok()
+        let opened = self.sessions.open(session.clone(), of, caller.current(), now);
+        // Others may have made room for it, or be over.
+        self.upstreams.end_sessions(&self.sessions.ended());
+        if opened.is_ok()
             && let Ok(session) = session.parse()
         {
             response.headers_mut().insert(header_name::SESSION, session);
         }
         response
+    }
+
+    /// Answers `tools/list`. Who may have nothing at all is told why, as with a call; an empty list says that nothing is permitted.
+    fn list(&self, asked: &Asked, id: &RequestId) -> Response {
+        let (place, caller) = (&asked.place, &asked.caller);
+        if let Err(refusal) = self.engine.watch(caller, place.system()) {
+            return json(refusal::response(id, asked.form(), &INFO, &refusal));
+        }
+        let tools = place.listed(&self.engine, caller);
+        let tools = tools.iter().map(Vec::as_slice);
+        json(envelope::tools_list(id, asked.era, &INFO, tools, LIST_TTL_MS))
     }
 
     /// Notes from which level on the client of a session reads servers' logs.
@@ -396,11 +444,7 @@ async fn serve(gateway: &Arc<Gateway>, asked: Asked) -> Response {
         },
         ("ping", Era::Legacy) => json(envelope::pong(&id)),
         ("server/discover", _) => json(envelope::discover(&id, &INFO, gateway.offered(&asked))),
-        ("tools/list", _) => {
-            let tools = asked.place.listed(&gateway.engine, &asked.caller);
-            let tools = tools.iter().map(Vec::as_slice);
-            json(envelope::tools_list(&id, era, &INFO, tools, LIST_TTL_MS))
-        }
+        ("tools/list", _) => gateway.list(&asked, &id),
         ("tools/call", _) => gateway.call(asked, id).await,
         _ => gateway.request(asked, id).await,
     }

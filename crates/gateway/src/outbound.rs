@@ -20,7 +20,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header, uri::PathAndQuery};
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 pub use body::{Body, BodyError, Response};
 pub use credential::{Credential, CredentialError};
@@ -33,6 +36,7 @@ use dial::{Tls, dial};
 #[derive(Clone)]
 pub struct Outbound {
     limits: Limits,
+    places: Arc<Semaphore>,
     tls: Arc<Tls>,
 }
 
@@ -51,6 +55,8 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Connections in use at one target.
     pub connections: usize,
+    /// Connections in use at all targets.
+    pub at_once: usize,
     /// Connections kept for later at one target.
     pub parked: usize,
     /// How long a connection is kept for later.
@@ -88,7 +94,7 @@ pub enum SendError {
     /// The deadline came first.
     #[error("the deadline had passed before the request to `{0}` was sent")]
     Late(Origin),
-    /// Every connection is in use.
+    /// Every connection is in use, there or anywhere.
     #[error("all connections to `{0}` are in use; try again later")]
     Busy(Origin),
     /// The name has no address.
@@ -172,6 +178,7 @@ impl Default for Limits {
             body_bytes: 64 * 1024 * 1024,
             // 10,000 live streams to one server is a load that must fit.
             connections: 16_384,
+            at_once: 65_536,
             parked: 64,
             // Node and uvicorn close idle connections after 5 seconds; whoever closes first avoids the race.
             parked_for: Duration::from_secs(4),
@@ -182,12 +189,22 @@ impl Default for Limits {
 impl Outbound {
     /// A client that trusts the certificate authorities of this machine, read when they are first needed.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, tls: Arc::new(Tls::new(None)) }
+        Self::over(limits, Tls::new(None))
     }
 
     /// A client that trusts these certificate authorities alone.
     pub fn with_roots(limits: Limits, roots: Vec<CertificateDer<'static>>) -> Self {
-        Self { limits, tls: Arc::new(Tls::new(Some(roots))) }
+        Self::over(limits, Tls::new(Some(roots)))
+    }
+
+    fn over(limits: Limits, tls: Tls) -> Self {
+        let places = Arc::new(Semaphore::new(limits.at_once.min(Semaphore::MAX_PERMITS)));
+        Self { limits, places, tls: Arc::new(tls) }
+    }
+
+    /// How many connections there are at all targets at most.
+    pub(crate) const fn at_once(&self) -> usize {
+        self.limits.at_once
     }
 
     /// Parses and checks a URL. `internal` allows plain http and the special-use addresses inside.
@@ -220,9 +237,10 @@ impl Outbound {
         let connected_by = deadline.map_or(started + self.limits.connect, |deadline| {
             deadline.min(started + self.limits.connect)
         });
-        let place = timeout_at(connected_by, target.pool().place())
-            .await
-            .map_err(|_| SendError::Busy(origin.clone()))?;
+        // Of the target first: nobody who waits there keeps a place that others could use elsewhere.
+        let places = async { (target.pool().place().await, pool::place(&self.places).await) };
+        let place =
+            timeout_at(connected_by, places).await.map_err(|_| SendError::Busy(origin.clone()))?;
         loop {
             let parked = target.pool().take();
             let fresh = parked.is_none();

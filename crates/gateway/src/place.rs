@@ -79,19 +79,21 @@ impl Place {
 
 fn meant<'n>(engine: &Engine, name: &'n str) -> Option<(Name, &'n str)> {
     let directory = engine.directory();
-    let of = |system: Name| {
-        let tool = name.strip_prefix(system.as_str())?.strip_prefix(BETWEEN)?;
-        Some((system, tool))
-    };
-    let possible: Vec<(Name, &str)> = directory.servers().into_iter().filter_map(of).collect();
-    let has = |(system, tool): &&(Name, &str)| {
-        directory.tool(system, tool).is_some_and(|(_, tool)| tool.is_some())
-    };
-    let mut known = possible.iter().filter(has);
-    match (known.next(), known.next()) {
-        (Some(one), None) => Some(one.clone()),
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    // As often as a system's name can end in it, however many systems there are.
+    for (at, _) in name.char_indices().take_while(|(at, _)| *at <= Name::MAX_BYTES) {
+        let Some(tool) = name[at..].strip_prefix(BETWEEN) else { continue };
+        let Ok(system) = name[..at].parse::<Name>() else { continue };
+        match directory.tool(&system, tool) {
+            Some((_, Some(_))) => known.push((system, tool)),
+            Some((_, None)) => unknown.push((system, tool)),
+            None => {}
+        }
+    }
+    match known.len() {
+        1 => known.pop(),
         // That the system has no such tool is its decision to say.
-        (None, None) => possible.into_iter().next(),
+        0 => unknown.into_iter().next(),
         _ => None,
     }
 }

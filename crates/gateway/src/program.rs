@@ -10,14 +10,17 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tempfile::TempDir;
 use token::Secret;
 use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::{OwnedSemaphorePermit, oneshot},
+    time::{Instant, sleep},
 };
 
 pub use fence::{FenceError, can_fence};
@@ -65,13 +68,15 @@ pub enum ProgramError {
         source: io::Error,
     },
     /// It has ended, most likely at once.
-    #[error("the program ended only a moment ago; it is started again in another")]
+    #[error(
+        "the program ended only a moment ago, as this node's log says; it is started again in another"
+    )]
     TooSoon,
     /// An earlier start is not through.
     #[error("the program is still being started; a file system may hang")]
     Starting,
     /// It ended, or closed its stdout.
-    #[error("the program has ended")]
+    #[error("the program has ended; this node's log says how")]
     Ended,
 }
 
@@ -156,12 +161,39 @@ impl Program {
     }
 }
 
+impl Started {
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+
+    /// How the process ended, once it has; `None` where it goes on for longer than `patience`. It is not reaped, so that its
+    /// number is nobody else's before its group is killed.
+    pub(crate) async fn ending(&self, patience: Duration) -> Option<String> {
+        /// How often the kernel is asked.
+        const PERIOD: Duration = Duration::from_millis(10);
+        let (pid, over) = (self.pid()?, Instant::now() + patience);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            if let Some(ended) = waitid(WaitId::Pid(pid), options).ok()? {
+                return Some(match (ended.exit_status(), ended.terminating_signal()) {
+                    (Some(status), _) => format!("status {status}"),
+                    (None, Some(signal)) => format!("signal {signal}"),
+                    (None, None) => "no status".to_owned(),
+                });
+            }
+            if Instant::now() >= over {
+                return None;
+            }
+            sleep(PERIOD).await;
+        }
+    }
+}
+
 impl Drop for Started {
     fn drop(&mut self) {
-        let group = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+        if let Some(group) = self.pid() {
             // A group whose last process has gone is what was wanted.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

@@ -11,9 +11,8 @@ use model::{
 
 use crate::{
     calls::Waiting,
-    envelope::{Era, MAX_DEPTH},
+    envelope::{Era, MAX_BYTES, MAX_DEPTH},
     gate::Gateway,
-    sse::MAX_EVENT,
 };
 
 /// How long a client may take with its answers, in seconds: a person may have to be found first.
@@ -70,7 +69,7 @@ impl Gateway {
             let reason = "the server asks in a revision of MCP that this client does not speak";
             return Err(refuse(Code::MethodNotMapped, reason.to_owned()));
         }
-        let limits = Limits { bytes: MAX_EVENT, depth: MAX_DEPTH };
+        let limits = Limits { bytes: MAX_BYTES, depth: MAX_DEPTH };
         let malformed = || "the server asks in a form that is not understood".to_owned();
         let mut reply =
             ijson::parse(reply, limits).map_err(|_| refuse(Code::MethodNotMapped, malformed()))?;

@@ -7,7 +7,7 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use decide::{Lasting, sha256};
 use model::{Digest, IdentityId, Name, Timestamp};
 use tokio::sync::Notify;
 
@@ -52,14 +53,24 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Held {
     clients: HashMap<Digest, Vec<Arc<Session>>>,
-    agents: HashMap<IdentityId, usize>,
+    agents: HashMap<IdentityId, OfAgent>,
+    /// The holders whose sessions have ended since that was asked last.
+    ended: Vec<Digest>,
     /// When it was looked last which are over, in milliseconds.
     swept: i64,
+}
+
+/// What all clients of one agent have.
+struct OfAgent {
+    sessions: usize,
+    kept: Kept,
 }
 
 /// One session.
 pub(crate) struct Session {
     id: String,
+    /// By what servers' sessions are found that belong to it.
+    holder: Digest,
     /// Whose it is.
     of: Digest,
     agent: IdentityId,
@@ -71,8 +82,8 @@ pub(crate) struct Session {
     next_feed: AtomicU64,
     /// The requests on their way, to be cancelled by their ids.
     live: Mutex<HashMap<RequestId, Arc<Notify>>>,
-    /// The resources of whose changes its client wants to be told.
-    subscribed: Mutex<HashSet<String>>,
+    /// The resources of whose changes its client wants to be told, each by the right to it.
+    subscribed: Mutex<HashMap<String, Lasting>>,
     follows: Notify,
     /// Ends the stream on which it is told, where a later one takes its place.
     told: Mutex<Arc<Notify>>,
@@ -101,12 +112,16 @@ impl Sessions {
         if let Some(oldest) = oldest.cloned() {
             self.remove(&mut held, &oldest);
         }
-        let of_agent = held.agents.entry(agent.clone()).or_default();
-        if *of_agent >= MAX_OF_AGENT || self.open.len() >= MAX {
+        if self.open.len() >= MAX {
             return Err(TooMany);
         }
-        *of_agent += 1;
-        let session = Session::new(id.clone(), of, agent.clone(), self.kept.clone(), now);
+        let unknown = || OfAgent { sessions: 0, kept: self.kept.of_another() };
+        let of_agent = held.agents.entry(agent.clone()).or_insert_with(unknown);
+        if of_agent.sessions >= MAX_OF_AGENT {
+            return Err(TooMany);
+        }
+        of_agent.sessions += 1;
+        let session = Session::new(id.clone(), of, agent.clone(), of_agent.kept.clone(), now);
         let session = Arc::new(session);
         held.clients.entry(of).or_default().push(session.clone());
         self.open.insert(id, session);
@@ -128,6 +143,7 @@ impl Sessions {
         if self.open.remove(&session.id).is_none() {
             return;
         }
+        held.ended.push(session.holder);
         if let Entry::Occupied(mut ours) = held.clients.entry(session.of) {
             ours.get_mut().retain(|other| other.id != session.id);
             if ours.get().is_empty() {
@@ -135,8 +151,8 @@ impl Sessions {
             }
         }
         if let Entry::Occupied(mut of_agent) = held.agents.entry(session.agent.clone()) {
-            *of_agent.get_mut() -= 1;
-            if *of_agent.get() == 0 {
+            of_agent.get_mut().sessions -= 1;
+            if of_agent.get().sessions == 0 {
                 of_agent.remove();
             }
         }
@@ -156,11 +172,17 @@ impl Sessions {
     pub(crate) fn end(&self, session: &Session) {
         self.remove(&mut locked(&self.held), session);
     }
+
+    /// The holders whose sessions have ended since this was asked last: what they have with servers is over, too.
+    pub(crate) fn ended(&self) -> Vec<Digest> {
+        std::mem::take(&mut locked(&self.held).ended)
+    }
 }
 
 impl Session {
     fn new(id: String, of: Digest, agent: IdentityId, kept: Kept, now: Timestamp) -> Self {
         Self {
+            holder: sha256(&[b"session/v1\0", id.as_bytes()]),
             id,
             of,
             agent,
@@ -175,6 +197,11 @@ impl Session {
             follows: Notify::new(),
             told: Mutex::default(),
         }
+    }
+
+    /// By what servers' sessions are found that belong to it.
+    pub(crate) fn holder(&self) -> Digest {
+        self.holder
     }
 
     /// When it was used last, in milliseconds.
@@ -232,10 +259,11 @@ impl Session {
     }
 
     /// Its client wants to be told of a resource. Beyond a number of them it hears nothing of the rest.
-    pub(crate) fn subscribe(&self, uri: &str) {
+    pub(crate) fn subscribe(&self, uri: &str, by: Lasting) {
         let mut subscribed = locked(&self.subscribed);
-        if subscribed.len() < MAX_SUBSCRIBED && uri.len() <= MAX_URI {
-            subscribed.insert(uri.to_owned());
+        let has_room = subscribed.len() < MAX_SUBSCRIBED || subscribed.contains_key(uri);
+        if has_room && uri.len() <= MAX_URI {
+            subscribed.insert(uri.to_owned(), by);
         }
         drop(subscribed);
         self.follows.notify_waiters();
@@ -256,8 +284,9 @@ impl Session {
         locked(&self.subscribed).remove(uri);
     }
 
-    pub(crate) fn wants(&self, uri: &str) -> bool {
-        locked(&self.subscribed).contains(uri)
+    /// By what its client is told of a resource, if it wants to be.
+    pub(crate) fn subscription(&self, uri: &str) -> Option<Lasting> {
+        locked(&self.subscribed).get(uri).cloned()
     }
 
     /// Takes the place of the stream on which the client was told so far; resolves when this one's is taken.

@@ -7,8 +7,8 @@ pub const MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// Reads events out of chunks that end anywhere
 /// ([HTML, parsing an event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream)).
-#[derive(Default)]
 pub struct Parser {
+    max: usize,
     line: Vec<u8>,
     data: Option<Vec<u8>>,
     other_type: bool,
@@ -18,14 +18,26 @@ pub struct Parser {
 
 /// One event is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an event is longer than {MAX_EVENT} bytes")]
-pub struct EventTooLong;
+#[error("an event is longer than {0} bytes")]
+pub struct EventTooLong(usize);
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::within(MAX_EVENT)
+    }
+}
 
 impl Parser {
+    /// Reads events of at most so many bytes.
+    pub fn within(max: usize) -> Self {
+        let (line, data, other_type, after_return, begun) = Default::default();
+        Self { max, line, data, other_type, after_return, begun }
+    }
+
     /// Takes bytes from `input` until an event with data is whole, which is its data; `None` where more bytes are needed.
     ///
     /// # Errors
-    /// The event is longer than [`MAX_EVENT`]; nothing further can be read.
+    /// The event is too long; nothing further can be read.
     pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Vec<u8>>, EventTooLong> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_return) && input[0] == b'\n' {
@@ -34,9 +46,8 @@ impl Parser {
             }
             let end = input.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
             let part = input.split_to(end.unwrap_or(input.len()));
-            let held = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
-            if held + part.len() > MAX_EVENT {
-                return Err(EventTooLong);
+            if self.held() + part.len() > self.max {
+                return Err(EventTooLong(self.max));
             }
             self.line.extend_from_slice(&part);
             if end.is_none() {
@@ -49,6 +60,11 @@ impl Parser {
             }
         }
         Ok(None)
+    }
+
+    /// How many bytes of an event wait for the rest of it.
+    pub(crate) fn held(&self) -> usize {
+        self.line.len() + self.data.as_ref().map_or(0, Vec::len)
     }
 
     /// Takes a whole line; an empty one ends the event.
@@ -121,6 +137,8 @@ mod tests {
         }
         let endless = vec![b'a'; MAX_EVENT + 1];
         assert!(parser.next(&mut Bytes::from(endless)).is_err());
+        let refused = Parser::within(8).next(&mut Bytes::from("data: 123\n\n")).unwrap_err();
+        assert_eq!(refused.to_string(), "an event is longer than 8 bytes");
     }
 
     proptest! {

@@ -3,10 +3,12 @@
 //! A call goes out as the bytes that were decided on; a result comes back as the bytes that the server sent, with the
 //! client's id in place of ours. Never here: which tool may be called, retries of a call that may have arrived.
 
+mod agreed;
 mod answer;
 mod events;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod held;
 mod link;
 mod message;
 mod methods;
@@ -19,7 +21,7 @@ mod updates;
 
 use std::{
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -28,61 +30,60 @@ use std::{
 use decide::METHOD;
 use http::{HeaderMap, StatusCode};
 use model::{
-    Foreign,
+    Digest, Foreign,
     ijson::{self, Limits},
 };
-use tokio::{sync::broadcast, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     envelope::{self, Able, Era, Logs, MAX_BYTES, MAX_DEPTH, Mirror, RequestId},
     oauth::Challenge,
     outbound::{BodyError, Credential, Outbound, SendError, Target},
     program::{Program, ProgramError},
+    room::Room,
     secrets::OwnSecrets,
+    sse::MAX_EVENT,
 };
 
 pub use answer::{Answer, Outcome, Reply};
 pub use events::{Event, Events};
 pub(crate) use events::{asked_as, not_passed_on};
 pub use tools::{Listing, RefusedTool, ToolDefinition, ToolError};
+pub use updates::Updates;
 pub(crate) use updates::{LISTEN, MAX_URI, SUBSCRIBE, UNSUBSCRIBE};
 
+use agreed::Agreed;
+use held::Whose;
 use link::Link;
 use methods::Offers;
 use pipe::Pipe;
 use updates::is_subscription;
 
-/// How long finding the revision and opening a session may take.
+/// How long finding the revision may take, and how long opening a session.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long reading a whole list of tools may take.
 const LIST: Duration = Duration::from_secs(30);
 
-/// One MCP server. Clones are the same server with the same session.
+/// One MCP server. Clones are the same server with the same sessions, which end with the last of them and of what is on its way.
 #[derive(Clone)]
 pub struct Upstream(Arc<Server>);
 
 struct Server {
     wire: Wire,
     protocol: Protocol,
-    /// What was agreed with the server; `None` until it is needed.
-    agreed: Mutex<Option<Arc<Link>>>,
-    /// A session of the older revision in which the server may ask its clients something; `None` until it is needed.
-    asking: Mutex<Option<Arc<Link>>>,
+    agreed: Mutex<Agreed>,
     /// What it offers beside tools.
     offers: Mutex<Offers>,
-    /// Held by the one caller that agrees with the server while others wait for it.
+    /// Held by the one caller that finds out what the server speaks while others wait for it.
     agreeing: tokio::sync::Mutex<()>,
     /// Ids of our requests: unique in every session.
     next_id: AtomicI64,
-    /// The URIs of the resources of which it says that they changed, and in which session that is read.
-    updates: broadcast::Sender<Arc<str>>,
-    listening: Mutex<Weak<Link>>,
 }
 
 /// How a server is spoken to.
 enum Wire {
     /// Streamable HTTP.
-    Http(Http),
+    Http(Arc<Http>),
     /// The stdin and stdout of a program.
     Pipe(Pipe),
 }
@@ -90,7 +91,16 @@ enum Wire {
 struct Http {
     outbound: Outbound,
     target: Target,
-    credential: Option<Credential>,
+    credential: Mutex<Option<Arc<Credential>>>,
+    /// Held while the server is told that a session is over.
+    ending: tokio::sync::Mutex<()>,
+}
+
+impl Http {
+    /// What opens the server now. Held for a moment only.
+    fn credential(&self) -> MutexGuard<'_, Option<Arc<Credential>>> {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Which revision is spoken with a server.
@@ -102,9 +112,24 @@ pub enum Protocol {
     Only(Era),
 }
 
+/// Whose session with a server of the older revisions a call is made in. Asked only where there are such sessions: the answers
+/// take their time.
+pub trait Holder: Sync {
+    /// What tells it from all other holders.
+    fn id(&self) -> Digest;
+
+    /// What the server may ask in the session, which it is told when that is opened. In a call it may ask no more than
+    /// [`Call::able`].
+    fn able(&self) -> Able;
+}
+
 /// One tool call, as it was decided on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Call<'c> {
+    /// Whose session it is made in, where the server has sessions; `None` is the gateway's own.
+    pub holder: Option<&'c dyn Holder>,
+    /// Where a long answer finds room; with `None` it is read at once.
+    pub room: Option<&'c Room>,
     /// The client's id of the call, which the answer will carry.
     pub id: &'c RequestId,
     /// The tool, or a method of the protocol as the catalog names it (`mcp:resources/read`).
@@ -194,6 +219,9 @@ pub enum UpstreamError {
     /// A list of tools without end.
     #[error("the server lists more tools than {0}")]
     TooManyTools(usize),
+    /// A program's response was long, and there was no room for another one of the agent.
+    #[error("the program's response is long, and as many as may be are waiting to be read")]
+    NoRoom,
     /// The server has ended the session, and did not take the call by its own word (MCP 2025-11-25, session management).
     #[error("the server has ended the session")]
     SessionLost,
@@ -207,7 +235,22 @@ impl Upstream {
         credential: Option<Credential>,
         protocol: Protocol,
     ) -> Self {
-        Self::over(Wire::Http(Http { outbound, target, credential }), protocol)
+        let credential = Mutex::new(credential.map(Arc::new));
+        let http = Http { outbound, target, credential, ending: tokio::sync::Mutex::default() };
+        Self::over(Wire::Http(Arc::new(http)), protocol)
+    }
+
+    /// Opens the server with another credential of the same account from now on: its sessions go on.
+    pub(crate) fn renew(&self, credential: Option<Credential>) {
+        if let Wire::Http(http) = &self.0.wire {
+            *http.credential() = credential.map(Arc::new);
+        }
+    }
+
+    /// Whether it is the same server in the same sessions.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// A server that is a program; `own` says which secrets it must not get. Nothing is started yet.
@@ -220,12 +263,9 @@ impl Upstream {
             wire,
             protocol,
             agreed: Mutex::default(),
-            asking: Mutex::default(),
             offers: Mutex::default(),
             agreeing: tokio::sync::Mutex::default(),
             next_id: AtomicI64::new(1),
-            updates: broadcast::Sender::new(updates::WAITING),
-            listening: Mutex::default(),
         }))
     }
 
@@ -234,7 +274,7 @@ impl Upstream {
     /// # Errors
     /// The server cannot be reached, or nothing can be agreed with it.
     pub async fn era(&self) -> Result<Era, UpstreamError> {
-        Ok(self.0.link(Instant::now() + HANDSHAKE).await?.era())
+        Ok(self.0.link(None, false, Instant::now() + HANDSHAKE).await?.era())
     }
 
     /// The server's tools as it defines them now.
@@ -243,10 +283,10 @@ impl Upstream {
     /// The server cannot be reached or refuses, or the list has no end.
     pub async fn list_tools(&self) -> Result<Listing, UpstreamError> {
         let deadline = Instant::now() + LIST;
-        let link = self.0.link(deadline).await?;
+        let link = self.0.link(None, false, deadline).await?;
         match tools::list(&self.0, &link, deadline).await {
             Err(error) if self.0.forgot_session(&link, &error) => {
-                let link = self.0.link(deadline).await?;
+                let link = self.0.link(None, false, deadline).await?;
                 tools::list(&self.0, &link, deadline).await
             }
             listed => listed,
@@ -260,30 +300,25 @@ impl Upstream {
     /// # Errors
     /// See [`UpstreamError`]; [`UpstreamError::may_have_arrived`] tells whether the server may have acted.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
-        let link = match call.era {
-            Era::Legacy if is_subscription(call.tool) => {
-                let link = self.0.asking_link(call.deadline).await?;
-                self.0.listen(&link);
-                link
-            }
-            Era::Legacy if !call.able.is_empty() => self.0.asking_link(call.deadline).await?,
-            _ => self.0.link(call.deadline).await?,
-        };
+        let in_session =
+            call.era == Era::Legacy && (!call.able.is_empty() || is_subscription(call.tool));
+        let link = self.0.link(call.holder, in_session, call.deadline).await?;
         match self.0.call(&link, call).await {
             Err(error) if self.0.forgot_session(&link, &error) => Err(UpstreamError::SessionLost),
             answered => answered,
         }
     }
 
-    /// Ends the session with a legacy server, if there is one, and a program. A server that does not want to know is left
-    /// alone.
-    pub async fn close(&self) {
-        let links = [self.0.agreed().take(), self.0.asking().take()];
+    /// Ends the sessions of these holders, in the background. Those of a program go on: everybody shares its one session.
+    pub fn end_sessions(&self, holders: &[Digest]) {
+        let mut agreed = self.0.agreed();
+        holders.iter().for_each(|holder| agreed.held.end(Whose::Client(*holder)));
+    }
+
+    /// Ends a program.
+    pub fn close(&self) {
         if let Wire::Pipe(pipe) = &self.0.wire {
-            return pipe.stop();
-        }
-        for link in links.into_iter().flatten() {
-            self.0.end_session(&link).await;
+            pipe.stop();
         }
     }
 }
@@ -328,6 +363,10 @@ struct Client {
     able: Able,
     /// The members that a result must have in the client's revision and has not in the server's.
     lacks: &'static str,
+    /// Where a long answer finds room.
+    room: Option<Room>,
+    /// How long the answer may be, or an event of it, in bytes.
+    max: usize,
 }
 
 impl Call<'_> {
@@ -384,20 +423,25 @@ impl Server {
             progress: client_progress,
             able,
             lacks: lacks(call.tool, call.era, link.era()),
+            room: call.room.cloned(),
+            max: MAX_EVENT,
         };
         let sent = Sent { id, headers, body, link: link.clone(), client };
         answer::exchange(self, sent, call.deadline).await.map(|(answer, _)| answer)
     }
 
-    /// Whether the server has forgotten the session: it refused the request unseen, as it says. What was agreed is let go then, and also when the server seems to speak another revision now.
+    /// Whether the server has forgotten the session: it refused the request unseen, as it says. That session is let go then, and
+    /// what is agreed with all where the server seems to speak another revision now.
     fn forgot_session(&self, link: &Arc<Link>, error: &UpstreamError) -> bool {
         let UpstreamError::Status(status) = error else { return false };
+        let lost = link.session().filter(|_| *status == StatusCode::NOT_FOUND);
+        lost.inspect(|session| session.gone());
         let disagrees =
             [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         if disagrees.contains(status) {
-            self.forget(link);
+            self.agreed().let_go(link, lost.is_some());
         }
-        link.has_session() && *status == StatusCode::NOT_FOUND
+        lost.is_some()
     }
 }
 

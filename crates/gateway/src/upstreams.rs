@@ -30,8 +30,8 @@ const MAX_KNOWN: usize = 10_000;
 /// The most tools whose mirrored headers are remembered.
 const MAX_MIRRORS: usize = 10_000;
 
-/// Where a server is and what opens it: two calls that agree on this share a connection pool and a session, as long as the
-/// secret stays the same.
+/// Where a server is and what opens it: two calls that agree on this share a connection pool, and sessions with those of
+/// the same holder, as long as the secret stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Address {
     url: String,
@@ -49,6 +49,14 @@ enum Opened {
     Gateway(Name),
     /// By the token of the account that binds this.
     Account(String),
+}
+
+impl Opened {
+    /// Whether another secret opens it for the same account: a token that was renewed, and in whose place the sessions that
+    /// were opened with the one before go on.
+    const fn is_renewed(&self) -> bool {
+        matches!(self, Self::Gateway(_) | Self::Account(_))
+    }
 }
 
 /// A server that was called, with the secret that opened it then.
@@ -121,6 +129,11 @@ impl Upstreams {
         self
     }
 
+    /// How many connections to servers there are at most.
+    pub(crate) fn at_once(&self) -> usize {
+        self.outbound.at_once()
+    }
+
     pub(crate) fn broker(&self) -> Option<&Arc<Broker>> {
         self.broker.as_ref()
     }
@@ -188,10 +201,19 @@ impl Upstreams {
         }
     }
 
+    /// Ends the sessions that these holders have with servers, in the background.
+    pub(crate) fn end_sessions(&self, holders: &[Digest]) {
+        if holders.is_empty() {
+            return;
+        }
+        let known: Vec<Upstream> = self.known().values().map(|it| it.upstream.clone()).collect();
+        known.iter().for_each(|upstream| upstream.end_sessions(holders));
+    }
+
     /// Ends all programs, and hears what authorization servers have been asked.
     pub async fn close(&self) {
         for program in self.programs.values() {
-            program.close().await;
+            program.close();
         }
         if let Some(broker) = &self.broker {
             broker.close().await;
@@ -258,8 +280,8 @@ impl Upstreams {
         self.opened_by(address, secret, now)
     }
 
-    /// The server at an address as it is opened by a secret: the one that is known, or a new one with connections and a
-    /// session of its own.
+    /// The server at an address as it is opened by a secret: the one that is known, also where its token was renewed, or a
+    /// new one with connections and sessions of its own.
     fn opened_by(
         &self,
         address: Address,
@@ -273,15 +295,20 @@ impl Upstreams {
             held.read = held.read.max(now);
             return Ok(held.upstream.clone());
         }
+        let target = self.outbound.target(&address.url, address.internal)?;
+        let bearer = |secret| Credential::bearer(target.origin().clone(), secret);
+        let credential = secret.as_ref().map(bearer).transpose()?;
+        if let Some(held) = known.get_mut(&address).filter(|_| address.opened.is_renewed()) {
+            held.upstream.renew(credential);
+            (held.secret, held.read) = (secret, now);
+            return Ok(held.upstream.clone());
+        }
         if known.len() >= MAX_KNOWN
             && let Some(oldest) =
                 known.iter().min_by_key(|(_, held)| held.read).map(|(it, _)| it.clone())
         {
             known.remove(&oldest);
         }
-        let target = self.outbound.target(&address.url, address.internal)?;
-        let bearer = |secret| Credential::bearer(target.origin().clone(), secret);
-        let credential = secret.as_ref().map(bearer).transpose()?;
         let upstream = Upstream::new(self.outbound.clone(), target, credential, Protocol::Probe);
         known.insert(address, Known { upstream: upstream.clone(), secret, read: now });
         Ok(upstream)
@@ -333,6 +360,18 @@ mod tests {
     use super::*;
     use crate::outbound::{Limits, tests::server::Server};
 
+    fn account(person: &str) -> AccountRecord {
+        AccountRecord {
+            server: "bank".parse().expect("it is a name"),
+            person: person.parse().expect("it is a person"),
+            url: "http://127.0.0.1:9/mcp".to_owned(),
+            issuer: "https://as.example".to_owned(),
+            scopes: Vec::new(),
+            link: "1".to_owned(),
+            state: decide::AccountState::Linked,
+        }
+    }
+
     #[tokio::test]
     async fn a_secret_that_does_not_come_holds_up_nobody_but_who_needs_it() {
         let place = tempfile::tempdir().unwrap();
@@ -354,16 +393,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_given_back_is_forgotten_and_no_reference_is_taken_for_it() {
-        let account = |person: &str| AccountRecord {
-            server: "bank".parse().unwrap(),
-            person: person.parse().unwrap(),
-            url: "http://127.0.0.1:9/mcp".to_owned(),
-            issuer: "https://as.example".to_owned(),
-            scopes: Vec::new(),
-            link: "1".to_owned(),
-            state: decide::AccountState::Linked,
+    async fn a_token_that_is_renewed_opens_the_same_sessions_and_another_secret_new_ones() {
+        let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
+        let open = |opened: &Opened, secret: &str| {
+            let url = "http://127.0.0.1:9/mcp".to_owned();
+            let address = Address { url, internal: true, opened: opened.clone() };
+            upstreams
+                .opened_by(address, Some(Secret::new(secret.to_owned())), Instant::now())
+                .unwrap()
         };
+        let renewed =
+            [Opened::Account("lena".to_owned()), Opened::Gateway("bank".parse().unwrap())];
+        for opened in &renewed {
+            assert!(open(opened, "one").is(&open(opened, "another")));
+        }
+        let [lena, bank] = renewed.each_ref().map(|opened| open(opened, "another"));
+        assert!(!lena.is(&bank));
+        let file = Opened::Secret("file:secret".to_owned());
+        assert!(!open(&file, "one").is(&open(&file, "another")));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_forgotten_and_no_reference_is_taken_for_it() {
         let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
         let (lena, max) = (account("person/lena"), account("person/max"));
         for account in [&lena, &max] {
@@ -378,6 +429,49 @@ mod tests {
         let known: Vec<Opened> =
             upstreams.known().keys().map(|address| address.opened.clone()).collect();
         assert_eq!(known, [Opened::Account(max.binding())]);
+    }
+
+    #[tokio::test]
+    async fn sessions_end_where_another_secret_opens_the_server_and_where_an_account_is_given_back()
+    {
+        let (sent, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        let server = Server::replying(move |request| {
+            let secret = request.lines().find_map(|line| line.strip_prefix("authorization: "));
+            let body: serde_json::Value =
+                serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap_or_default();
+            let result = match body["method"].as_str() {
+                Some("initialize") => r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#,
+                Some("tools/list") => r#"{"tools":[]}"#,
+                Some("server/discover") => r#"{"supportedVersions":["2025-11-25"]}"#,
+                Some(_) => "{}",
+                None => {
+                    sent.send(secret.unwrap().to_owned()).unwrap();
+                    "{}"
+                }
+            };
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, body["id"]);
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 x\r\nmcp-session-id: s\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            )
+        })
+        .await;
+        let upstreams = Upstreams::new(Outbound::new(Limits::default()), OwnSecrets::default());
+        let lena = account("person/lena");
+        for (opened, secret) in [
+            (Opened::Secret("file:secret".to_owned()), "one"),
+            (Opened::Secret("file:secret".to_owned()), "another"),
+            (Opened::Account(lena.binding()), "lent"),
+        ] {
+            let url = format!("http://{}/mcp", server.address);
+            let address = Address { url, internal: true, opened };
+            let secret = Some(Secret::new(secret.to_owned()));
+            let upstream = upstreams.opened_by(address, secret, Instant::now()).unwrap();
+            upstream.list_tools().await.unwrap();
+        }
+        assert_eq!(ended.recv().await.as_deref(), Some("Bearer one"));
+        upstreams.give_back(&lena, None).await;
+        assert_eq!(ended.recv().await.as_deref(), Some("Bearer lent"));
     }
 
     #[tokio::test]

@@ -63,7 +63,8 @@ pub async fn add_blueprint(
     allowed: Allowed<AddBlueprint>,
 ) -> Result<(), Error> {
     check_blueprint(engine, allowed.act())?;
-    let record = BlueprintRecord(allowed.act().blueprint.clone());
+    let mut record = BlueprintRecord(allowed.act().blueprint.clone());
+    record.0.purpose = scrub::text(&record.0.purpose).into_owned();
     let change = move |changes: &mut Changes<'_, '_>| {
         let held = changes.get::<BlueprintRecord>(&record.key())?;
         let widens = held.is_none_or(|row| !record.0.narrows(&row.value.0));
@@ -197,7 +198,7 @@ fn store_agent(
         id: id.clone(),
         blueprint: wish.blueprint.clone(),
         deputy: wish.deputy.clone(),
-        purpose: wish.purpose.clone(),
+        purpose: scrub::text(&wish.purpose).into_owned(),
         state: State::Requested { by: by.clone() },
         version: version_of(&wish.version, by.clone()),
     };
@@ -267,7 +268,7 @@ impl ChangeState {
 
     fn apply(&self, agent: Agent, at: Timestamp) -> Result<Agent, Error> {
         Ok(match self {
-            Self::Suspend { reason, .. } => agent.suspend(reason.clone())?,
+            Self::Suspend { reason, .. } => agent.suspend(scrub::text(reason).into_owned())?,
             Self::Reinstate { from, .. } if *from == agent.state => agent.activate(at)?,
             Self::Reinstate { .. } => {
                 return Err(Error::Conflict(format!(

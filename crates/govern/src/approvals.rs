@@ -76,6 +76,12 @@ pub async fn answer(
     if statement.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
         return Err(Error::Invalid(format!("a reason has at most {MAX_REASON} bytes")));
     }
+    // It is signed with the answer, so nothing can be left out of it.
+    if statement.reason.as_deref().is_some_and(scrub::holds_secret) {
+        return Err(Error::Invalid(
+            "the reason looks as if it held a secret; answer again without it".to_owned(),
+        ));
+    }
     let said = ApprovalAnswer {
         by: person,
         approve: statement.verdict == Verdict::Approve,

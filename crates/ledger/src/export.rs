@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    anchor::HeadFile,
     merkle::TILE,
     note::{Checkpoint, NoteError},
     tile::{self, CHECKPOINT, Kind, README},
@@ -39,7 +40,9 @@ pub enum ExportError {
 const ABOUT: &str = "\
 This folder is a copy of a tamper-evident log, in open formats:
 
-  checkpoint      the signed head: C2SP tlog-checkpoint, a C2SP signed note with Ed25519
+  checkpoint      the signed head: C2SP tlog-checkpoint, a C2SP signed note with Ed25519; where witnesses
+                  have cosigned it, with their lines (C2SP tlog-cosignature)
+  anchor/         an older head that witnesses have cosigned, where `checkpoint` is ahead of it
   tile/entries/   the entries: C2SP tlog-tiles bundles; each entry is JSON in the form of RFC 8785
   tile/0, 1, ...  the hashes of the Merkle tree of RFC 6962, 256 to a tile
   payload/        sealed payloads, one file for each bundle: for each entry a length of four bytes,
@@ -55,17 +58,22 @@ the SHA-256 of `payload/v1`, 32 bytes of salt, and the payload; who is given pay
 check it without any key.
 ";
 
-/// Copies the published part of the log in `dir`, live or not, into the empty folder `out`; gives the checkpoint that the
-/// copy is of. It judges nothing: checking the pack is what [`crate::verify`] does, with the key.
+/// Copies the published part of the log in `dir`, live or not, into the empty folder `out`, as far as one of its heads covers
+/// it; gives the checkpoint that the copy is of. It judges nothing: checking the pack is what [`crate::verify`] does, with the key.
 ///
 /// # Errors
 /// The target is not empty, the log is damaged, or copying failed.
-pub fn export(dir: &Path, out: &Path) -> Result<Checkpoint, ExportError> {
+pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, ExportError> {
     let pack = Pack { dir, out };
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(ExportError::NotEmpty(out.to_owned()));
     }
-    let note = pack.read(CHECKPOINT)?.ok_or(ExportError::Damaged(CHECKPOINT.to_owned()))?;
+    // First: in a live log it would else be newer than the newest.
+    let witnessed = match head {
+        HeadFile::Newest => pack.read(HeadFile::Witnessed.name())?,
+        HeadFile::Witnessed => None,
+    };
+    let note = pack.read(head.name())?.ok_or(ExportError::Damaged(head.name().to_owned()))?;
     let checkpoint = Checkpoint::unverified(&note).map_err(ExportError::Checkpoint)?;
     let mut level = 0;
     let mut hashes = checkpoint.size;
@@ -81,6 +89,9 @@ pub fn export(dir: &Path, out: &Path) -> Result<Checkpoint, ExportError> {
         (level, hashes) = (level + 1, hashes / TILE as u64);
     }
     pack.write(README, ABOUT.as_bytes())?;
+    if let Some(witnessed) = witnessed {
+        pack.write(HeadFile::Witnessed.name(), &witnessed)?;
+    }
     pack.write(CHECKPOINT, &note)?;
     Ok(checkpoint)
 }

@@ -8,6 +8,7 @@
 //! that stand `wal/` (what is acknowledged and not yet published), `payload/` (sealed payloads, outside the tree, so that
 //! they can be erased) and `gap` (how many refusals could not be written).
 
+mod anchor;
 mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -19,28 +20,37 @@ mod merkle;
 mod note;
 mod open;
 mod payload;
+mod proof;
 mod publish;
 mod queue;
+mod quorum;
 mod read;
+mod receipt;
 mod seal;
 mod segments;
 mod sequence;
+mod submission;
 mod tile;
 pub mod verify;
 mod wal;
 
+pub use anchor::HeadFile;
 pub use export::{ExportError, export};
 pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{
-    AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, Receipt,
+    AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, RESERVE, Receipt,
 };
 pub use medium::{Extent, Files, Medium};
 pub use merkle::leaf_hash;
-pub use note::{Checkpoint, CheckpointKey, NoteError, VerifierKey};
+pub use note::{Checkpoint, CheckpointKey, NoteError, VerifierKey, WitnessKey};
 pub use open::OpenError;
 pub use payload::{MAX_PAYLOAD, PayloadError, PayloadKey};
+pub use proof::{ProofError, Tiles, extends, includes};
+pub use quorum::{TlogPolicy, TlogPolicyError, Witness, Witnessed, WitnessedError};
 pub use read::{Entries, Entry, ReadError};
+pub use receipt::{MAX_TLOG_PROOF, TlogProof, TlogProofError};
 pub use seal::{SealError, Sealed};
+pub use submission::{MAX_SUBMISSION, Submission, SubmissionError};
 
 /// Takes a lock that another thread may have left by panicking: what it guards is changed in one step each, so it is whole.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -25,10 +25,13 @@ use crate::{
     note::{CheckpointKey, VerifierKey},
     open::{self, OpenError},
     payload::PayloadKey,
-    queue::{Queue, Waiting},
+    queue::{Queue, Waiting, Weight},
     seal::{self, SealError, Sealed},
     segments::{Pool, Segment},
 };
+
+/// Room for a hundred thousand stops, revocations and refusals on a full medium: see [`Config::reserve_bytes`].
+pub const RESERVE: u64 = 48 * 1024 * 1024;
 
 /// Where a log lies and who writes it.
 #[derive(Debug, Clone)]
@@ -43,6 +46,10 @@ pub struct Config {
     pub origin: String,
     /// How long a segment of the write-ahead log is: at least 2 MiB, and 16 MiB is a good choice.
     pub segment_bytes: u64,
+    /// How much room is kept for what must still be written once the medium is full, rounded up to whole segments, and as
+    /// much again as a third of it for publishing. Refusals may take a third, what takes away all of it. It is made within
+    /// the first seconds of writing; [`RESERVE`] is a good choice.
+    pub reserve_bytes: u64,
 }
 
 /// The keys of a log. They cannot be printed.
@@ -104,7 +111,9 @@ pub enum AppendError {
     #[error("the ledger has too many records waiting; try again")]
     Full,
     /// The medium is full.
-    #[error("the ledger's disk is full; try again once there is space")]
+    #[error(
+        "the ledger's disk is full, or no file descriptor is left; try again once there is room"
+    )]
     NoSpace,
     /// The log has failed. The record may or may not be found in it once it is opened again.
     #[error("the ledger could not write and must be opened again")]
@@ -192,11 +201,30 @@ impl Log {
     /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused. Await it
     /// or drop it soon: records of others may wait for it to be looked at.
     pub fn append(&self, sealed: Sealed) -> Appending {
+        self.put_in(sealed, Weight::Grants)
+    }
+
+    /// The same for what has happened anyway and ends something, such as the outcome of a call: room is kept for it as for what
+    /// is [noted](Self::note), and where it finds none it is counted, too.
+    pub fn append_end(&self, sealed: Sealed) -> Appending {
+        self.put_in(sealed, Weight::TakesAway)
+    }
+
+    fn put_in(&self, sealed: Sealed, weight: Weight) -> Appending {
+        let at = sealed.at;
+        let appending = self.try_put_in(sealed, weight);
+        if weight != Weight::Grants && matches!(appending.outcome, Outcome::Refused(_)) {
+            self.shared.gaps.count(at, Cause::QueueFull);
+        }
+        appending
+    }
+
+    fn try_put_in(&self, sealed: Sealed, weight: Weight) -> Appending {
         if self.shared.failed.get().is_some() {
             return Appending::refused(AppendError::Failed);
         }
         let (caller, answer) = oneshot::channel();
-        match self.shared.queue.put(Waiting { sealed, caller: Some(caller) }) {
+        match self.shared.queue.put(Waiting { sealed, weight, caller: Some(caller) }) {
             Ok(to_rouse) => {
                 let duty = to_rouse.then(|| Rouse(Arc::clone(&self.shared)));
                 Appending { outcome: Outcome::Waiting(answer), duty, yielded: false }
@@ -205,16 +233,30 @@ impl Log {
         }
     }
 
-    /// Records what has happened anyway, a denial, a stop, a teardown: never blocks, never fails. What cannot be written
-    /// is counted, and the count is the first entry written once writing works again. A log that is closed counts in vain:
-    /// close it last.
+    /// Records what takes away or has ended, a stop, a revocation, a teardown: never blocks, never fails. What cannot be
+    /// written is counted, and the count is the first entry written once writing works again. A log that is closed counts in
+    /// vain: close it last.
     pub fn note(&self, sealed: Sealed) {
+        self.put(sealed, Weight::TakesAway);
+    }
+
+    /// The same for a refusal, for which less room is kept: a flood of them leaves the rest to what takes away.
+    pub fn note_refusal(&self, sealed: Sealed) {
+        self.put(sealed, Weight::Refuses);
+    }
+
+    fn put(&self, sealed: Sealed, weight: Weight) {
         let at = sealed.at;
-        match self.shared.queue.put(Waiting { sealed, caller: None }) {
+        match self.shared.queue.put(Waiting { sealed, weight, caller: None }) {
             Ok(true) => self.shared.queue.rouse(),
             Ok(false) => {}
             Err(_) => self.shared.gaps.count(at, Cause::QueueFull),
         }
+    }
+
+    /// Counts a refusal for which no room is to be taken: the gap tells of it, as if it had found none.
+    pub fn leave_out(&self, at: Timestamp) {
+        self.shared.gaps.count(at, Cause::NoSpace);
     }
 
     /// Records that something happened of which no entry could be made: as a gap, which says when and why. Never blocks, never
@@ -336,6 +378,8 @@ pub(crate) struct Shared {
     pub(crate) verifier: VerifierKey,
     pub(crate) medium: Arc<dyn Medium>,
     pub(crate) lock: Arc<dyn Medium>,
+    /// The head that the lock remembers and the one that is shown, as they were written.
+    pub(crate) signed: Mutex<[Option<Vec<u8>>; 2]>,
     pub(crate) queue: Queue,
     pub(crate) gaps: Gaps,
     pub(crate) pool: Pool,

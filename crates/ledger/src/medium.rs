@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, Metadata, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation},
+    io::Errno,
+};
 
 /// From this many files on, one sync of the whole file system is cheaper than one for each.
 const MANY_FILES: usize = 24;
@@ -83,6 +86,12 @@ pub trait Medium: Send + Sync + 'static {
     /// # Errors
     /// They could not be written.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
+
+    /// Whether the folder of it all is still found where it was; where it is not, new files would go somewhere else.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn in_place(&self) -> io::Result<bool>;
 }
 
 /// An open file that is read and written in place.
@@ -111,6 +120,13 @@ pub trait Extent: Send + Sync {
     /// # Errors
     /// The file system refuses.
     fn resize(&self, bytes: u64) -> io::Result<()>;
+
+    /// Whether the file still has a name and at least this many bytes. What is written to one that was removed, replaced or
+    /// cut off is lost with the process, whatever its sync says.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn in_place(&self, bytes: u64) -> io::Result<bool>;
 
     /// Makes what was written durable.
     ///
@@ -153,9 +169,17 @@ pub(crate) fn open_or_create(
     }
 }
 
-/// Whether an error says that there is no room now, rather than that the medium is broken.
+/// Whether an error says that there is no room now, on the medium or for another open file, rather than that the medium is
+/// broken.
 pub(crate) fn is_full(error: &io::Error) -> bool {
+    let files = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        || files.contains(&error.raw_os_error())
+}
+
+/// What is written somewhere does not lie there any more.
+pub(crate) fn displaced(what: &str) -> io::Error {
+    io::Error::other(format!("{what} was moved, removed, replaced or cut off meanwhile"))
 }
 
 /// A file that may be missing.
@@ -301,6 +325,15 @@ impl Medium for Files {
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         File::open(self.at(folder))?.sync_all()
     }
+
+    fn in_place(&self) -> io::Result<bool> {
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        match std::fs::metadata(&self.root) {
+            Ok(found) => Ok(place(found) == place(self.folder.metadata()?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Extent for File {
@@ -332,6 +365,11 @@ impl Extent for File {
 
     fn resize(&self, bytes: u64) -> io::Result<()> {
         self.set_len(bytes)
+    }
+
+    fn in_place(&self, bytes: u64) -> io::Result<bool> {
+        let metadata = self.metadata()?;
+        Ok(metadata.nlink() > 0 && metadata.len() >= bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

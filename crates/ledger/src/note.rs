@@ -1,28 +1,22 @@
 //! Signed tree heads: [C2SP signed-note](https://c2sp.org/signed-note) with Ed25519 and
 //! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint). The reader takes one form only.
 
+mod cosignature;
+mod key;
+
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::Digest;
 
-use crate::merkle::sha256;
+use key::Key;
+pub use key::{VerifierKey, WitnessKey};
 
 /// The longest note that is read: room for a log's signature and for dozens of witnesses.
-const MAX_NOTE: usize = 64 * 1024;
-/// The signature type of Ed25519 over the note's text.
-const ED25519_TYPE: u8 = 1;
+pub(crate) const MAX_NOTE: usize = 64 * 1024;
 
-/// The key that signs tree heads. It cannot be printed.
+/// The key that signs or cosigns tree heads. It cannot be printed.
 pub struct CheckpointKey {
     pair: Ed25519KeyPair,
-}
-
-/// The key that tree heads are checked with, with the name it signs under: what an auditor holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifierKey {
-    name: String,
-    id: [u8; 4],
-    public: [u8; 32],
 }
 
 /// A tree head: which log, how many entries, and the root over them.
@@ -51,6 +45,9 @@ pub enum NoteError {
     /// A signature claims to be of the expected key and is not.
     #[error("the signature by the key `{0}` does not fit the text")]
     BadSignature(String),
+    /// A cosignature's time is further ahead than clocks differ, or none that can be written.
+    #[error("the time of a cosignature is in the future or out of range; compare the clocks")]
+    Time,
     /// It is the checkpoint of another log.
     #[error("the checkpoint is of the log `{0}`, not of the log that the key belongs to")]
     OtherOrigin(String),
@@ -71,37 +68,25 @@ impl CheckpointKey {
     /// # Errors
     /// The name is empty, or has a space, a plus sign or a control character.
     pub fn verifier(&self, name: &str) -> Result<VerifierKey, NoteError> {
+        Key::new(name, self.public()).map(VerifierKey)
+    }
+
+    fn public(&self) -> [u8; 32] {
         let mut public = [0; 32];
         public.copy_from_slice(self.pair.public_key().as_ref());
-        VerifierKey::new(name, public)
+        public
     }
 
     /// Signs a tree head; the name that signs is the log's.
-    pub(crate) fn sign(&self, checkpoint: &Checkpoint, verifier: &VerifierKey) -> String {
+    pub fn sign(&self, checkpoint: &Checkpoint, verifier: &VerifierKey) -> String {
         let text = checkpoint.text();
-        let mut signature = verifier.id.to_vec();
+        let mut signature = verifier.0.id.to_vec();
         signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n\u{2014} {} {}\n", verifier.name, STANDARD.encode(signature))
+        format!("{text}\n\u{2014} {} {}\n", verifier.name(), STANDARD.encode(signature))
     }
 }
 
 impl VerifierKey {
-    fn new(name: &str, public: [u8; 32]) -> Result<Self, NoteError> {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(NoteError::Key("its name is empty or has a space or a plus sign"));
-        }
-        let hash = sha256(&[name.as_bytes(), b"\n", &[ED25519_TYPE], &public]);
-        let mut id = [0; 4];
-        id.copy_from_slice(&hash.0[..4]);
-        Ok(Self { name: name.to_owned(), id, public })
-    }
-
-    /// The log's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Reads a signed checkpoint of this key's log.
     ///
     /// # Errors
@@ -110,61 +95,28 @@ impl VerifierKey {
         let (text, signatures) = split(note)?;
         self.check_signatures(text, signatures)?;
         let checkpoint = Checkpoint::parse(text)?;
-        if checkpoint.origin != self.name {
+        if checkpoint.origin != self.name() {
             return Err(NoteError::OtherOrigin(checkpoint.origin));
         }
         Ok(checkpoint)
     }
 
-    /// At least one signature is ours, and every one that says so is good; those of other keys are not ours to judge.
+    /// One signature is ours, and it is good; those of other keys are not ours to judge.
     fn check_signatures(&self, text: &str, signatures: &str) -> Result<(), NoteError> {
-        let signatures =
-            signatures.strip_suffix('\n').ok_or(NoteError::Malformed("no newline at its end"))?;
         let mut signed = false;
-        for line in signatures.split('\n') {
-            let (name, signature) = signature_line(line)
-                .ok_or(NoteError::Malformed("a signature line has another form"))?;
-            let (id, signature) = signature
-                .split_first_chunk::<4>()
-                .ok_or(NoteError::Malformed("a signature is too short"))?;
-            if name == self.name && *id == self.id {
-                UnparsedPublicKey::new(&ED25519, &self.public)
-                    .verify(text.as_bytes(), signature)
-                    .map_err(|_| NoteError::BadSignature(self.name.clone()))?;
-                signed = true;
+        for line in lines(signatures)? {
+            if !line.is_of(&self.0) {
+                continue;
             }
+            if signed {
+                return Err(NoteError::Malformed("two signatures are of one key"));
+            }
+            UnparsedPublicKey::new(&ED25519, &self.0.public)
+                .verify(text.as_bytes(), &line.signature)
+                .map_err(|_| NoteError::BadSignature(self.name().to_owned()))?;
+            signed = true;
         }
-        if signed { Ok(()) } else { Err(NoteError::Unsigned(self.name.clone())) }
-    }
-}
-
-impl std::fmt::Display for VerifierKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut key = vec![ED25519_TYPE];
-        key.extend_from_slice(&self.public);
-        let id = u32::from_be_bytes(self.id);
-        write!(f, "{}+{id:08x}+{}", self.name, STANDARD.encode(key))
-    }
-}
-
-impl std::str::FromStr for VerifierKey {
-    type Err = NoteError;
-
-    fn from_str(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::Key("it does not have three parts"));
-        };
-        let key = STANDARD.decode(key).map_err(|_| NoteError::Key("its bytes are not base64"))?;
-        let Some((&ED25519_TYPE, public)) = key.split_first() else {
-            return Err(NoteError::Key("it is of another type"));
-        };
-        let public = public.try_into().map_err(|_| NoteError::Key("it is not 32 bytes long"))?;
-        let key = Self::new(name, public)?;
-        if id != format!("{:08x}", u32::from_be_bytes(key.id)) {
-            return Err(NoteError::Key("its id belongs to another key or name"));
-        }
-        Ok(key)
+        if signed { Ok(()) } else { Err(NoteError::Unsigned(self.name().to_owned())) }
     }
 }
 
@@ -174,8 +126,11 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
     }
 
-    /// What a note says, whoever signed it.
-    pub(crate) fn unverified(note: &[u8]) -> Result<Self, NoteError> {
+    /// What a note says, whoever signed it: enough to look for the key that its log's notes are checked with.
+    ///
+    /// # Errors
+    /// It is not a note of a checkpoint.
+    pub fn unverified(note: &[u8]) -> Result<Self, NoteError> {
         Self::parse(split(note)?.0)
     }
 
@@ -213,11 +168,40 @@ fn split(note: &[u8]) -> Result<(&str, &str), NoteError> {
     Ok((&note[..=at], &note[at + 2..]))
 }
 
-/// Name and decoded bytes of a line `— name base64`.
-fn signature_line(line: &str) -> Option<(&str, Vec<u8>)> {
-    let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
-    let plain = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+');
-    plain.then(|| STANDARD.decode(signature).ok().map(|bytes| (name, bytes)))?
+/// A signature line: who says to have signed, with which key, and what.
+struct Line<'a> {
+    name: &'a str,
+    id: [u8; 4],
+    signature: Vec<u8>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line `— name base64`.
+    fn parse(line: &'a str) -> Result<Self, NoteError> {
+        let parts = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
+        let plain = |name: &str| {
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
+        };
+        let (name, bytes) = parts
+            .filter(|(name, _)| plain(name))
+            .and_then(|(name, text)| Some((name, STANDARD.decode(text).ok()?)))
+            .ok_or(NoteError::Malformed("a signature line has another form"))?;
+        let (id, signature) = bytes
+            .split_first_chunk::<4>()
+            .ok_or(NoteError::Malformed("a signature is too short"))?;
+        Ok(Self { name, id: *id, signature: signature.to_vec() })
+    }
+
+    fn is_of<const TYPE: u8>(&self, key: &Key<TYPE>) -> bool {
+        self.name == key.name && self.id == key.id
+    }
+}
+
+/// The signature lines of a note.
+fn lines(signatures: &str) -> Result<Vec<Line<'_>>, NoteError> {
+    let signatures =
+        signatures.strip_suffix('\n').ok_or(NoteError::Malformed("no newline at its end"))?;
+    signatures.split('\n').map(Line::parse).collect()
 }
 
 #[cfg(test)]
@@ -245,6 +229,14 @@ mod tests {
         let (verifier, note) = signed();
         let witness = format!("{note}\u{2014} witness.example/w1 AAAAAAAAAAA=\n");
         assert!(verifier.open(witness.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_second_signature_of_the_same_key_refuses_the_note() {
+        let (verifier, note) = signed();
+        let line = note.lines().last().unwrap();
+        let twice = format!("{note}{line}\n");
+        assert!(matches!(verifier.open(twice.as_bytes()), Err(NoteError::Malformed(_))));
     }
 
     #[test]

@@ -101,7 +101,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, OpenError> {
     let verifier = check(&config, &keys)?;
     let medium = &*media.log;
-    let (published, lock) = read_heads(medium, &*media.lock, &verifier)?;
+    let read = |medium, file| read_if_there(medium, file).map_err(OpenError::Io);
+    let signed = [read(&*media.lock, LOCK)?, read(medium, CHECKPOINT)?];
+    let (published, lock) = read_heads(medium, &signed, &verifier)?;
     let mut known = reread(medium, published.size)?;
     if known.growth.edge.root() != published.root {
         return Err(OpenError::Forked(published.size));
@@ -120,13 +122,14 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
         segments: VecDeque::new(),
         closing: false,
     };
-    let pool = Pool::new(Arc::clone(&media.log), config.segment_bytes);
+    let pool = Pool::new(Arc::clone(&media.log), config.segment_bytes, config.reserve_bytes);
     let shared = Arc::new(Shared {
         realm: config.realm,
         keys,
         verifier,
         medium: media.log,
         lock: media.lock,
+        signed: Mutex::new(signed),
         queue: Queue::default(),
         gaps,
         pool,
@@ -210,17 +213,16 @@ fn check(config: &Config, keys: &Keys) -> Result<VerifierKey, OpenError> {
 /// The published head and the remembered one. A medium without either is a new log.
 fn read_heads(
     medium: &dyn Medium,
-    lock: &dyn Medium,
+    [lock, checkpoint]: &[Option<Vec<u8>>; 2],
     verifier: &VerifierKey,
 ) -> Result<(Checkpoint, Checkpoint), OpenError> {
-    let read = |medium: &dyn Medium, file: &'static str| {
-        let note = read_if_there(medium, file).map_err(OpenError::Io)?;
-        let note = note.map(|note| verifier.open(&note)).transpose();
+    let read = |note: &Option<Vec<u8>>, file: &'static str| {
+        let note = note.as_ref().map(|note| verifier.open(note)).transpose();
         note.map_err(|source| OpenError::Note { file, source })
     };
     let empty =
         || Checkpoint { origin: verifier.name().to_owned(), size: 0, root: Edge::default().root() };
-    let published = read(medium, CHECKPOINT)?;
+    let published = read(checkpoint, CHECKPOINT)?;
     let remembered = match read(lock, LOCK)? {
         Some(remembered) => remembered,
         None if published.is_none() && is_empty(medium).map_err(OpenError::Io)? => empty(),

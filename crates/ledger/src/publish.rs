@@ -5,7 +5,7 @@
 //! the lock before the checkpoint shows it, the checkpoint before a segment is used again.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -15,7 +15,9 @@ use model::Digest;
 use crate::{
     locked,
     log::{Head, Shared, Span, Tail},
-    medium::{Medium, is_full, open_or_create, read_exact_at, write_all_at},
+    medium::{
+        Medium, displaced, is_full, open_or_create, read_exact_at, read_if_there, write_all_at,
+    },
     merkle::{Edge, TILE, leaf_hash},
     note::Checkpoint,
     tile::{self, CHECKPOINT, Kind},
@@ -31,6 +33,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// The least time between two publications that leave nothing behind: each has a dozen syncs, which crowd out those of
 /// appends, and makes narrow tiles that the next one outgrows.
 const PUBLISH_SPACING: Duration = Duration::from_millis(250);
+/// A file that holds room on the medium, which publishing takes when there is no other: what is published gives segments back.
+pub(crate) const SPARE: &str = "spare";
 /// How much of the write-ahead log is published at a time, unless one batch is longer.
 const PUBLISH_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -39,6 +43,8 @@ pub(crate) struct Publisher {
     growth: Growth,
     /// The size of the head that the lock remembered at the start: no smaller one is signed.
     remembered: u64,
+    /// Whether room is set aside for a full medium.
+    has_spare: bool,
 }
 
 /// The part of the published log that is still growing.
@@ -74,7 +80,7 @@ struct Files<'a> {
 
 impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, growth: Growth, remembered: u64) -> Self {
-        Self { shared, growth, remembered }
+        Self { shared, growth, remembered, has_spare: false }
     }
 
     /// Publishes until the log closes, and then what is left. A full medium is tried again; any other error fails the log.
@@ -84,6 +90,7 @@ impl Publisher {
             match self.publish() {
                 Ok(left) => {
                     self.shared.publish_full.store(false, Ordering::Relaxed);
+                    self.keep_spare();
                     if closing && left == 0 {
                         return;
                     }
@@ -92,6 +99,7 @@ impl Publisher {
                         self.pause(PUBLISH_SPACING);
                     }
                 }
+                Err(error) if is_full(&error) && self.use_spare() => {}
                 Err(error) if is_full(&error) => {
                     self.shared.publish_full.store(true, Ordering::Relaxed);
                     if closing {
@@ -111,6 +119,25 @@ impl Publisher {
     pub(crate) fn publish_all(&mut self) -> io::Result<()> {
         while self.publish()? > 0 {}
         Ok(())
+    }
+
+    /// Sets room aside, as soon as there is some.
+    fn keep_spare(&mut self) {
+        let bytes = self.shared.pool.for_refusals();
+        if !self.has_spare && bytes > 0 && self.shared.pool.is_ready() {
+            self.has_spare = match self.shared.medium.create(SPARE, bytes) {
+                Ok(_) => true,
+                // Kept from an earlier run.
+                Err(error) => error.kind() == ErrorKind::AlreadyExists,
+            };
+        }
+    }
+
+    /// Gives the room that was set aside to what is to be published. False where there is none.
+    fn use_spare(&mut self) -> bool {
+        self.has_spare = false;
+        let medium = &self.shared.medium;
+        medium.open(SPARE).is_ok() && medium.remove(SPARE).is_ok()
     }
 
     /// Waits for the first entry, then for enough of them or for the time to be up. Says whether the log is closing.
@@ -139,6 +166,10 @@ impl Publisher {
         let published = self.growth.edge.size();
         if end == published {
             return Ok(0);
+        }
+        // Otherwise a second log would begin to grow where the first one was.
+        if !self.shared.medium.in_place()? {
+            return Err(displaced("its folder"));
         }
         let (mut growth, mut files) = (self.growth.clone(), Files::new(&*self.shared.medium));
         for span in &spans {
@@ -299,13 +330,18 @@ impl Growth {
 }
 
 impl Shared {
-    /// Signs a head, remembers it in the lock, then shows it.
+    /// Signs a head, remembers it in the lock, then shows it; neither where somebody else has put another head there since.
     pub(crate) fn sign(&self, head: Head) -> io::Result<()> {
         let origin = self.verifier.name().to_owned();
         let checkpoint = Checkpoint { origin, size: head.size, root: head.root };
         let note = self.keys.checkpoint.sign(&checkpoint, &self.verifier);
-        for (medium, name) in [(&self.lock, LOCK), (&self.medium, CHECKPOINT)] {
+        let places = [(&self.lock, LOCK), (&self.medium, CHECKPOINT)];
+        for ((medium, name), last) in places.into_iter().zip(&mut *locked(&self.signed)) {
+            if read_if_there(&**medium, name)? != *last {
+                return Err(displaced(&format!("its signed head `{name}`")));
+            }
             medium.replace(name, note.as_bytes())?;
+            *last = Some(note.clone().into_bytes());
         }
         Ok(())
     }

@@ -21,10 +21,23 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// So many records do not wait for the one that has to rouse the sequencer: a larger batch costs each hardly less.
 const CROWD: usize = 16;
 
-/// A record with whom to tell; nobody is told about a note.
+/// A record that waits for its place.
 pub(crate) struct Waiting {
     pub(crate) sealed: Sealed,
+    pub(crate) weight: Weight,
+    /// Whom to tell what became of it.
     pub(crate) caller: Option<oneshot::Sender<Result<Receipt, AppendError>>>,
+}
+
+/// What a record stands for, and so how much of the last room it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It grants, and has not happened where it is not recorded. None of the reserve is for it.
+    Grants,
+    /// It says no. A part of the reserve is for it.
+    Refuses,
+    /// It takes away, ends, or tells of what is missing. All of the reserve is for it.
+    TakesAway,
 }
 
 #[derive(Default)]

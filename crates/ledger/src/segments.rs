@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ const READY: usize = 2;
 const MAX_SEGMENTS: usize = 256;
 /// How long until space is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same for the reserve, which is not to take the last room from the rest.
+const RETRY_RESERVE: Duration = Duration::from_secs(60);
 /// How much of a new segment is filled with zeros at a time.
 const FILL: usize = 256 * 1024;
 
@@ -41,16 +43,24 @@ pub(crate) enum Refused {
 pub(crate) struct Pool {
     medium: Arc<dyn Medium>,
     bytes: u64,
+    /// How many segments are kept for when the medium is full.
+    reserve: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
     ready: VecDeque<Arc<Segment>>,
+    reserve: VecDeque<Arc<Segment>>,
     retired: Vec<Arc<Segment>>,
+    /// The number of the next file.
     next: u64,
+    /// The number of the segment that was taken last.
+    taken: u64,
     in_use: usize,
     refused: Option<Refused>,
+    /// There was no room for the reserve.
+    too_full: bool,
     /// Nothing is made ready before something is written: filling segments would crowd out the other files of a start.
     wanted: bool,
     closed: bool,
@@ -61,19 +71,33 @@ pub(crate) fn path(number: u64) -> String {
     format!("{FOLDER}/{number:016x}")
 }
 
+impl State {
+    /// Remembers why no segment can be had.
+    fn refuse(&mut self, error: &io::Error) {
+        self.refused = Some(match is_full(error) {
+            true => Refused::NoSpace,
+            false => Refused::Failed(error.to_string()),
+        });
+    }
+}
+
 impl Pool {
-    /// A pool without segments.
-    pub(crate) fn new(medium: Arc<dyn Medium>, bytes: u64) -> Self {
+    /// A pool without segments, which are this long each; `reserve` bytes of them are kept for when the medium is full.
+    pub(crate) fn new(medium: Arc<dyn Medium>, bytes: u64, reserve: u64) -> Self {
         let state = State {
             ready: VecDeque::new(),
+            reserve: VecDeque::new(),
             retired: Vec::new(),
             next: 0,
+            taken: 0,
             in_use: 0,
             refused: None,
+            too_full: false,
             wanted: false,
             closed: false,
         };
-        Self { medium, bytes, state: Mutex::new(state), changed: Condvar::new() }
+        let reserve = usize::try_from(reserve.div_ceil(bytes)).unwrap_or(MAX_SEGMENTS);
+        Self { medium, bytes, reserve, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Takes over the segments of an earlier run, all of them published: a few get new numbers, the others go, so that
@@ -83,11 +107,17 @@ impl Pool {
         state.next = old.iter().map(|segment| segment.number + 1).max().unwrap_or(0);
         for segment in old {
             let number = state.next;
-            let keep = segment.bytes == self.bytes && state.ready.len() < READY;
+            // One is taken at once.
+            let ready = state.ready.len() <= READY;
+            let keep = ready || state.reserve.len() < self.reserve;
             match Arc::try_unwrap(segment) {
-                Ok(segment) if keep => {
+                Ok(segment) if keep && segment.bytes == self.bytes => {
                     self.medium.rename(&path(segment.number), &path(number))?;
-                    state.ready.push_back(Arc::new(Segment { number, ..segment }));
+                    let segment = Arc::new(Segment { number, ..segment });
+                    match ready {
+                        true => state.ready.push_back(segment),
+                        false => state.reserve.push_back(segment),
+                    }
                     state.next += 1;
                 }
                 Ok(segment) => self.medium.remove(&path(segment.number))?,
@@ -119,9 +149,49 @@ impl Pool {
         let Some(segment) = state.ready.pop_front() else {
             return Err(state.refused.clone().unwrap_or(Refused::NoSpace));
         };
-        state.in_use += 1;
         self.changed.notify_all();
-        Ok(segment)
+        let in_order = self.in_order(&mut state, segment);
+        in_order.map_err(|error| Refused::Failed(error.to_string()))
+    }
+
+    /// A segment that stands ready; none where there is no space.
+    pub(crate) fn take_ready(&self) -> Option<Arc<Segment>> {
+        let mut state = locked(&self.state);
+        let segment = state.ready.pop_front()?;
+        self.changed.notify_all();
+        self.in_order(&mut state, segment).ok()
+    }
+
+    /// A segment of the reserve; none where it is used up, or never came to be.
+    pub(crate) fn take_reserve(&self) -> Option<Arc<Segment>> {
+        let mut state = locked(&self.state);
+        let segment = state.reserve.pop_front()?;
+        self.in_order(&mut state, segment).ok()
+    }
+
+    /// A segment that is about to be written to, under a number above all that were: they are read again in that order.
+    fn in_order(&self, state: &mut State, segment: Arc<Segment>) -> io::Result<Arc<Segment>> {
+        state.in_use += 1;
+        if segment.number >= state.taken {
+            state.taken = segment.number;
+            return Ok(segment);
+        }
+        let number = state.next;
+        (state.next, state.taken) = (number + 1, number);
+        let segment = Arc::into_inner(segment).expect("nobody has one that stands ready");
+        self.renumber(segment, number)
+    }
+
+    /// Gives a file another number, durably, before anything is written that names it.
+    fn renumber(&self, segment: Segment, number: u64) -> io::Result<Arc<Segment>> {
+        self.medium.rename(&path(segment.number), &path(number))?;
+        self.medium.sync_folder(FOLDER)?;
+        Ok(Arc::new(Segment { number, ..segment }))
+    }
+
+    /// How many bytes of the reserve refusals may take.
+    pub(crate) fn for_refusals(&self) -> u64 {
+        self.reserve as u64 * self.bytes / 3
     }
 
     /// Asks for segments to stand ready from now on.
@@ -157,37 +227,77 @@ impl Pool {
                 return;
             }
             let lacks = state.wanted && state.ready.len() < READY && state.refused.is_none();
-            if lacks || state.retired.len() > READY {
+            let lacks_reserve =
+                state.wanted && state.refused.is_none() && state.reserve.len() < self.reserve;
+            if lacks || (lacks_reserve && !state.retired.is_empty()) {
+                state = self.make_one(state, lacks);
+            } else if state.retired.len() > READY {
                 let used = state.retired.pop();
-                let number = state.next;
-                state.next += 1;
-                let room = state.in_use + state.ready.len() < MAX_SEGMENTS;
                 drop(state);
-                let made = if !lacks {
-                    self.discard(used).map(|()| None)
-                } else if used.is_some() || room {
-                    self.make(number, used).map(Some)
-                } else {
-                    Err(io::ErrorKind::StorageFull.into())
-                };
+                let discarded = self.discard(used);
                 state = locked(&self.state);
-                match made {
-                    Ok(segment) => state.ready.extend(segment),
-                    Err(error) if is_full(&error) => state.refused = Some(Refused::NoSpace),
-                    Err(error) => state.refused = Some(Refused::Failed(error.to_string())),
+                if let Err(error) = discarded {
+                    state.refuse(&error);
                 }
-                self.changed.notify_all();
-            } else if let Some(Refused::NoSpace) = state.refused {
-                let (woken, waited) =
-                    self.changed.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner);
-                state = woken;
-                if waited.timed_out() {
+            } else if matches!(state.refused, Some(Refused::NoSpace)) {
+                let waited;
+                (state, waited) = self.wait(state, RETRY);
+                if waited {
                     state.refused = None;
+                }
+            } else if lacks_reserve {
+                // Filling it would crowd out what is asked for just now.
+                let pause = if state.too_full { RETRY_RESERVE } else { RETRY };
+                let waited;
+                (state, waited) = self.wait(state, pause);
+                if waited {
+                    state = self.make_one(state, false);
                 }
             } else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// Waits until something changes, or the time is over, which it then says.
+    fn wait<'s>(
+        &self,
+        state: MutexGuard<'s, State>,
+        time: Duration,
+    ) -> (MutexGuard<'s, State>, bool) {
+        let waited = self.changed.wait_timeout(state, time);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, waited.timed_out())
+    }
+
+    /// Makes one segment, to stand ready or for the reserve.
+    fn make_one<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        ready: bool,
+    ) -> MutexGuard<'s, State> {
+        let used = state.retired.pop();
+        let number = state.next;
+        state.next += 1;
+        let room = state.in_use + state.ready.len() < MAX_SEGMENTS;
+        drop(state);
+        let made = if used.is_some() || room {
+            self.make(number, used)
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        state = locked(&self.state);
+        match made {
+            Ok(segment) if ready => state.ready.push_back(segment),
+            Ok(segment) => {
+                state.reserve.push_back(segment);
+                state.too_full = false;
+            }
+            Err(error) if !ready && is_full(&error) => state.too_full = true,
+            Err(error) => state.refuse(&error),
+        }
+        self.changed.notify_all();
+        state
     }
 
     /// A used segment under a new number, or a new file: allocated and filled, so that a later sync has no metadata to
@@ -197,11 +307,7 @@ impl Pool {
         // Somebody may be reading it still; then it is better gone than written over.
         if let Some(used) = used {
             match Arc::try_unwrap(used) {
-                Ok(used) => {
-                    self.medium.rename(&path(used.number), &path(number))?;
-                    self.medium.sync_folder(FOLDER)?;
-                    return Ok(Arc::new(Segment { number, ..used }));
-                }
+                Ok(used) => return self.renumber(used, number),
                 Err(read) => self.medium.remove(&path(read.number))?,
             }
         }

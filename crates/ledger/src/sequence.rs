@@ -12,9 +12,9 @@ use crate::{
     gap::{Cause, Gap},
     locked,
     log::{AppendError, Receipt, Shared, Span},
-    medium::write_all_at,
+    medium::{displaced, write_all_at},
     publish::PUBLISH_AT,
-    queue::Waiting,
+    queue::{Waiting, Weight},
     seal,
     segments::{Refused, Segment},
     wal::{ALIGN, Builder},
@@ -32,13 +32,15 @@ pub(crate) struct Sequencer {
     next: u64,
     builder: Builder,
     members: Vec<Waiting>,
+    /// While the medium is full and the reserve is written to: how many bytes of it refusals may still take.
+    reserve: Option<u64>,
 }
 
 impl Sequencer {
     /// Starts behind `next` entries, in a segment that nothing was written to yet.
     pub(crate) fn new(shared: Arc<Shared>, segment: Arc<Segment>, next: u64) -> Self {
         let (builder, members) = (Builder::new(), Vec::new());
-        Self { shared, segment, at: 0, next, builder, members }
+        Self { shared, segment, at: 0, next, builder, members, reserve: None }
     }
 
     /// Writes batches until the queue is closed and empty. A gap is written even when nothing else is.
@@ -55,25 +57,91 @@ impl Sequencer {
 
     /// Takes what fits into one batch, after the gap if one is open, and writes it.
     fn batch(&mut self, waiting: &mut VecDeque<Waiting>) {
+        self.leave_reserve();
+        self.keep_out(waiting);
         self.builder.clear();
-        let gap = if self.shared.failed.get().is_none() { self.take_gap() } else { None };
+        // In the reserve a gap waits for company: alone, with each refusal that is turned away, gaps would use it up.
+        let is_due = self.reserve.is_none() || !waiting.is_empty();
+        let gap = if is_due && self.shared.failed.get().is_none() { self.take_gap() } else { None };
         while let Some(record) =
             waiting.pop_front_if(|next| self.builder.has_room(next.sealed.frame.len()))
         {
-            self.builder.push(&record.sealed.frame);
-            self.members.push(record);
+            self.join(record);
         }
         if self.builder.count() == 0 {
             return;
         }
-        let written = match self.shared.failed.get() {
+        let mut written = match self.shared.failed.get() {
             Some(_) => Err(Cause::Failed),
             None => self.write(),
         };
+        if matches!(written, Err(Cause::NoSpace)) && self.enter_reserve() {
+            self.builder.clear();
+            std::mem::take(&mut self.members).into_iter().for_each(|record| self.join(record));
+            if self.builder.count() == 0 {
+                return;
+            }
+            written = self.write();
+        }
         match written {
             Ok(span) => self.acknowledge(span, gap.is_some()),
             Err(cause) => self.refuse(cause, gap),
         }
+    }
+
+    /// Whether the medium is full and what is left is not for the like of this record.
+    fn keeps_out(&self, record: &Waiting) -> bool {
+        let bytes = record.sealed.frame.len() as u64;
+        self.reserve.is_some_and(|for_refusals| match record.weight {
+            Weight::Grants => true,
+            Weight::Refuses => for_refusals < bytes,
+            Weight::TakesAway => false,
+        })
+    }
+
+    /// Turns away what stands in front and is kept out.
+    fn keep_out(&self, waiting: &mut VecDeque<Waiting>) {
+        let mut counted = false;
+        while let Some(record) = waiting.pop_front_if(|record| self.keeps_out(record)) {
+            counted |= record.weight != Weight::Grants;
+            self.turn_away(record, Cause::NoSpace);
+        }
+        if counted {
+            self.shared.gaps.save();
+        }
+    }
+
+    /// Makes a record part of the batch, unless it is kept out.
+    fn join(&mut self, record: Waiting) {
+        if self.keeps_out(&record) {
+            self.turn_away(record, Cause::NoSpace);
+        } else {
+            self.builder.push(&record.sealed.frame);
+            self.members.push(record);
+        }
+    }
+
+    /// Goes on in the reserve, as long as there is some.
+    fn enter_reserve(&mut self) -> bool {
+        let Some(segment) = self.shared.pool.take_reserve() else { return false };
+        self.reserve.get_or_insert(self.shared.pool.for_refusals());
+        self.go_on_in(segment);
+        true
+    }
+
+    /// Goes on where everything has a place again, once there is room.
+    fn leave_reserve(&mut self) {
+        if self.reserve.is_some()
+            && let Some(segment) = self.shared.pool.take_ready()
+        {
+            self.reserve = None;
+            self.go_on_in(segment);
+        }
+    }
+
+    fn go_on_in(&mut self, segment: Arc<Segment>) {
+        locked(&self.shared.tail).segments.push_back(Arc::clone(&segment));
+        (self.segment, self.at) = (segment, 0);
     }
 
     /// The open gap, as the first member of the batch.
@@ -81,7 +149,7 @@ impl Sequencer {
         let gap = self.shared.gaps.take()?;
         let sealed = seal::seal(gap.draft(), &self.shared.realm, &self.shared.keys.payload).ok()?;
         self.builder.push(&sealed.frame);
-        self.members.push(Waiting { sealed, caller: None });
+        self.members.push(Waiting { sealed, weight: Weight::TakesAway, caller: None });
         Some(gap)
     }
 
@@ -92,10 +160,25 @@ impl Sequencer {
             self.next_segment()?;
         }
         let bytes = self.builder.finish(self.segment.number, self.next);
-        let durable = write_all_at(&*self.segment.extent, bytes, self.at)
-            .and_then(|()| self.segment.extent.sync());
-        durable.map_err(|error| self.fail(&error))?;
-        self.shared.append_full.store(false, Ordering::Relaxed);
+        let Segment { extent, bytes: length, .. } = &*self.segment;
+        let durable = write_all_at(&**extent, bytes, self.at)
+            .and_then(|()| extent.sync())
+            .and_then(|()| extent.in_place(*length));
+        match durable {
+            Ok(true) => {}
+            Ok(false) => return Err(self.fail(&displaced("its file"))),
+            Err(error) => return Err(self.fail(&error)),
+        }
+        let length = self.builder.len().next_multiple_of(ALIGN);
+        match &mut self.reserve {
+            None => self.shared.append_full.store(false, Ordering::Relaxed),
+            Some(for_refusals)
+                if self.members.iter().any(|member| member.weight == Weight::Refuses) =>
+            {
+                *for_refusals = for_refusals.saturating_sub(length);
+            }
+            Some(_) => {}
+        }
         if self.at == 0 {
             self.shared.pool.prepare();
         }
@@ -108,15 +191,15 @@ impl Sequencer {
             hashes: self.members.iter().map(|member| member.sealed.hash).collect(),
         };
         self.next += u64::from(span.count);
-        self.at = (self.at + self.builder.len()).next_multiple_of(ALIGN);
+        self.at += length;
         Ok(span)
     }
 
     fn next_segment(&mut self) -> Result<(), Cause> {
         match self.shared.pool.take() {
             Ok(segment) => {
-                locked(&self.shared.tail).segments.push_back(Arc::clone(&segment));
-                (self.segment, self.at) = (segment, 0);
+                self.reserve = None;
+                self.go_on_in(segment);
                 Ok(())
             }
             Err(Refused::NoSpace) => Err(Cause::NoSpace),
@@ -164,24 +247,31 @@ impl Sequencer {
 
     /// Tells those who wait and counts what nobody waits for; an open gap stays open.
     fn refuse(&mut self, cause: Cause, gap: Option<Gap>) {
+        let counted = usize::from(gap.is_some());
+        if let Some(gap) = gap {
+            self.shared.gaps.put(gap);
+        }
+        for member in std::mem::take(&mut self.members).into_iter().skip(counted) {
+            self.turn_away(member, cause);
+        }
+        self.shared.gaps.save();
+    }
+
+    /// Tells whoever waits for a record that it is not written, and counts one that nobody waits for.
+    fn turn_away(&self, record: Waiting, cause: Cause) {
         let why = if cause == Cause::NoSpace {
             self.shared.append_full.store(true, Ordering::Relaxed);
             AppendError::NoSpace
         } else {
             AppendError::Failed
         };
-        let counted = usize::from(gap.is_some());
-        if let Some(gap) = gap {
-            self.shared.gaps.put(gap);
+        if record.weight != Weight::Grants {
+            self.shared.gaps.count(record.sealed.at, cause);
         }
-        for (at, member) in self.members.drain(..).enumerate() {
-            match member.caller {
-                Some(caller) => drop(caller.send(Err(why))),
-                None if at >= counted => self.shared.gaps.count(member.sealed.at, cause),
-                None => {}
-            }
+        if let Some(caller) = record.caller {
+            // A caller that has gone does not need to know.
+            let _ = caller.send(Err(why));
         }
-        self.shared.gaps.save();
     }
 }
 

@@ -4,9 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Digest, Timestamp};
 
-/// The longest name, in bytes: a name is one segment of a SPIFFE ID and one DNS label.
-const MAX_NAME: usize = 63;
-
 /// A name in lower case: letters, digits, `-`, `_` and `.`, 1 to 63 bytes, starting with a letter or digit.
 ///
 /// It names organizations, environments, systems, blueprints, teams, tools' systems and data classes.
@@ -21,6 +18,9 @@ pub struct Name(Arc<str>);
 pub struct NameError(String);
 
 impl Name {
+    /// The longest, in bytes: a name is one segment of a SPIFFE ID and one DNS label.
+    pub const MAX_BYTES: usize = 63;
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -37,7 +37,11 @@ impl FromStr for Name {
             .bytes()
             .next()
             .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-        if starts && text.len() <= MAX_NAME && text.bytes().all(plain) && !text.contains("..") {
+        if starts
+            && text.len() <= Self::MAX_BYTES
+            && text.bytes().all(plain)
+            && !text.contains("..")
+        {
             Ok(Self(text.into()))
         } else {
             Err(NameError(text.chars().take(80).collect()))

@@ -26,6 +26,7 @@ use axum::{Router, middleware};
 use decide::{AccountRecord, Engine, ServerRecord};
 use futures_util::future::BoxFuture;
 use govern::FoundTool;
+use ledger::HeadFile;
 
 pub use linking::{Begun, Linked, Linking, NotLinked};
 pub use listen::{Bounds, serve};
@@ -60,6 +61,8 @@ pub struct Server {
     pub public_url: String,
     /// The folder of the ledger, whose published files are served as they are.
     pub ledger_dir: PathBuf,
+    /// Which head of the ledger is shown and leads to its entries.
+    pub ledger_head: HeadFile,
 }
 
 /// The public listener: OAuth, the admin API, the published ledger, OpenAPI.

@@ -2,7 +2,10 @@
 
 use std::{
     fmt::{Display, Write as _},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -17,12 +20,13 @@ use ledger::Health;
 
 /// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`) and `/metrics`.
 ///
+/// `witnessed` is how many entries are under a witnessed head, where there are witnesses.
 /// It needs no credentials and must not be reachable from outside.
-pub fn ops_router(engine: Arc<Engine>) -> Router {
+pub fn ops_router(engine: Arc<Engine>, witnessed: Option<Arc<AtomicU64>>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(move |engine| metrics(engine, witnessed)))
         .with_state(engine)
 }
 
@@ -50,7 +54,8 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
     let ledger = match engine.log().health() {
         Health::Healthy => None,
         Health::NoSpace => {
-            Some("the disk is full; it goes on by itself once there is room".to_owned())
+            let why = "the disk is full, or no file descriptor is left";
+            Some(format!("{why}; it goes on by itself once there is room"))
         }
         Health::Failed(why) => Some(format!("a write failed, restart this node: {why}")),
     };
@@ -58,7 +63,10 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
 }
 
 /// [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/) by hand: few numbers, well named.
-async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
+async fn metrics(
+    State(engine): State<Arc<Engine>>,
+    witnessed: Option<Arc<AtomicU64>>,
+) -> impl IntoResponse {
     let counters = engine.counters();
     let mut text = Exposition(String::with_capacity(2048));
     text.counter(
@@ -80,6 +88,13 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
         "Entries under the ledger's signed head.",
         engine.log().head().size,
     );
+    if let Some(witnessed) = witnessed {
+        text.gauge(
+            "bailiwick_ledger_witnessed_entries",
+            "Entries under the newest head that enough witnesses have cosigned.",
+            witnessed.load(Ordering::Relaxed),
+        );
+    }
     text.gauge(
         "bailiwick_ledger_acknowledged_entries",
         "Entries that are durable.",

@@ -116,11 +116,17 @@ impl Problem {
 
     /// There is nothing of that name.
     pub(crate) fn not_found(kind: &str, name: impl std::fmt::Display) -> Self {
-        let mut problem = Self::new(Fault::NotFound, format!("there is no {kind} `{name}`"));
-        if let Some(next) = where_it_is_listed(kind) {
-            problem.0.next = next.into();
+        let problem = Self::new(Fault::NotFound, format!("there is no {kind} `{name}`"));
+        match where_it_is_listed(kind) {
+            Some(next) => problem.with_next(next),
+            None => problem,
         }
-        problem
+    }
+
+    /// The same with a better advice than the fault's own.
+    pub(crate) fn with_next(mut self, next: &'static str) -> Self {
+        self.0.next = next.into();
+        self
     }
 
     /// Something failed inside: logged in full, told in one sentence.
@@ -252,11 +258,8 @@ impl From<NotInForce> for Problem {
 impl From<ResumeError> for Problem {
     fn from(why: ResumeError) -> Self {
         match why {
-            ResumeError::NotStopped(_) => {
-                let mut problem = Self::new(Fault::NotFound, why.to_string());
-                problem.0.next = "Look at the stops in force: `bailiwick stops`.".into();
-                problem
-            }
+            ResumeError::NotStopped(_) => Self::new(Fault::NotFound, why.to_string())
+                .with_next("Look at the stops in force: `bailiwick stops`."),
             ResumeError::Journal(_) | ResumeError::Ledger(_) => {
                 log(&why);
                 Self::new(Fault::Ledger, why.to_string())
@@ -304,9 +307,7 @@ fn where_it_is_listed(kind: &str) -> Option<&'static str> {
         "grant" => "Look at the list and correct the name: `bailiwick grant list`.",
         "person" => "Look at the list and correct the handle: `bailiwick person list`.",
         "server" => "Look at the list and correct the name: `bailiwick server list`.",
-        "task" => {
-            "Take the id that `bailiwick task open` printed, or look into `bailiwick ledger show`."
-        }
+        "task" => "Look at the list and correct the id: `bailiwick task list`.",
         _ => return None,
     })
 }

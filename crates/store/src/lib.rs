@@ -20,6 +20,7 @@ mod sqlite;
 mod store;
 mod target;
 mod tx;
+mod witness;
 mod worker;
 
 pub use claim::ClaimError;
@@ -34,3 +35,4 @@ pub use sealed::MAX_SEALED;
 pub use store::Store;
 pub use target::{Local, Target, TargetError};
 pub use tx::{Tx, View};
+pub use witness::{Seen, WitnessBook};

@@ -97,9 +97,10 @@ impl World {
             dialable: Arc::new(|_| Ok(())),
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
+            ledger_head: ledger::HeadFile::Newest,
         });
         serve(public, router, roomy());
-        serve(ops, server::ops_router(engine.clone()), roomy());
+        serve(ops, server::ops_router(engine.clone(), None), roomy());
         Self(Arc::new(Inner {
             engine,
             url,
@@ -236,6 +237,7 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
         realm: realm.clone(),
         origin: realm.org.to_string(),
         segment_bytes: 2 * 1024 * 1024,
+        reserve_bytes: 0,
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),

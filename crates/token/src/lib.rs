@@ -11,6 +11,7 @@
 pub mod approval;
 pub mod assertion;
 pub mod claims;
+mod description;
 pub mod dpop;
 mod encoding;
 pub mod exchange;
@@ -27,6 +28,7 @@ mod thumbprint;
 mod vault;
 
 pub use claims::Claims;
+pub use description::description;
 pub use jwk::{Jwk, JwkError};
 pub use jws::{JwsError, SeenHeader, SignError};
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};

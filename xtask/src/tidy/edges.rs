@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("token", 2),
     ("policy", 2),
     ("ledger", 2),
+    ("scrub", 2),
     ("store", 3),
     ("decide", 4),
     ("govern", 5),

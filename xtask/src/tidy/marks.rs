@@ -66,7 +66,7 @@ pub(super) fn registry_host(tree: &Tree) -> Vec<Finding> {
     )
 }
 
-/// All lines of all files, lock files apart, in which `stands` finds one of the needles.
+/// All lines of all files, lock files and what others wrote apart, in which `stands` finds one of the needles.
 fn occurrences(
     tree: &Tree,
     needles: &[&str],
@@ -74,7 +74,7 @@ fn occurrences(
     message: &str,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in tree.files().iter().filter(|file| !file.is_lock()) {
+    for file in tree.files().iter().filter(|file| !file.is_lock() && !file.is_vendored()) {
         for (line, text) in numbered(&file.text) {
             if let Some(needle) = needles.iter().find(|needle| stands(text, needle)) {
                 findings.push(Finding::at(&file.path, line, format!("`{needle}` is {message}")));

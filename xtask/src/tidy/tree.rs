@@ -82,6 +82,11 @@ impl File {
         self.path == "Cargo.lock" || self.path.ends_with("/Cargo.lock")
     }
 
+    /// Whether others wrote it, and it stands here as it came.
+    pub(crate) fn is_vendored(&self) -> bool {
+        self.path.contains("/vendor/")
+    }
+
     /// Whether people of this project wrote it as a program: not prose, data or a vendored asset.
     pub(crate) fn is_program(&self) -> bool {
         const ENDINGS: [&str; 9] = ["rs", "sh", "py", "sql", "html", "css", "js", "mjs", "toml"];
@@ -90,7 +95,7 @@ impl File {
             Some((_, ending)) => ENDINGS.contains(&ending),
             None => name != "LICENSE",
         };
-        known && !self.path.contains("/vendor/")
+        known && !self.is_vendored()
     }
 }
 

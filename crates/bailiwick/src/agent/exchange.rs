@@ -42,6 +42,8 @@ pub(crate) struct Granted {
 pub(crate) struct Refused {
     pub(crate) code: Option<String>,
     pub(crate) reason: Option<String>,
+    /// What to do next, where the server says it.
+    pub(crate) next: Option<String>,
     /// Names the attempt in the ledger.
     pub(crate) action: Option<String>,
     /// Nothing was done, and the same may succeed in a moment.
@@ -121,9 +123,16 @@ impl Agent {
 impl Refused {
     fn of(status: StatusCode, document: &Value) -> Self {
         let text = |member: &str| document[member].as_str().map(str::to_owned);
+        let next = text("bailiwick_next");
+        // For clients that read nothing else, the description says it all; here each part is told in its place.
+        let reason = text("error_description").map(|said| match &next {
+            Some(next) => said.strip_suffix(next.as_str()).unwrap_or(&said).trim_end().to_owned(),
+            None => said,
+        });
         Self {
             code: text("bailiwick_code").or_else(|| text("error")),
-            reason: text("error_description"),
+            reason,
+            next,
             action: text("bailiwick_action"),
             retryable: status == StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -4,7 +4,10 @@ use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
-use gateway::can_fence;
+use gateway::{
+    can_fence,
+    outbound::{Limits, Outbound},
+};
 use http::{HeaderMap, Method};
 use model::Foreign;
 use rustix::{
@@ -22,6 +25,7 @@ use crate::{
     keys,
     output::Answer,
     proving::Ask,
+    witness::read_policy,
 };
 
 /// How long a node may take to say how it is.
@@ -125,6 +129,9 @@ impl Found {
                 self.add("fence", State::Warn, error.to_string(), Some(next));
             }
         }
+        if let Some(file) = &config.witnesses {
+            self.witnesses(file);
+        }
         self.disk(&config.data);
         let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let says = format!("a node may open {most} files and connections");
@@ -137,6 +144,31 @@ impl Found {
             );
         } else {
             self.add("descriptors", State::Ok, says, None);
+        }
+    }
+
+    /// A witness that falls together with the ledger witnesses nothing.
+    fn witnesses(&mut self, file: &Path) {
+        let policy = match read_policy(file) {
+            Ok(policy) => policy,
+            Err(failure) => return self.failed("witnesses", &failure),
+        };
+        let outbound = Outbound::new(Limits::default());
+        let here = |url: &str| {
+            outbound.target(url, true).is_ok_and(|target| target.origin().is_loopback())
+        };
+        let witnesses = policy.witnesses();
+        let near = witnesses.iter().find(|witness| witness.url.as_deref().is_some_and(here));
+        match near {
+            Some(near) => {
+                let says = format!("`{}` is on this machine", near.key.name());
+                let next = "let somebody else run it, elsewhere: in the same hands as the ledger it is worth nothing";
+                self.add("witnesses", State::Warn, says, Some(next));
+            }
+            None => {
+                let says = format!("{} are named, and none is on this machine", witnesses.len());
+                self.add("witnesses", State::Ok, says, None);
+            }
         }
     }
 

@@ -73,7 +73,7 @@ impl Serve {
 }
 
 /// Resolves at SIGTERM or SIGINT.
-fn signalled() -> Result<impl Future<Output = ()>> {
+pub(super) fn signalled() -> Result<impl Future<Output = ()>> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
             Failure::new("no_signals", "signals cannot be received").because(&error).next(TELL_US)

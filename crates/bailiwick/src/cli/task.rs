@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use model::{Name, TaskId};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::show;
+use super::show::{self, People};
 use crate::{
     client::{Client, Context, Method},
     failure::{Failure, Result},
@@ -46,6 +46,15 @@ pub(crate) enum Command {
         /// Write the token into this file instead of printing it.
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
+    },
+    /// List tasks, the newest first: those that you opened, for an administrator all.
+    List {
+        /// Only what was given to this agent.
+        #[arg(long)]
+        agent: Option<Name>,
+        /// Only tasks of which something is parked.
+        #[arg(long)]
+        parked: bool,
     },
     /// Let a task go on that was parked, because its agent was refused the same again and again.
     Unpark { task: TaskId },
@@ -119,6 +128,13 @@ impl Command {
                 )
                 .unprinted(open_all_the_same(&task)))
             }
+            Self::List { agent, parked } => {
+                let agent = agent.map(|agent| format!("&agent={agent}")).unwrap_or_default();
+                let path = format!("/v1/tasks?parked={parked}{agent}");
+                let document = Client::sign_in(context).await?.list(&path).await?;
+                let text = listed(&document);
+                Ok(Answer::new(document, text))
+            }
             Self::Unpark { task } => {
                 let path = format!("/v1/tasks/{task}/unpark");
                 let document = Client::sign_in(context).await?.post(&path, json!({})).await?;
@@ -137,6 +153,22 @@ impl Command {
             }
         }
     }
+}
+
+fn listed(document: &Value) -> String {
+    let people = People::of(document);
+    let headings = ["TASK", "AGENT", "FOR", "STATE", "UNTIL", "SPENT", "PURPOSE"];
+    let line = |task: &Value| {
+        let spent = match &task["budget"] {
+            Value::Null => String::new(),
+            _ => format!("{} of {}", show::cell(task, "spent"), show::cell(task, "budget")),
+        };
+        let person = people.handle(show::cell(task, "person"));
+        let [id, agent, state, until, purpose] =
+            ["task", "agent", "state", "expires", "purpose"].map(|member| show::cell(task, member));
+        vec![vec![id, agent, person, state, until, spent, purpose]]
+    };
+    show::table_of(document, &headings, line)
 }
 
 /// What to do about a task whose token nobody has.

@@ -17,11 +17,14 @@ pub(super) fn of_oauth(status: StatusCode, document: &Value, what: &str, sources
         StatusCode::SERVICE_UNAVAILABLE => {
             failure.next("try again in a moment").exit(Exit::Unreachable)
         }
-        _ => failure
-            .next(format!(
-                "check {sources}, and that you are enrolled and active there; `--profile FILE` names another profile"
-            ))
-            .exit(Exit::SignIn),
+        _ => {
+            let check = || {
+                format!(
+                    "check {sources}, and that you are enrolled and active there; `--profile FILE` names another profile"
+                )
+            };
+            failure.next(text(document, "bailiwick_next").unwrap_or_else(check)).exit(Exit::SignIn)
+        }
     }
 }
 

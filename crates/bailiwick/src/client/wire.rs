@@ -28,6 +28,7 @@ pub(super) struct Wire {
 /// What a server answered.
 pub(super) struct Reply {
     status: StatusCode,
+    bytes: Bytes,
     document: Value,
 }
 
@@ -56,7 +57,7 @@ impl Wire {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::ACCEPT,
-            HeaderValue::from_static("application/json, application/problem+json"),
+            HeaderValue::from_static("application/json, application/problem+json, text/plain"),
         );
         let body = match body {
             None => Bytes::new(),
@@ -81,7 +82,7 @@ impl Wire {
             true => Value::Null,
             false => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         };
-        Ok(Reply { status, document })
+        Ok(Reply { status, bytes, document })
     }
 
     fn unreachable(&self, error: &SendError) -> Failure {
@@ -118,10 +119,20 @@ impl Reply {
         }
     }
 
-    /// What the admin API gave.
-    pub(super) fn accepted_or_refused(self) -> Result<Value> {
+    /// The answer as it came.
+    pub(super) fn bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// The answer as JSON; null where it is none.
+    pub(super) fn document(self) -> Value {
+        self.document
+    }
+
+    /// Only what the admin API gave, not what it refused.
+    pub(super) fn accepted_or_refused(self) -> Result<Self> {
         if self.status.is_success() {
-            return Ok(self.document);
+            return Ok(self);
         }
         Err(problem::of_api(self.status, &self.document))
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gateway::{Program, can_fence};
+use gateway::{FenceError, Program, can_fence};
 use model::Name;
 use serde::Deserialize;
 
@@ -79,12 +79,17 @@ pub(crate) fn check(programs: &[(Name, Program)], own: &[PathBuf]) -> Result<()>
             true => can_fence().and_then(|()| program.leaves_out(own)),
             false => Ok(()),
         };
-        fenced.map_err(|error| {
-            failure(format!("the program `{name}` would not be separated from this node"))
+        fenced.map_err(|error| match &error {
+            FenceError::Missing(path) => {
+                failure(format!("[programs.{name}] names `{}`", path.display()))
+                    .why("it is not there, or may not be opened")
+                    .next("make it, or correct `command`, `reads` and `writes` there")
+            }
+            _ => failure(format!("the program `{name}` would not be separated from this node"))
                 .because(&error)
                 .next(format!(
                     "correct [programs.{name}], or move what is this node's own out of its reach; `unsafe_same_user = true` runs it without a fence"
-                ))
+                )),
         })?;
     }
     Ok(())

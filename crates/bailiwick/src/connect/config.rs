@@ -40,17 +40,17 @@ impl ConnectConfig {
                 .because(&error)
                 .next("start it by its whole path")
         })?;
-        let way = &self.way;
+        let Way { url, credentials } = &self.way;
         let arguments = [
             "connect".to_owned(),
-            way.url.clone(),
+            url.clone(),
             "--agent".to_owned(),
-            whole(&way.agent)?,
+            whole(&credentials.agent)?,
             "--agent-key".to_owned(),
-            whole(&way.agent_key)?,
+            whole(&credentials.agent_key)?,
             "--token".to_owned(),
             // The task may be opened later.
-            absolute(&way.token)?.display().to_string(),
+            absolute(&credentials.token)?.display().to_string(),
         ];
         let program = program.display().to_string();
         let (document, text) = match self.client {

@@ -15,8 +15,10 @@ use serde::Deserialize;
 use token::dpop::Prover;
 use tokio::{sync::Mutex, time::Instant};
 
+use super::Credentials;
 use crate::{
-    agent::{Agent, Granted, Key, Resource, Who, place, unanswered},
+    again::{Again, passes},
+    agent::{Agent, Granted, Key, Refused, Resource, Who, place, unanswered},
     client::read_key,
     failure::{Exit, Failure, Result},
     files,
@@ -27,8 +29,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(150);
 /// How long before its end a token is renewed.
 const EARLY: Duration = Duration::from_secs(10);
-/// How often something is asked again that is refused for a moment only.
-const TRIES: usize = 3;
 
 /// An agent before one gateway endpoint, with the token of its task.
 pub(super) struct Door {
@@ -76,14 +76,10 @@ struct ShownVersion {
 
 impl Door {
     /// Finds the way from the endpoint to its tokens.
-    pub(super) async fn find(
-        url: &str,
-        agent: &Path,
-        key: &Path,
-        task_token: PathBuf,
-    ) -> Result<Self> {
-        let prover = Prover::new(read_key(key)?);
-        let who = who(agent)?;
+    pub(super) async fn find(url: &str, credentials: Credentials) -> Result<Self> {
+        let Credentials { agent, agent_key, token: task_token } = credentials;
+        let prover = Prover::new(read_key(&agent_key)?);
+        let who = who(&agent)?;
         let endpoint = place(url, PATIENCE)?;
         let resource = Resource::at(endpoint.url()).await?;
         let agent = Agent::new(prover, who, &resource.issuer).await?;
@@ -99,42 +95,62 @@ impl Door {
     pub(super) async fn exchange(&self, bound: Key) -> Result<Granted> {
         let subject = files::read_secret(&self.task_token)?;
         let subject = subject.expose_text().unwrap_or_default().trim();
-        let mut tries = 1;
+        let wishes = [("audience", self.audience.as_str())];
+        let mut again = Again::new();
         loop {
-            match self.agent.exchange(subject, &[("audience", &self.audience)], bound).await? {
-                Ok(granted) => return Ok(granted),
-                Err(refused) if refused.retryable && tries < TRIES => tries += 1,
-                Err(refused) => {
-                    let code = refused.code.unwrap_or_else(|| "no_token".to_owned());
-                    let next = match (bound, &*code) {
-                        (Key::None, "invalid_dpop_proof") => {
-                            "let the blueprint say `sender = \"bearer\"`, or use `bailiwick connect`".to_owned()
-                        }
-                        _ => format!(
-                            "open another task for this agent, and put its token into `{}`",
-                            self.task_token.display()
-                        ),
-                    };
-                    let reason = refused.reason.unwrap_or_else(|| "no reason was given".to_owned());
-                    return Err(Failure::new(code, "the agent gets no token")
-                        .why(Foreign::new(reason).to_string())
-                        .next(next)
-                        .exit(Exit::SignIn));
-                }
+            let exchanged = self.agent.exchange(subject, &wishes, bound).await?;
+            let ended = exchanged.map_err(|refused| self.no_token(refused, bound));
+            if !again.once_more(passes(&ended)).await {
+                return ended;
             }
+        }
+    }
+
+    fn no_token(&self, refused: Refused, bound: Key) -> Failure {
+        let next = self.next_of(&refused, bound);
+        let exit = if refused.retryable { Exit::Unreachable } else { Exit::SignIn };
+        let reason = refused.reason.unwrap_or_else(|| "no reason was given".to_owned());
+        Failure::new(
+            refused.code.unwrap_or_else(|| "no_token".to_owned()),
+            "the agent gets no token",
+        )
+        .why(Foreign::new(reason).to_string())
+        .next(next)
+        .exit(exit)
+    }
+
+    /// What whoever started this does next. The server knows it best, but for what only this side knows: its command line.
+    fn next_of(&self, refused: &Refused, bound: Key) -> String {
+        match (refused.code.as_deref(), bound) {
+            (Some("invalid_grant" | "task_over"), _) => format!(
+                "open another task for this agent, and put its token into `{}`",
+                self.task_token.display()
+            ),
+            (Some("invalid_client"), _) => {
+                "see that `--agent` and `--agent-key` are those of one agent, that it is registered (`bailiwick agent list`), and that this machine's clock is right".to_owned()
+            }
+            (Some("invalid_target"), _) => {
+                "correct the URL: `bailiwick server list` has the servers".to_owned()
+            }
+            (Some("invalid_dpop_proof"), Key::None) => {
+                "let the blueprint say `sender = \"bearer\"`, or use `bailiwick connect`".to_owned()
+            }
+            (Some("invalid_dpop_proof"), Key::Agents) => {
+                "see that this machine's clock is right, then start it again".to_owned()
+            }
+            _ => match &refused.next {
+                Some(next) => Foreign::new(next).to_string(),
+                None if refused.retryable => "try again in a moment".to_owned(),
+                None => "look into the log of the node, or ask its operator".to_owned(),
+            },
         }
     }
 }
 
 impl Session {
     /// Finds the way to the tokens, and gets the first one: what is wrong shows at once.
-    pub(super) async fn open(
-        url: &str,
-        agent: &Path,
-        key: &Path,
-        task_token: PathBuf,
-    ) -> Result<Arc<Self>> {
-        let door = Door::find(url, agent, key, task_token).await?;
+    pub(super) async fn open(url: &str, credentials: Credentials) -> Result<Arc<Self>> {
+        let door = Door::find(url, credentials).await?;
         let session = Self { door, held: Mutex::default() };
         session.token().await?;
         Ok(Arc::new(session))

@@ -3,19 +3,20 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Way, session::Door};
+use super::{Credentials, session::Door};
 use crate::{agent::Key, failure::Result, output::Answer};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgentToken {
+    /// The gateway's URL for the server: `https://GATEWAY/mcp/SERVER`. Such a token is for one server, never for all.
+    url: String,
     #[command(flatten)]
-    way: Way,
+    credentials: Credentials,
 }
 
 impl AgentToken {
     pub(crate) async fn run(self) -> Result<Answer> {
-        let Way { url, agent, agent_key, token } = self.way;
-        let door = Door::find(&url, &agent, &agent_key, token).await?;
+        let door = Door::find(&self.url, self.credentials).await?;
         let granted = door.exchange(Key::None).await?;
         let document = json!({
             "access_token": granted.token,

@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::order::{Answer, Order, Told};
 use crate::{
+    again::Again,
     agent::{self, Key, Refused, Who},
     demo::{ODD, RERUN},
     failure::{Failure, Result},
@@ -24,10 +25,6 @@ use crate::{
 
 /// How long one request may take: longer than the longest tool that the demo calls.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often something is tried that is refused for a moment only: on a busy machine a record may take longer than its
-/// bound, and then nothing was done.
-const TRIES: usize = 5;
 
 /// The latest moment that a token can name, in milliseconds: the server ends a right where the held one ends.
 const AS_LONG_AS_HELD: i64 = 1 << 52;
@@ -93,13 +90,13 @@ impl Agent {
 
     async fn act(&self, id: u64, order: Order) -> Answer {
         let began = Instant::now();
-        let mut answer = self.attempt(&order).await;
-        for _ in 1..TRIES {
-            if answer.verdict != "deny" || !answer.retryable {
-                break;
+        let mut again = Again::new();
+        let answer = loop {
+            let answer = self.attempt(&order).await;
+            if !again.once_more(answer.verdict == "deny" && answer.retryable).await {
+                break answer;
             }
-            answer = self.attempt(&order).await;
-        }
+        };
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Answer { id, ms, ..answer }
     }
@@ -162,8 +159,16 @@ impl Agent {
 }
 
 fn refused(refused: Refused) -> Answer {
-    let Refused { code, reason, action, retryable } = refused;
-    Answer { verdict: "deny".to_owned(), code, reason, action, retryable, ..Answer::default() }
+    let Refused { code, reason, next, action, retryable } = refused;
+    Answer {
+        verdict: "deny".to_owned(),
+        code,
+        reason,
+        next,
+        action,
+        retryable,
+        ..Answer::default()
+    }
 }
 
 fn say(answer: &Answer) {

@@ -15,11 +15,6 @@ use crate::failure::{Failure, Result};
 /// How long a process may take to say its next line, or a command to end: much longer than on the slowest machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a command is run that the server cannot serve for a moment.
-const TRIES: usize = 5;
-/// What passes by itself, and says that nothing was done: on a busy machine a record may take longer than its bound.
-const PASSING: [&str; 3] = ["ledger_slow", "stale", "store_unavailable"];
-
 /// Where this program is.
 pub(super) fn path() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| {
@@ -77,25 +72,8 @@ impl<'p> Program<'p> {
         self.place
     }
 
-    /// Runs a command to its end, as one person or as nobody in particular. One that the server could not serve for a
-    /// moment, without having done anything, is run again.
+    /// Runs a command to its end, as one person or as nobody in particular.
     pub(super) async fn run<S: AsRef<OsStr>>(
-        &self,
-        who: Option<&str>,
-        arguments: impl IntoIterator<Item = S> + Clone,
-    ) -> Result<Done> {
-        let mut done = self.run_once(who, arguments.clone()).await?;
-        for _ in 1..TRIES {
-            let code = done.document["error"]["code"].as_str();
-            if !code.is_some_and(|code| PASSING.contains(&code)) {
-                break;
-            }
-            done = self.run_once(who, arguments.clone()).await?;
-        }
-        Ok(done)
-    }
-
-    async fn run_once<S: AsRef<OsStr>>(
         &self,
         who: Option<&str>,
         arguments: impl IntoIterator<Item = S>,

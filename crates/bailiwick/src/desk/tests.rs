@@ -69,6 +69,8 @@ async fn open(
     let deadline = Instant::now() + Duration::from_secs(100);
     upstream
         .call(Call {
+            holder: None,
+            room: None,
             id: &id,
             tool,
             arguments: &arguments,
@@ -85,7 +87,7 @@ async fn open(
 
 async fn call(upstream: &Upstream, tool: &str, arguments: &str) -> (Outcome, Value) {
     let Reply { bytes, outcome } = match open(upstream, tool, arguments, None).await.unwrap() {
-        Answer::Whole(reply) => reply,
+        Answer::Whole(reply, _) => reply,
         Answer::Stream(events) => events.reply().await.unwrap(),
     };
     let response: Value = serde_json::from_slice(&bytes).unwrap();
@@ -254,7 +256,7 @@ async fn a_cut_call_is_cut_at_the_desk_too() {
                 let token = reports.then_some(&token);
                 let answer = open(&client, "reindex_search", r#"{"seconds":60}"#, token).await;
                 match answer.unwrap() {
-                    Answer::Whole(reply) => Ok(reply),
+                    Answer::Whole(reply, _) => Ok(reply),
                     Answer::Stream(events) => events.reply().await,
                 }
             });

@@ -4,14 +4,20 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use decide::Engine;
-use gateway::Upstreams;
+use gateway::{
+    Upstreams,
+    outbound::{Limits, Outbound},
+};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use server::Bounds;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{self, Urls};
+use super::{
+    parts::{self, Urls},
+    witnesses::Witnesses,
+};
 use crate::{
     config::{self, Config, Listen},
     enroll::Door,
@@ -70,7 +76,11 @@ impl Node {
             ops: ops_url,
             enroll_socket: door.as_ref().map(|_| socket.display().to_string()),
         };
-        let routers = super::routers::routers(&engine, config, &urls, broker_key);
+        let outbound = Outbound::new(Limits { at_once: descriptors / 4, ..Limits::default() });
+        let witnesses = Witnesses::of(config, engine.log(), outbound.clone())?;
+        let covered = witnesses.as_ref().map(|witnesses| witnesses.covered.clone());
+        let routers =
+            super::routers::routers(&engine, config, &urls, outbound, broker_key, covered);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
@@ -79,10 +89,14 @@ impl Node {
             stopping: CancellationToken::new(),
             listeners: JoinSet::new(),
         };
-        // Whatever clients of one listener do, the others, the servers behind the gateway and the ledger have descriptors left.
+        // Whatever clients of one listener do, and servers behind the gateway, the others and the ledger have descriptors left.
         node.listen(server, routers.server, descriptors / 8);
-        node.listen(gateway, routers.gateway, descriptors / 8 * 5);
-        node.listen(ops, routers.ops, descriptors / 8);
+        node.listen(gateway, routers.gateway, descriptors / 8 * 3);
+        node.listen(ops, routers.ops, descriptors / 16);
+        if let Some(witnesses) = witnesses {
+            let stopping = node.stopping.clone();
+            node.listeners.spawn(witnesses.run(stopping));
+        }
         if let Some(door) = door {
             let stopping = node.stopping.clone();
             node.listeners.spawn(door.keep(engine, stopping));

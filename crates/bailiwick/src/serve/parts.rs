@@ -76,6 +76,7 @@ fn open_log(config: &Config, keys: ledger::Keys) -> Result<Log> {
         realm: config.realm.clone(),
         origin: config.origin(),
         segment_bytes: config.segment_bytes,
+        reserve_bytes: ledger::RESERVE,
     };
     Log::open(wish, keys).map_err(|error| {
         Failure::new("ledger_not_opened", format!("the ledger in `{place}` cannot be opened"))

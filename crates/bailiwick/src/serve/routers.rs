@@ -1,6 +1,6 @@
 //! Which paths each listener serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::Router;
 use decide::{AccountRecord, Allowed, Engine, ServerRecord};
@@ -11,6 +11,7 @@ use gateway::{
     upstream::ToolDefinition,
 };
 use govern::{FoundTool, LinkAccount};
+use ledger::HeadFile;
 use model::{IdentityId, Name};
 use server::{Begun, Discover, Linked, Linking, NotLinked, Server};
 use token::MasterKey;
@@ -35,10 +36,11 @@ pub(super) fn routers(
     engine: &Arc<Engine>,
     config: &Config,
     urls: &Urls,
+    outbound: Outbound,
     broker_key: MasterKey,
+    witnessed: Option<Arc<AtomicU64>>,
 ) -> Routers {
     let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
-    let outbound = Outbound::new(Limits::default());
     let broker = Broker::new(engine.clone(), outbound.clone(), own_secrets(config), broker_key);
     let upstreams = Upstreams::new(outbound, own_secrets(config)).with_broker(broker.clone());
     let upstreams = Arc::new(upstreams.with_programs(programs));
@@ -51,11 +53,12 @@ pub(super) fn routers(
         dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
+        ledger_head: if witnessed.is_some() { HeadFile::Witnessed } else { HeadFile::Newest },
     };
     Routers {
         server: server::router(server),
         gateway: gateway::router(Gateway::new(engine.clone(), upstreams.clone())),
-        ops: server::ops_router(engine.clone()),
+        ops: server::ops_router(engine.clone(), witnessed),
         upstreams,
     }
 }
@@ -170,7 +173,7 @@ fn runnable(record: &ServerRecord, name: &str, programs: &[String]) -> Result<()
             "the program `{name}` is `{address}` on this node: say so, that whoever approves it sees it"
         )),
         None => Err(format!(
-            "no program `{name}` is configured on this node; its operator adds [programs.{name}]"
+            "no program `{name}` was configured when this node started; its operator adds [programs.{name}] and restarts it"
         )),
     }
 }

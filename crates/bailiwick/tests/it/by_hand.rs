@@ -189,6 +189,8 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
         .says("WARNING: wide.cedar:1:1: `wide` names no system");
     let no = "not before the audit is over";
     bob.run(&["deny", &approval, "--yes", "--reason", &"x".repeat(501)]).ends(2);
+    let secret = ["deny", &approval, "--yes", "--reason", "glpat-Zx8Qw2Er5Ty7Ui1Op3As is out"];
+    bob.run(&secret).says("as if it held a secret");
     bob.run(&["deny", &approval, "--yes", "--reason", no])
         .ends(0)
         .says("DENIED")
@@ -210,8 +212,29 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
             .iter()
             .any(|entry| entry["payload"]["state"] == "open")
     );
+    let prove = ["ledger", "proof", "1", "--out", "1.tlog-proof", "--entry", "1.json"];
+    olivia.run(&prove).ends(0).says("bailiwick ledger verify-proof 1.tlog-proof --entry 1.json");
+    olivia.run(&prove).ends(7).says("1.json");
+    olivia.run(&["ledger", "proof", "999999", "--out", "2.tlog-proof"]).ends(6);
     assert_eq!(node.stop(), 0);
     check_offline(&place);
+    check_proof(&place);
+}
+
+/// What somebody does who was given one entry and its proof.
+fn check_proof(place: &Place) {
+    let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;
+    let check = |proof, entry, key| {
+        place.run(["ledger", "verify-proof", proof, "--entry", entry, "--key", key])
+    };
+    check("1.tlog-proof", "1.json", key.trim()).ends(0).says("VERIFIED").says("entry");
+    check("1.tlog-proof", "1.json", "key.txt").ends(0);
+    check("1.tlog-proof", "key.txt", key.trim()).ends(3).says("NOT VERIFIED");
+    let other = place.run(["ledger", "key", "--data", "other/data"]).ends(0).stdout;
+    check("1.tlog-proof", "1.json", other.trim()).ends(3).says("no signature by the key");
+    check("1.json", "1.json", key.trim()).ends(2).says("proof");
+    check("1.tlog-proof", "1.json", "garbage").ends(2);
+    check("nowhere", "1.json", key.trim()).ends(6);
 }
 
 /// What an auditor does, without any server.
@@ -223,14 +246,17 @@ fn check_offline(place: &Place) {
     assert!(own["commitments"].as_u64().unwrap() > 0);
     let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;
     assert!(key.starts_with("acme/dev/1+"), "{key}");
-    let export = ["ledger", "export", "pack", "--data", "acme/data"];
+    let export = ["ledger", "export", "--out", "pack", "--data", "acme/data"];
     let hint = r#"bailiwick verify pack --key "$(bailiwick ledger key --data acme/data)""#;
     place.run(export).ends(0).says(hint);
-    let export = ["ledger", "export", "a pack"].into_iter().chain(config);
+    let export = ["ledger", "export", "--out", "a pack"].into_iter().chain(config);
     place.run(export).ends(0).says(
         r#"bailiwick verify 'a pack' --key "$(bailiwick ledger key --config acme/bailiwick.toml)""#,
     );
-    place.run(["ledger", "export", "pack", "--data", "acme/data"]).ends(7).says("not empty");
+    place
+        .run(["ledger", "export", "--out", "pack", "--data", "acme/data"])
+        .ends(7)
+        .says("not empty");
     place.run(["verify", "pack"]).ends(2).says("--key LINE");
     place.run(["verify", "pack", "--key", key.trim()]).ends(0).says("VERIFIED");
     place.write("key.txt", &key);

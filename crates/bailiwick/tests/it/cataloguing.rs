@@ -108,6 +108,10 @@ fn a_tool_means_nothing_until_somebody_has_accepted_what_it_does() {
         std::fs::read_to_string(place.path("edited.toml")).unwrap().contains("Parcel"),
         "what was begun is edited on"
     );
+    let unsound = olivia.edits("sed -i s/args.order_id/args.order/", &edit).ends(1);
+    unsound.says("no argument of the tool");
+    let moved = olivia.edits("sed -i s/support-desk/back-desk/", &edit).ends(1);
+    moved.says("is about `back-desk`, not about `support-desk`");
     let broken = olivia.edits("sed -i s/verb/word/", &edit).ends(1);
     broken.says("edited.toml");
     olivia

@@ -196,6 +196,28 @@ fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
 }
 
 #[test]
+fn a_call_that_was_on_its_way_when_its_node_was_killed_is_closed_by_the_next_start() {
+    let office = Office::new();
+    office.open_task("task.token");
+    let mut client = Client::of(&office);
+    client.initialize();
+    let mut work = call("reindex_search", &json!({ "seconds": 60 }));
+    work["_meta"] = json!({ "progressToken": "mine" });
+    client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
+    assert_eq!(client.hear()["method"], "notifications/progress");
+    let Office { place, node, .. } = office;
+    let open = || {
+        let verify = ["verify", "-o", "json", "--config", "acme/bailiwick.toml"];
+        place.run(verify).ends(0).json()["open"].as_array().unwrap().len()
+    };
+    place.eventually("the permit is published", || open() == 1);
+    drop(node);
+    assert_eq!(open(), 1);
+    assert_eq!(place.serve().stop(), 0);
+    assert_eq!(open(), 0);
+}
+
+#[test]
 fn the_end_of_a_task_is_told_and_the_next_task_takes_over_without_a_new_start() {
     let office = Office::new();
     let task = office.open_task("task.token");
@@ -241,6 +263,34 @@ fn who_has_not_everything_that_proves_the_agent_is_told_what_is_missing() {
     ] {
         place.run(office.arguments(&other)).ends(status).says(why);
     }
+}
+
+#[test]
+fn who_gets_no_token_is_told_what_helps_against_its_reason() {
+    let office = Office::new();
+    let url = office.url();
+    let connect = || office.place.run(office.arguments(&url)).ends(4);
+    let task = office.open_task("task.token");
+    let beyond = format!("{url}x");
+    office
+        .place
+        .run(office.arguments(&beyond))
+        .ends(4)
+        .says("[invalid_target]")
+        .says("server list");
+    let scope = format!("task:{task}");
+    office.olivia().run(&["stop", &scope, "--reason", "a test"]).ends(0);
+    let stopped =
+        connect().says("[stopped]").says("next: A stop is in force; only `resume` ends it");
+    assert!(!stopped.stderr.contains("another task"), "{}", stopped.stderr);
+    assert_eq!(stopped.stderr.matches("only `resume`").count(), 1, "{}", stopped.stderr);
+    office.place.run(["key", "new", "other.pem"]).ends(0);
+    let other = office.arguments(&url).map(|it| if it == "bot.pem" { "other.pem" } else { it });
+    office.place.run(other).ends(4).says("[invalid_client]").says("next: see that `--agent`");
+    std::fs::remove_file(office.place.path("task.token")).unwrap();
+    let task = office.open_task("task.token");
+    office.olivia().run(&["task", "end", &task]).ends(0);
+    connect().says("[task_over]").says("next: open another task for this agent");
 }
 
 /// What a program on the same machine gets at a loopback address: status and body.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     connecting::{Client, call},
     strangers::installed,
-    world::{Node, Place},
+    world::{Desk, Node, Place},
 };
 
 /// One block of a document.
@@ -43,6 +43,7 @@ fn blocks(document: &str, from: &str, to: &str) -> Vec<Block> {
 struct Reader {
     place: Place,
     node: Option<Node>,
+    desk: Option<Desk>,
     here: Vec<(String, String)>,
 }
 
@@ -56,6 +57,12 @@ impl Reader {
                 self.here.push(("http://127.0.0.1:8181".to_owned(), gateway));
                 self.here.push(("CODE".to_owned(), node.code.clone().unwrap()));
                 self.node = Some(node);
+            }
+            Block::Run(command) if command.contains(" bailiwick desk ") => {
+                let secret = std::fs::read_to_string(self.place.path("desk.secret")).unwrap();
+                let desk = self.place.desk(&secret);
+                self.here.push(("http://127.0.0.1:9000/mcp".to_owned(), desk.url.clone()));
+                self.desk = Some(desk);
             }
             Block::Run(command) => self.runs(&self.here(command)),
         }
@@ -78,7 +85,7 @@ impl Reader {
     fn client(&self) -> Client {
         let config = std::fs::read(self.place.path("mcp.json")).unwrap();
         let config: Value = serde_json::from_slice(&config).unwrap();
-        let entry = &config["mcpServers"]["memory"];
+        let entry = config["mcpServers"].as_object().unwrap().values().next().unwrap();
         let arguments = entry["args"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
         let mut command = self.place.program(entry["command"].as_str().unwrap());
         command.args(arguments);
@@ -106,6 +113,19 @@ fn works(mut agent: Client) {
     assert_eq!(agent.end(), 0);
 }
 
+/// The agent has both servers at one address, and of the second no more than reading.
+fn works_with_both(mut agent: Client) {
+    agent.initialize();
+    let answer = agent.ask(1, "tools/call", &call("memory__read_graph", &json!({})));
+    assert!(answer.to_string().contains("it is broken"), "{answer}");
+    let order = json!({ "order_id": "A-1001" });
+    let answer = agent.ask(2, "tools/call", &call("desk__get_order", &order));
+    assert_eq!(answer["result"]["structuredContent"]["item"], "Desk lamp", "{answer}");
+    let answer = agent.ask(3, "tools/call", &call("desk__export_customers", &json!({})));
+    assert_eq!(answer["result"]["_meta"]["bailiwick/refusal"]["verdict"], "deny", "{answer}");
+    assert_eq!(agent.end(), 0);
+}
+
 #[test]
 fn an_agent_that_is_there_already_is_behind_the_gateway_when_its_page_is_worked_through() {
     let place = Place::new();
@@ -114,18 +134,23 @@ fn an_agent_that_is_there_already_is_behind_the_gateway_when_its_page_is_worked_
     let ports = ["server", "gateway", "ops"].map(|port| format!(" --{port}-listen 127.0.0.1:0"));
     let here = vec![
         ("/usr/bin/node".to_owned(), node.display().to_string()),
-        ("/opt/mcp".to_owned(), servers.display().to_string()),
-        ("/srv/memory".to_owned(), place.path("memory").display().to_string()),
+        ("HERE/mcp".to_owned(), servers.display().to_string()),
         ("init --dir acme".to_owned(), format!("init --dir acme{}", ports.concat())),
     ];
-    let mut reader = Reader { place, node: None, here };
+    let mut reader = Reader { place, node: None, desk: None, here };
     let blocks = blocks("gateway.md", "## Ten minutes", "## What passes");
     assert!(blocks.len() > 20);
+    let mut worked = false;
     for block in blocks {
         reader.does(&block);
-        if matches!(&block, Block::Run(command) if command.contains("connect-config")) {
-            works(reader.client());
+        match &block {
+            Block::Run(command) if command.contains("connect-config") => match worked {
+                false => works(reader.client()),
+                true => works_with_both(reader.client()),
+            },
+            _ => continue,
         }
+        worked = true;
     }
-    assert!(reader.place.path("memory/memory.jsonl").exists());
+    assert!(worked && reader.place.path("memory/memory.jsonl").exists());
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
 
 mod adapters;
+mod auditors;
 #[path = "../../../gateway/tests/it/bank.rs"]
 #[expect(dead_code, reason = "the gateway's own tests ask it for more")]
 mod bank;
@@ -21,5 +22,7 @@ mod office;
 mod parking;
 mod programs;
 mod refused;
+mod scrubbed;
 mod strangers;
+mod witnessing;
 mod world;

@@ -253,7 +253,7 @@ fn a_program_without_a_fence_is_named_so_wherever_it_is_approved() {
     let office = Office::with_config("peek", &config);
     office.place.write("acme/token", "s3cret\n");
     office.add(&["--program", "peek"]).ends(1).says("`program-not-separated:peek`");
-    office.add(&["--program", "nothing"]).ends(1).says("[programs.nothing]");
+    office.add(&["--program", "nothing"]).ends(1).says("adds [programs.nothing] and restarts it");
     let credential = ["--url", "program-not-separated:peek", "--credential", "env:TOKEN"];
     office.add(&credential).ends(1).says("[programs.peek]");
     office.add(&["--url", "program-not-separated:peek"]).ends(0).says("around");
@@ -368,8 +368,11 @@ fn a_node_does_not_start_with_a_program_that_could_reach_what_is_its_own() {
     refused("command = \"/bin/cat\"\nreads = [\"data\"]", "this node's own");
     refused("command = \"/bin/cat\"\nwrites = [\".\"]", "this node's own");
     refused("command = \"/bin/cat\"\nreads = [\"/\"]", "this node's own");
-    refused("command = \"/bin/cat\"\nreads = [\"/no/where\"]", "is not there");
-    refused("command = \"/bin/not-there\"", "is not there");
+    refused(
+        "command = \"/bin/cat\"\nreads = [\"/no/where\"]",
+        "error: [programs.x] names `/no/where`",
+    );
+    refused("command = \"/bin/not-there\"", "error: [programs.x] names `/bin/not-there`");
     refused("comand = \"/bin/cat\"", "did you mean `command`?");
     refused("command = \"/bin/cat\"\nsecrets = { T = \"hunter2\" }", "file:PATH");
 }

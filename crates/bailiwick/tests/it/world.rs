@@ -157,7 +157,8 @@ impl Place {
             code = line.trim().strip_prefix("code  ").map(|rest| rest[..11].to_owned());
         }
         // Whatever it says later is read, so that it never waits for a reader.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let mut log = std::fs::File::create(self.path("node.log")).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut log));
         Node { child, addresses, code }
     }
 

@@ -69,10 +69,7 @@ async fn a_token_whose_record_comes_late_does_not_leave_and_the_ledger_still_ver
     world.faults.hold_syncs(false);
     world.lapsed().await;
     world.session("olivia").await;
-    world.entries().await;
-    let key = world.engine.log.verifier_key();
-    world.engine.log.close().unwrap();
-    let report = ledger::verify::log(&world.directory.path().join("ledger"), &key, &[], None);
+    let report = world.verified().await;
     assert!(report.is_clean(), "{:?}", report.findings);
 }
 

@@ -91,6 +91,9 @@ impl Medium for Fragile {
     fn sync_folder(&self, _: &str) -> io::Result<()> {
         Ok(())
     }
+    fn in_place(&self) -> io::Result<bool> {
+        self.files.in_place()
+    }
 }
 
 struct FragileExtent {
@@ -113,6 +116,9 @@ impl Extent for FragileExtent {
     }
     fn resize(&self, bytes: u64) -> io::Result<()> {
         self.extent.resize(bytes)
+    }
+    fn in_place(&self, bytes: u64) -> io::Result<bool> {
+        self.extent.in_place(bytes)
     }
     fn sync(&self) -> io::Result<()> {
         self.faults.sync()

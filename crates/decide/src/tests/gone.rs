@@ -122,10 +122,6 @@ async fn a_record_whose_mover_went_away_is_in_the_ledger_once() {
     world.faults.hold_syncs(false);
     drop(turn);
     next.await.unwrap().unwrap();
-    world.entries().await;
-    let key = world.engine.log.verifier_key();
-    world.engine.log.close().unwrap();
-    let place = world.directory.path().join("ledger");
-    let report = ledger::verify::log(&place, &key, &[], None);
+    let report = world.verified().await;
     assert!(report.is_clean(), "the whole ledger verifies no more: {:?}", report.findings);
 }

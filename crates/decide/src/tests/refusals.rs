@@ -157,6 +157,23 @@ async fn what_needs_the_persons_presence_waits_for_it_whoever_else_says_yes() {
 }
 
 #[tokio::test]
+async fn an_approval_does_not_do_what_an_obligation_asks_for() {
+    let world = World::new().await;
+    world
+        .apply(
+            &POLICIES.replace("@id(\"desk-use\")", "@id(\"desk-use\") @obligation(\"mask:card\")"),
+        )
+        .await;
+    let bot = world.bot(Some(eur(1_000_000))).await;
+    let large = r#"{"order":"A-2","amount":400000}"#;
+    let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
+    world.answer(id, "max", "finance", true).await;
+    let refused = world.attempt(&bot, "refund", large).await.err().unwrap();
+    assert_eq!(refused.code.text(), "forbidden");
+    assert!(refused.reason.contains("obligation `mask`"), "{}", refused.reason);
+}
+
+#[tokio::test]
 async fn an_obligation_that_nobody_fulfils_is_a_no() {
     let world = World::new().await;
     let bot = world.bot(None).await;

@@ -222,7 +222,14 @@ impl World {
     /// Lena opens a task for support-bot: the task and the token to hand over.
     pub(super) async fn task(&self, budget: Option<Money>) -> (TaskId, String) {
         let lena = self.session("lena").await;
-        let wish = OpenTask {
+        let allowed = self.engine.allow(&lena, Self::wish(budget)).await.unwrap();
+        let opened = self.engine.open_task(&allowed).await.unwrap();
+        (opened.task, opened.token.access_token)
+    }
+
+    /// A task for support-bot.
+    pub(super) fn wish(budget: Option<Money>) -> OpenTask {
+        OpenTask {
             agent: agent_id("support-bot"),
             purpose: "support".to_owned(),
             intent: "help a customer".to_owned(),
@@ -230,10 +237,7 @@ impl World {
             authority: None,
             budget,
             seconds: 600,
-        };
-        let allowed = self.engine.allow(&lena, wish).await.unwrap();
-        let opened = self.engine.open_task(&allowed).await.unwrap();
-        (opened.task, opened.token.access_token)
+        }
     }
 
     /// An exchange by an agent with everything in order, changed as the test wants it.
@@ -356,6 +360,14 @@ impl World {
         self.engine.log.entries(0).map(Result::unwrap).collect()
     }
 
+    /// Ends the node, and what a stranger finds in its ledger.
+    pub(super) async fn verified(self) -> ledger::verify::Report {
+        self.entries().await;
+        let key = self.engine.log.verifier_key();
+        self.engine.log.close().unwrap();
+        ledger::verify::log(&self.directory.path().join("ledger"), &key, &[], None)
+    }
+
     /// Writes an entry that nothing of this node would.
     pub(super) async fn append(&self, draft: Draft) {
         self.engine.log.append(self.engine.log.seal(draft).unwrap()).await.unwrap();
@@ -380,6 +392,7 @@ async fn boot(
         realm: realm.clone(),
         origin: "acme.example/audit".to_owned(),
         segment_bytes: 2 * 1024 * 1024,
+        reserve_bytes: 0,
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use decide::Dispatch;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Waiting, cut_words, failure, upstream_fault};
@@ -40,7 +39,7 @@ impl Gateway {
         let gateway = self.clone();
         let response = feed.read();
         tokio::spawn(async move { gateway.pump(dispatch, events, waiting, &Fed(feed)).await });
-        response.unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        response
     }
 
     /// Neither a stop nor the deadline waits for a client that does not read: what it was not given by then it does not get.
@@ -106,6 +105,8 @@ impl Gateway {
                     if let Some(watch) = watch {
                         feed.delivered(&watch).await;
                     }
+                    // The room that a long answer takes is free from here on.
+                    drop(events);
                     return;
                 }
                 Ok(None) => return,

@@ -13,13 +13,14 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::{
     Limits, Target,
     connection::{After, Connection},
     pool::Place,
 };
+use crate::room::{LONG, Room, Taken};
 
 /// What a server answered. Dropping it before its end closes the connection at once.
 pub struct Response {
@@ -37,7 +38,7 @@ pub struct Body {
     /// `None` once the body has ended or failed.
     connection: Option<Connection>,
     target: Target,
-    place: Option<Place>,
+    places: Option<(Place, Place)>,
     left: u64,
     limit: u64,
     idle: Duration,
@@ -87,7 +88,7 @@ impl Body {
         incoming: Incoming,
         connection: Connection,
         target: Target,
-        place: Place,
+        places: (Place, Place),
         limits: &Limits,
         deadline: Option<Instant>,
     ) -> Self {
@@ -95,7 +96,7 @@ impl Body {
             incoming,
             connection: Some(connection),
             target,
-            place: Some(place),
+            places: Some(places),
             left: limits.body_bytes,
             limit: limits.body_bytes,
             idle: limits.idle,
@@ -114,17 +115,49 @@ impl Body {
     ///
     /// # Errors
     /// The rest is longer, or failed.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, BodyError> {
+    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
+        Ok(self.collect_in(limit, None).await?.0)
+    }
+
+    /// The same; a long one is read on once there is room for it, which is given back with it.
+    ///
+    /// # Errors
+    /// As [`Body::collect`]; also where there is no room before the deadline.
+    pub async fn collect_in(
+        mut self,
+        limit: usize,
+        room: Option<&Room>,
+    ) -> Result<(Bytes, Option<Taken>), BodyError> {
         self.limit = self.limit.min(limit as u64);
         self.left = self.left.min(self.limit);
-        let Some(first) = self.next().await.transpose()? else { return Ok(Bytes::new()) };
-        let Some(second) = self.next().await.transpose()? else { return Ok(first) };
+        let Some(first) = self.next().await.transpose()? else { return Ok((Bytes::new(), None)) };
+        let mut taken = self.make_room(first.len(), room).await?;
+        let Some(second) = self.next().await.transpose()? else { return Ok((first, taken)) };
         let mut whole = BytesMut::from(first);
         whole.extend_from_slice(&second);
-        while let Some(more) = self.next().await.transpose()? {
-            whole.extend_from_slice(&more);
+        loop {
+            if taken.is_none() {
+                taken = self.make_room(whole.len(), room).await?;
+            }
+            match self.next().await.transpose()? {
+                Some(more) => whole.extend_from_slice(&more),
+                None => return Ok((whole.freeze(), taken)),
+            }
         }
-        Ok(whole.freeze())
+    }
+
+    /// Room for so many bytes, where they are many.
+    pub(crate) async fn make_room(
+        &mut self,
+        bytes: usize,
+        room: Option<&Room>,
+    ) -> Result<Option<Taken>, BodyError> {
+        let Some(room) = room.filter(|_| bytes > LONG) else { return Ok(None) };
+        let taken = match self.deadline {
+            Some(deadline) => timeout_at(deadline, room.take()).await.ok(),
+            None => Some(room.take().await),
+        };
+        taken.map(Some).ok_or(BodyError::Deadline)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
@@ -194,7 +227,7 @@ impl Body {
 
     fn finish(&mut self) -> Poll<Option<Result<Bytes, BodyError>>> {
         let after = self.connection.take().map(Connection::after_response);
-        self.place = None;
+        self.places = None;
         match after {
             Some(After::Reusable(connection)) => self.target.pool().park(connection),
             Some(After::Excess) => return Poll::Ready(Some(Err(BodyError::Excess))),
@@ -205,7 +238,7 @@ impl Body {
 
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.connection = None;
-        self.place = None;
+        self.places = None;
         Poll::Ready(Some(Err(error)))
     }
 }

@@ -23,6 +23,11 @@ pub(super) struct Pool {
 /// The right to one connection, given back when dropped.
 pub(super) type Place = OwnedSemaphorePermit;
 
+/// Waits for one of these places.
+pub(super) async fn place(places: &Arc<Semaphore>) -> Place {
+    Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed")
+}
+
 struct Parked {
     connection: Connection,
     since: Instant,
@@ -40,8 +45,7 @@ impl Pool {
 
     /// Waits until one more connection may be used.
     pub(super) async fn place(&self) -> Place {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.expect("the semaphore is never closed")
+        place(&self.places).await
     }
 
     /// The connection that was used last and still stands.

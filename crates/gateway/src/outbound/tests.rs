@@ -338,6 +338,25 @@ async fn no_more_connections_are_opened_than_the_limit() {
 }
 
 #[tokio::test]
+async fn connections_to_all_servers_together_have_a_limit_of_their_own() {
+    let (one, other) = (Server::answering(b"").await, Server::answering(b"").await);
+    let limits = Limits { at_once: 1, connect: Duration::from_millis(500), ..Limits::default() };
+    let client = Outbound::new(limits);
+    let (held, wanted) = (one.target(&client), other.target(&client));
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.send(&held, post("{}"), None).await.map(drop) }
+    });
+    while one.accepted.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let error = exchange(&client, &wanted).await.unwrap_err();
+    assert!(error.starts_with("Busy"), "{error}");
+    assert_eq!(other.accepted.load(Ordering::SeqCst), 0);
+    waiting.abort();
+}
+
+#[tokio::test]
 async fn a_switch_of_protocols_is_refused() {
     let server =
         Server::answering(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")

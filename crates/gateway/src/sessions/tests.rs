@@ -42,12 +42,14 @@ async fn a_session_that_makes_room_or_is_over_ends_what_is_on_its_way_in_it() {
     (0..MAX_OF_ONE).for_each(|number| open(&number.to_string(), later));
     live.cancelled().await;
     told.notified().await;
+    assert_eq!(sessions.ended(), [oldest.holder()]);
 
     let other = sessions.get("0", of(1), later).unwrap();
     let live = other.begin(&RequestId::Number(1));
     open("last", later.plus_seconds(u32::try_from(IDLE_SECONDS).unwrap()));
     live.cancelled().await;
     assert_eq!(sessions.open.len(), 1);
+    assert_eq!(sessions.ended().len(), MAX_OF_ONE, "and what they have with servers");
 }
 
 #[tokio::test]

@@ -14,14 +14,18 @@ use super::{
 use crate::{
     envelope::{RequestId, is_event_stream, is_json},
     oauth::Challenge,
-    outbound::{Request, Response, SendError},
-    sse::MAX_EVENT,
+    outbound::{Credential, Request, Response, SendError},
+    room::Taken,
 };
+
+/// By which error, with HTTP 400, servers on the official SDK's examples say that they do not know a session, where the protocol
+/// has HTTP 404. It says no more, so the client gets it as it is.
+const NO_SESSION: i64 = -32_000;
 
 /// What a server answers to a call.
 pub enum Answer {
-    /// The response, whole.
-    Whole(Reply),
+    /// The response, whole, and the room that a long one takes.
+    Whole(Reply, Option<Taken>),
     /// Notifications, then the response.
     Stream(Box<Events>),
 }
@@ -68,7 +72,7 @@ async fn by_pipe(
 ) -> Result<Answer, UpstreamError> {
     let Sent { id, body, link, client, .. } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
-    let (first, answers) = match pipe.ask(&id, body, deadline).await {
+    let ((first, taken), answers) = match pipe.ask(&id, body, client.room.clone(), deadline).await {
         Ok(answered) => answered,
         Err(error) => {
             if !error.may_have_arrived() {
@@ -79,9 +83,9 @@ async fn by_pipe(
     };
     if let Some(reply) = Reply::of(&ServerMessage::read(&first, &id)?, &client) {
         cut.disarm();
-        return Ok(Answer::Whole(reply));
+        return Ok(Answer::Whole(reply, taken));
     }
-    let source = Source::Pipe { first: Some(first), answers };
+    let source = Source::Pipe { first: Some(first), answers, taken };
     let events = Events::new(source, id, client, cut);
     Ok(Answer::Stream(Box::new(events)))
 }
@@ -94,7 +98,9 @@ async fn by_http(
 ) -> Result<(Answer, HeaderMap), UpstreamError> {
     let Sent { id, headers, body, link, client } = sent;
     let mut cut = Cut::armed(server.clone(), link, id.clone());
-    let mut response = match http.post(headers, body, deadline).await {
+    let credential = http.credential().clone();
+    let credential = credential.as_deref();
+    let mut response = match http.post(headers, body, deadline, credential).await {
         Ok(response) => response,
         Err(error) => {
             if !error.may_have_arrived() {
@@ -108,7 +114,7 @@ async fn by_http(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     if response.status.is_success() && is_event_stream(kind) {
-        let source = Source::http(response.body);
+        let source = Source::http(response.body, client.room.clone(), client.max);
         let events = Events::new(source, id, client, cut);
         return Ok((Answer::Stream(Box::new(events)), headers));
     }
@@ -116,17 +122,23 @@ async fn by_http(
         // The server did not take the request: there is nothing to cancel.
         cut.disarm();
     }
-    if let Some(challenged) = http.challenged(response.status, &headers) {
+    if let Some(challenged) = challenged(credential, response.status, &headers) {
         return Err(challenged);
     }
     // Servers say in different ways that they have forgotten a session; the status is what they share.
     if response.status == StatusCode::NOT_FOUND && cut.in_session() {
         return Err(UpstreamError::Status(response.status));
     }
-    let reply = whole(response, is_json(kind), &id, &client).await?;
+    let status = response.status;
+    let (reply, taken) = whole(response, is_json(kind), &id, &client).await?;
     cut.disarm();
+    if let (StatusCode::BAD_REQUEST, Some(Outcome::Error(NO_SESSION))) =
+        (status, reply.as_ref().map(|reply| reply.outcome))
+    {
+        cut.lose_session();
+    }
     match reply {
-        Some(reply) => Ok((Answer::Whole(reply), headers)),
+        Some(reply) => Ok((Answer::Whole(reply, taken), headers)),
         None => Err(UpstreamError::ContentType(Foreign::new(kind))),
     }
 }
@@ -138,12 +150,13 @@ async fn whole(
     is_json: bool,
     id: &RequestId,
     client: &Client,
-) -> Result<Option<Reply>, UpstreamError> {
+) -> Result<(Option<Reply>, Option<Taken>), UpstreamError> {
     let status = response.status;
     if !is_json {
-        return if status.is_success() { Ok(None) } else { Err(UpstreamError::Status(status)) };
+        let nothing = (None, None);
+        return if status.is_success() { Ok(nothing) } else { Err(UpstreamError::Status(status)) };
     }
-    let bytes = response.collect(MAX_EVENT).await?;
+    let (bytes, taken) = response.body.collect_in(client.max, client.room.as_ref()).await?;
     let read = ServerMessage::read(&bytes, id).and_then(|message| match message {
         ServerMessage::Request { .. } | ServerMessage::Notification { .. } => {
             Err(UpstreamError::Malformed("it is not a response"))
@@ -151,7 +164,7 @@ async fn whole(
         response => Ok(Reply::of(&response, client)),
     });
     match read {
-        Ok(Some(reply)) if status == StatusCode::OK || reply.is_error() => Ok(Some(reply)),
+        Ok(Some(reply)) if status == StatusCode::OK || reply.is_error() => Ok((Some(reply), taken)),
         Err(error) if status.is_success() => Err(error),
         _ => Err(UpstreamError::Status(status)),
     }
@@ -197,23 +210,18 @@ impl Reply {
 }
 
 impl Http {
-    /// The server's word that our credential is not enough, where the response is one.
-    fn challenged(&self, status: StatusCode, headers: &HeaderMap) -> Option<UpstreamError> {
-        let challenge = Challenge::of(status, headers)?.to(self.credential.as_ref());
-        Some(UpstreamError::Challenged(Box::new(challenge)))
-    }
-
-    /// Posts a body to the server.
-    pub(super) async fn post(
+    /// Posts a body to the server with this credential.
+    async fn post(
         &self,
         headers: HeaderMap,
         body: Vec<u8>,
         deadline: Instant,
+        credential: Option<&Credential>,
     ) -> Result<Response, SendError> {
         let body = Bytes::from(body);
         let request =
             Request { method: Method::POST, path: None, headers, body, deadline: Some(deadline) };
-        self.outbound.send(&self.target, request, self.credential.as_ref()).await
+        self.outbound.send(&self.target, request, credential).await
     }
 }
 
@@ -228,8 +236,9 @@ impl Server {
         match &self.wire {
             Wire::Pipe(pipe) => pipe.tell(body, deadline).await,
             Wire::Http(http) => {
-                let told = http.post(headers, body, deadline).await?;
-                match http.challenged(told.status, &told.headers) {
+                let credential = http.credential().clone();
+                let told = http.post(headers, body, deadline, credential.as_deref()).await?;
+                match challenged(credential.as_deref(), told.status, &told.headers) {
                     Some(challenged) => Err(challenged),
                     None if told.status.is_success() => Ok(()),
                     None => Err(UpstreamError::Status(told.status)),
@@ -237,6 +246,16 @@ impl Server {
             }
         }
     }
+}
+
+/// The server's word that the credential that it was sent is not enough, where the response is one.
+fn challenged(
+    credential: Option<&Credential>,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Option<UpstreamError> {
+    let challenge = Challenge::of(status, headers)?.to(credential);
+    Some(UpstreamError::Challenged(Box::new(challenge)))
 }
 
 fn check_coding(headers: &HeaderMap) -> Result<(), UpstreamError> {

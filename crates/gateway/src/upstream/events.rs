@@ -18,6 +18,7 @@ use super::{
 use crate::{
     envelope::{Code, Era, RequestId, spliced},
     outbound::Body,
+    room::{Room, Taken},
     sse::Parser,
 };
 
@@ -33,14 +34,25 @@ pub struct Events {
     client: Client,
     cut: Cut,
     requests: usize,
+    /// The room that its response takes, where that is long.
+    taken: Option<Taken>,
 }
 
 /// Where the messages come from.
 pub(super) enum Source {
-    /// An event stream, and what of it was read ahead.
-    Http { body: Body, input: Bytes, parser: Parser },
-    /// A program, and what it said first.
-    Pipe { first: Option<Bytes>, answers: Answers },
+    /// An event stream.
+    Http(Box<Stream>),
+    /// A program, what it said first, and the room that its response takes.
+    Pipe { first: Option<Bytes>, answers: Answers, taken: Option<Taken> },
+}
+
+/// An event stream, what of it was read ahead, and room for an event that is long.
+pub(super) struct Stream {
+    body: Body,
+    input: Bytes,
+    parser: Parser,
+    room: Option<Room>,
+    taken: Option<Taken>,
 }
 
 /// One message of a call.
@@ -68,7 +80,7 @@ pub enum Event {
 
 impl Events {
     pub(super) fn new(source: Source, id: RequestId, client: Client, cut: Cut) -> Self {
-        Self { source: Some(source), id, client, cut, requests: 0 }
+        Self { source: Some(source), id, client, cut, requests: 0, taken: None }
     }
 
     /// Sends the client's result or error for what the server asked. Dropped before it is done, it may not have left.
@@ -78,6 +90,11 @@ impl Events {
         outcome: &Result<Json, Json>,
     ) -> impl Future<Output = ()> + Send + use<> {
         self.cut.post(response(id, outcome))
+    }
+
+    /// The room that the response takes, once it was read.
+    pub(crate) fn take_room(&mut self) -> Option<Taken> {
+        self.taken.take()
     }
 
     /// Tells the server that its question is not passed on.
@@ -94,8 +111,13 @@ impl Events {
         match &event {
             Ok(Some(Event::Reply(_))) => {
                 self.cut.disarm();
-                if let Some(Source::Http { body, .. }) = self.source.take() {
-                    let_end(body);
+                match self.source.take() {
+                    Some(Source::Http(stream)) => {
+                        self.taken = stream.taken;
+                        let_end(stream.body);
+                    }
+                    Some(Source::Pipe { taken, .. }) => self.taken = taken,
+                    None => {}
                 }
             }
             Err(_) => {
@@ -163,26 +185,47 @@ impl Events {
 }
 
 impl Source {
-    pub(super) fn http(body: Body) -> Self {
-        Self::Http { body, input: Bytes::new(), parser: Parser::default() }
+    /// A stream of events of at most `max` bytes.
+    pub(super) fn http(body: Body, room: Option<Room>, max: usize) -> Self {
+        let (input, taken) = Default::default();
+        let parser = Parser::within(max);
+        Self::Http(Box::new(Stream { body, input, parser, room, taken }))
     }
 
     /// The next message. May be dropped and asked again without losing one.
-    async fn next(&mut self) -> Result<Bytes, UpstreamError> {
+    pub(super) async fn next(&mut self) -> Result<Bytes, UpstreamError> {
         match self {
-            Self::Pipe { first, answers } => match first.take() {
-                Some(first) => Ok(first),
-                None => answers.next().await,
-            },
-            Self::Http { body, input, parser } => loop {
-                if let Some(data) = parser.next(input)? {
-                    return Ok(data.into());
+            Self::Pipe { first, answers, taken } => {
+                if let Some(first) = first.take() {
+                    return Ok(first);
                 }
-                match body.next().await {
-                    Some(more) => *input = more?,
-                    None => return Err(UpstreamError::NoAnswer),
-                }
-            },
+                let (message, room) = answers.next().await?;
+                *taken = room;
+                Ok(message)
+            }
+            Self::Http(stream) => stream.next().await,
+        }
+    }
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Bytes, UpstreamError> {
+        let Self { body, input, parser, room, taken } = self;
+        if parser.held() == 0 {
+            // Whatever took it was handed on.
+            *taken = None;
+        }
+        loop {
+            if let Some(data) = parser.next(input)? {
+                return Ok(data.into());
+            }
+            if taken.is_none() {
+                *taken = body.make_room(parser.held(), room.as_ref()).await?;
+            }
+            match body.next().await {
+                Some(more) => *input = more?,
+                None => return Err(UpstreamError::NoAnswer),
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub fn message(bytes: &[u8], own: &RequestId, theirs: &RequestId) -> Option<Hear
         progress: None,
         able: Able::default(),
         lacks: lacks("a-tool", Era::Modern, Era::Legacy),
+        room: None,
+        max: bytes.len(),
     };
     if let Some(reply) = Reply::of(&message, &client) {
         return Some(Heard::Reply(reply));

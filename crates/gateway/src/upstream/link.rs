@@ -1,37 +1,33 @@
-//! What is agreed with a server: the revision, and before 2026-07-28 a session.
+//! One agreement with a server: the revision, and before 2026-07-28 a session. How it comes about, and what is sent in it.
 
 use std::{
     borrow::Cow,
     sync::{Arc, LazyLock, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use decide::InputMethod;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::{Foreign, ijson::Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout_at},
-};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    Answer, Client, HANDSHAKE, Protocol, Sent, Server, UpstreamError, Wire, answer,
+    Answer, Client, HANDSHAKE, Sent, Server, UpstreamError, Wire, answer,
+    held::Session,
     message::{RpcError, ServerMessage, response},
     methods::Offers,
     pipe::Pipe,
 };
-use crate::{
-    envelope::{
-        Able, Code, Era, LEGACY_VERSIONS, Logs, META_CLIENT_CAPABILITIES, META_CLIENT_INFO,
-        META_LEVEL, META_VERSION, MODERN_VERSION, RequestId, encode, header_name,
-    },
-    outbound::{BodyError, Request, SendError},
+use crate::envelope::{
+    Able, Code, Era, LEGACY_VERSIONS, Logs, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_LEVEL,
+    META_VERSION, MODERN_VERSION, RequestId, encode, header_name,
 };
 
 /// How long a program may take to say whether it speaks the newest revision.
-const PROBE: std::time::Duration = std::time::Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(5);
+/// The longest answer in a handshake, in bytes: each holder may be in one. What is in it are mostly instructions for a model.
+const MAX_HANDSHAKE: usize = 256 * 1024;
 /// The longest session id, in bytes.
 const MAX_SESSION: usize = 1024;
 
@@ -40,7 +36,7 @@ pub(super) enum Link {
     /// Nothing but the revision.
     Modern,
     /// A revision with a handshake, and the session where the server wants one.
-    Legacy { version: &'static str, session: Option<HeaderValue> },
+    Legacy { version: &'static str, session: Option<Session> },
     /// Nothing yet: the handshake itself.
     Opening,
 }
@@ -53,8 +49,15 @@ impl Link {
         }
     }
 
+    pub(super) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Legacy { session, .. } => session.as_ref(),
+            Self::Modern | Self::Opening => None,
+        }
+    }
+
     pub(super) fn has_session(&self) -> bool {
-        matches!(self, Self::Legacy { session: Some(_), .. })
+        self.session().is_some()
     }
 
     /// The headers of a request.
@@ -74,7 +77,8 @@ impl Link {
             Self::Legacy { version, session } => {
                 let version = HeaderValue::from_static(version);
                 headers.insert(header_name::PROTOCOL_VERSION, version);
-                headers.extend(session.clone().map(|session| (header_name::SESSION, session)));
+                let session = session.as_ref().map(Session::id);
+                headers.extend(session.map(|session| (header_name::SESSION, session)));
             }
         }
         headers
@@ -136,112 +140,15 @@ struct Initialized {
 }
 
 impl Server {
-    /// What is agreed, agreeing first if need be. One caller asks the server, the others wait for it, each until its own
-    /// deadline.
-    pub(super) async fn link(
-        self: &Arc<Self>,
-        deadline: Instant,
-    ) -> Result<Arc<Link>, UpstreamError> {
-        if let Some(link) = self.known() {
-            return Ok(link);
-        }
-        let none = |error| UpstreamError::Handshake(Box::new(error));
-        let late = || {
-            none(match &self.wire {
-                Wire::Http(http) => SendError::Late(http.target.origin().clone()).into(),
-                Wire::Pipe(_) => BodyError::Deadline.into(),
-            })
-        };
-        let _turn = timeout_at(deadline, self.agreeing.lock()).await.map_err(|_| late())?;
-        if let Some(link) = self.known() {
-            return Ok(link);
-        }
-        let link = self.agree(deadline.min(Instant::now() + HANDSHAKE)).await;
-        let link = Arc::new(link.map_err(none)?);
-        *self.agreed() = Some(link.clone());
-        Ok(link)
-    }
-
-    /// A session of the older revision in which the server may ask something. A server that has none gives what is agreed
-    /// otherwise; in that it asks nobody.
-    pub(super) async fn asking_link(
-        self: &Arc<Self>,
-        deadline: Instant,
-    ) -> Result<Arc<Link>, UpstreamError> {
-        let agreed = self.link(deadline).await?;
-        if let Wire::Pipe(_) = self.wire {
-            return Ok(agreed);
-        }
-        let turn = timeout_at(deadline, self.agreeing.lock()).await;
-        let _turn = turn.map_err(|_| UpstreamError::Body(BodyError::Deadline))?;
-        if let Some(link) = self.asking().clone() {
-            return Ok(link);
-        }
-        let opened = self.initialize(asked(), deadline.min(Instant::now() + HANDSHAKE)).await;
-        let link = match opened {
-            Ok(link) => Arc::new(link),
-            Err(error) if says_no(&error) => agreed,
-            // It may say something else in a moment: nothing is agreed yet.
-            Err(error) => return Err(UpstreamError::Handshake(Box::new(error))),
-        };
-        *self.asking() = Some(link.clone());
-        Ok(link)
-    }
-
-    /// What is agreed, as long as whom it was agreed with is there.
-    fn known(&self) -> Option<Arc<Link>> {
-        let is_up = match &self.wire {
-            Wire::Http(_) => true,
-            Wire::Pipe(pipe) => pipe.is_up(),
-        };
-        self.agreed().clone().filter(|_| is_up)
-    }
-
-    /// Forgets what was agreed, unless somebody has agreed anew meanwhile.
-    pub(super) fn forget(&self, link: &Arc<Link>) {
-        for mut agreed in [self.agreed(), self.asking()] {
-            if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-                *agreed = None;
-            }
-        }
-    }
-
-    /// As [`Server::agreed`].
-    pub(super) fn asking(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Held for a moment only: nobody waits for the server behind it.
-    pub(super) fn agreed(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
-        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What the server said last that it offers.
     pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn agree(self: &Arc<Self>, deadline: Instant) -> Result<Link, UpstreamError> {
-        if let Wire::Pipe(pipe) = &self.wire {
-            return self.agree_by(pipe, deadline).await;
-        }
-        match self.protocol {
-            Protocol::Only(Era::Modern) => Ok(Link::Modern),
-            Protocol::Only(Era::Legacy) => self.initialize(silent(), deadline).await,
-            Protocol::Probe => {
-                if self.probe(deadline).await? == Era::Modern {
-                    Ok(Link::Modern)
-                } else {
-                    self.initialize(silent(), deadline).await
-                }
-            }
-        }
-    }
-
     /// Starts a program and agrees with it. One from before 2026-07-28 may fall silent at a question that comes before its
     /// handshake, or end: then it is started once more, and not asked
     /// ([MCP 2026-07-28, stdio](https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio)).
-    async fn agree_by(
+    pub(super) async fn agree_by(
         self: &Arc<Self>,
         pipe: &Pipe,
         deadline: Instant,
@@ -252,15 +159,16 @@ impl Server {
             Ok(Era::Legacy) => {}
             Err(_) => pipe.start_again(deadline).await?,
         }
-        self.initialize(silent(), deadline).await
+        self.initialize(&Able::default(), deadline).await
     }
 
     /// Finds out which revision the server speaks
     /// ([MCP 2026-07-28, backward compatibility](https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#backward-compatibility)).
-    async fn probe(self: &Arc<Self>, deadline: Instant) -> Result<Era, UpstreamError> {
+    pub(super) async fn probe(self: &Arc<Self>, deadline: Instant) -> Result<Era, UpstreamError> {
         let link = Arc::new(Link::Modern);
-        let asked = self.ask(&link, "server/discover", Json::object::<&str>([]), deadline).await;
-        let versions = match asked {
+        let nothing = Json::object::<&str>([]);
+        let asked = self.ask(&link, "server/discover", nothing, MAX_HANDSHAKE, deadline);
+        let versions = match asked.await {
             Ok((Ok(result), _)) => {
                 let discovered: Discovered = serde_json::from_str(result.get()).map_err(|_| {
                     UpstreamError::Malformed("its discovery names no `supportedVersions`")
@@ -294,33 +202,38 @@ impl Server {
     }
 
     /// Opens a session ([MCP 2025-11-25, lifecycle](https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle)).
-    async fn initialize(
+    pub(super) async fn initialize(
         self: &Arc<Self>,
-        capabilities_of_ours: Json,
+        able: &Able,
         deadline: Instant,
     ) -> Result<Link, UpstreamError> {
         let params = Json::object([
             ("protocolVersion", Json::String(LEGACY_VERSIONS[0].to_owned())),
-            ("capabilities", capabilities_of_ours.clone()),
+            ("capabilities", able.to_json()),
             ("clientInfo", client_info()),
         ]);
         let opening = Arc::new(Link::Opening);
-        let (result, headers) = self.ask(&opening, "initialize", params, deadline).await?;
+        let asked = self.ask(&opening, "initialize", params, MAX_HANDSHAKE, deadline);
+        let (result, headers) = asked.await?;
         let result = result.map_err(|error| error.refused("initialize"))?;
         let initialized: Initialized = serde_json::from_str(result.get()).map_err(|_| {
             UpstreamError::Malformed("its answer to `initialize` names no `protocolVersion`")
         })?;
-        if capabilities_of_ours == silent() {
-            // In a session where it may ask, a server may offer more than it does to others.
+        // In a session where it may ask, a server may offer more than it does to others; and beside the newer revision it has what
+        // counts there.
+        if able.is_empty() && !self.agreed().is_modern() {
             *self.offers() = initialized.capabilities.before_listening();
         }
         let spoken = initialized.protocol_version;
         let version = LEGACY_VERSIONS.into_iter().find(|version| *version == spoken);
         let version = version.ok_or_else(|| unsupported(&spoken))?;
-        let session = headers.get(header_name::SESSION).cloned();
-        if session.as_ref().is_some_and(|session| session.len() > MAX_SESSION) {
-            return Err(UpstreamError::Malformed("its session id is too long"));
-        }
+        let session = match (&self.wire, headers.get(header_name::SESSION)) {
+            (_, Some(id)) if id.len() > MAX_SESSION => {
+                return Err(UpstreamError::Malformed("its session id is too long"));
+            }
+            (Wire::Http(http), Some(id)) => Some(Session::new(id.clone(), version, http.clone())),
+            _ => None,
+        };
         let link = Link::Legacy { version, session };
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         let headers = link.headers("notifications/initialized", None);
@@ -328,12 +241,13 @@ impl Server {
         Ok(link)
     }
 
-    /// Sends a request of our own and waits for its result or error.
+    /// Sends a request of our own and waits for its result or error, of at most `max` bytes.
     pub(super) async fn ask(
         self: &Arc<Self>,
         link: &Arc<Link>,
         method: &'static str,
         params: Json,
+        max: usize,
         deadline: Instant,
     ) -> Result<(Result<Box<RawValue>, RpcError>, HeaderMap), UpstreamError> {
         let id = self.next_id();
@@ -350,35 +264,19 @@ impl Server {
             ("params", params),
         ]);
         let headers = link.headers(method, None);
-        let client = Client { id: id.clone(), progress: None, able: Able::default(), lacks: "" };
+        let (progress, able, room) = Default::default();
+        let client = Client { id: id.clone(), progress, able, lacks: "", room, max };
         let (body, link) = (body.canonical(), link.clone());
         let sent = Sent { id: id.clone(), headers, body, link, client };
         let (answer, headers) = answer::exchange(self, sent, deadline).await?;
         let reply = match answer {
-            Answer::Whole(reply) => reply,
+            Answer::Whole(reply, _) => reply,
             Answer::Stream(events) => events.reply().await?,
         };
         match ServerMessage::read(&reply.bytes, &id)? {
             ServerMessage::Result { raw, .. } => Ok((Ok(raw.into_owned()), headers)),
             ServerMessage::Error { error, .. } => Ok((Err(error), headers)),
             _ => Err(UpstreamError::NoAnswer),
-        }
-    }
-
-    /// Tells a legacy server that the session is over.
-    pub(super) async fn end_session(&self, link: &Link) {
-        if let Wire::Http(http) = &self.wire
-            && link.has_session()
-        {
-            let request = Request {
-                method: Method::DELETE,
-                path: None,
-                headers: link.headers("", None),
-                body: Bytes::new(),
-                deadline: Some(Instant::now() + HANDSHAKE),
-            };
-            // It may answer 405, or nothing: the session ends there in its own time.
-            let _ = http.outbound.send(&http.target, request, http.credential.as_ref()).await;
         }
     }
 }
@@ -406,6 +304,13 @@ impl Cut {
 
     pub(super) fn in_session(&self) -> bool {
         self.link.has_session()
+    }
+
+    /// The server does not know the session, where it is in one: whatever comes next opens another.
+    pub(super) fn lose_session(&self) {
+        if self.link.has_session() {
+            self.server.agreed().let_go(&self.link, true);
+        }
     }
 
     pub(super) fn disarm(&mut self) {
@@ -454,13 +359,28 @@ impl Drop for Cut {
 }
 
 /// Whether a server answered the handshake, and has no such session to give.
-fn says_no(error: &UpstreamError) -> bool {
+pub(super) fn says_no(error: &UpstreamError) -> bool {
     match error {
         UpstreamError::Status(status) => is_not_understood(*status),
         UpstreamError::Refused { .. }
         | UpstreamError::Unsupported(_)
         | UpstreamError::ContentType(_)
         | UpstreamError::Malformed(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a server says of the handshake that there is no such thing, so that nobody gets a session; what else it refuses may
+/// be this one alone.
+pub(super) fn has_no_sessions(error: &UpstreamError) -> bool {
+    // The last two are errors of the newer revision.
+    let codes = [Code::MethodNotFound, Code::UnsupportedVersion, Code::HeaderMismatch];
+    match error {
+        UpstreamError::Refused { code, .. } => codes.iter().any(|it| it.number() == *code),
+        UpstreamError::Status(status) => {
+            [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(status)
+        }
+        UpstreamError::Unsupported(_) => true,
         _ => false,
     }
 }
@@ -487,14 +407,4 @@ fn client_info() -> Json {
         ("name", Json::String("bailiwick".to_owned())),
         ("version", Json::String(env!("CARGO_PKG_VERSION").to_owned())),
     ])
-}
-
-/// The capabilities of a client that cannot be asked anything.
-fn silent() -> Json {
-    Json::object::<&str>([])
-}
-
-/// The capabilities of a client that can be asked: a session serves many, and for one that cannot the answer is an error.
-fn asked() -> Json {
-    Json::object(InputMethod::ALL.map(|kind| (kind.capability(), silent())))
 }

@@ -2,7 +2,7 @@
 //! ([MCP 2025-11-25, stdio](https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#stdio)).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +19,8 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::ChildStdin,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::AbortHandle,
-    time::{Instant, timeout_at},
+    task::{AbortHandle, JoinHandle},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{UpstreamError, events::not_passed_on, message::response};
@@ -28,6 +28,7 @@ use crate::{
     envelope::RequestId,
     outbound::BodyError,
     program::{Program, ProgramError, Started},
+    room::{LONG, Room, Taken},
     secrets::OwnSecrets,
     sse::MAX_EVENT,
 };
@@ -41,6 +42,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How much of a line on stderr is logged, in bytes, and how many lines of a process are.
 const MAX_LOGGED: usize = 500;
 const LINES_LOGGED: usize = 1_000;
+/// How many of its last lines stand beside the end of a process.
+const LAST_LINES: usize = 3;
+/// How long a process that has closed its stdout may take to end, and its stderr after it.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A program, and the process that runs it while it is needed.
 pub(super) struct Pipe {
@@ -59,8 +64,12 @@ struct Running {
     input: mpsc::Sender<Bytes>,
     waiting: Arc<Waiting>,
     tasks: Vec<AbortHandle>,
-    started: Mutex<Option<Started>>,
+    /// Gone once it was ended, or has ended by itself.
+    started: Arc<Mutex<Option<Started>>>,
 }
+
+/// The reader of what a process says on stderr; it ends with the last lines.
+type Logged = JoinHandle<VecDeque<String>>;
 
 /// Who waits for what a process says. Once it has ended nobody waits any more.
 #[derive(Default)]
@@ -71,13 +80,21 @@ struct Waiting {
 
 struct Waiter {
     progress: mpsc::Sender<Bytes>,
-    response: oneshot::Sender<Bytes>,
+    response: oneshot::Sender<Result<Said, NoRoom>>,
+    room: Option<Room>,
 }
+
+/// A response, and the room that a long one takes.
+type Said = (Bytes, Option<Taken>);
+
+/// There was no room for a long response when it came. A program's output is read for all its callers at once, so that none of
+/// them can have it wait there.
+struct NoRoom;
 
 /// What one request is answered with: progress, then the response.
 pub(super) struct Answers {
     progress: mpsc::Receiver<Bytes>,
-    response: oneshot::Receiver<Bytes>,
+    response: oneshot::Receiver<Result<Said, NoRoom>>,
     deadline: Instant,
     id: i64,
     running: Arc<Running>,
@@ -128,7 +145,8 @@ impl Pipe {
         let turn = self.turn.clone().try_acquire_owned().map_err(|_| ProgramError::Starting)?;
         let starting = async {
             let (secrets, turn) = self.secrets(turn).await?;
-            Ok::<_, UpstreamError>(Running::of(self.program.start(secrets, turn).await?))
+            let started = self.program.start(secrets, turn).await?;
+            Ok::<_, UpstreamError>(Running::of(started, self.program.clone()))
         };
         let running = timeout_at(deadline, starting).await.map_err(|_| BodyError::Deadline)??;
         *locked(&self.running) = Some(Arc::new(running));
@@ -148,13 +166,14 @@ impl Pipe {
         &self,
         id: &RequestId,
         body: Vec<u8>,
+        room: Option<Room>,
         deadline: Instant,
-    ) -> Result<(Bytes, Answers), UpstreamError> {
+    ) -> Result<(Said, Answers), UpstreamError> {
         let running = self.current().ok_or(ProgramError::Ended)?;
         let RequestId::Number(id) = *id else {
             return Err(UpstreamError::Malformed("our own ids are numbers"));
         };
-        let mut answers = running.expect(id, deadline);
+        let mut answers = running.expect(id, room, deadline);
         answers.running.say(body.into(), deadline).await?;
         let first = answers.next().await?;
         Ok((first, answers))
@@ -189,11 +208,15 @@ impl Pipe {
 }
 
 impl Running {
-    fn of(mut started: Started) -> Self {
+    fn of(mut started: Started, program: Arc<Program>) -> Self {
         let (input, lines) = mpsc::channel(AHEAD);
         let waiting = Arc::<Waiting>::default();
         let mut tasks = Vec::new();
-        if let Some(stdin) = started.child.stdin.take() {
+        let (stdin, stdout) = (started.child.stdin.take(), started.child.stdout.take());
+        let logged = started.child.stderr.take().map(|stderr| tokio::spawn(log(stderr)));
+        tasks.extend(logged.as_ref().map(JoinHandle::abort_handle));
+        let started = Arc::new(Mutex::new(Some(started)));
+        if let Some(stdin) = stdin {
             let ends = waiting.clone();
             let write = async move {
                 write(stdin, lines).await;
@@ -201,24 +224,27 @@ impl Running {
             };
             tasks.push(tokio::spawn(write).abort_handle());
         }
-        if let Some(stdout) = started.child.stdout.take() {
-            let (hears, answers) = (waiting.clone(), input.clone());
+        if let Some(stdout) = stdout {
+            let (hears, answers, its) = (waiting.clone(), input.clone(), started.clone());
             let read = async move {
                 read(stdout, &hears, &answers).await;
                 hears.end();
+                // Whoever ends a process on purpose takes it first.
+                let ended = locked(&its).take();
+                if let Some(ended) = ended {
+                    // Not one of its tasks, which end where the next process takes its place.
+                    tokio::spawn(report(ended, logged, program));
+                }
             };
             tasks.push(tokio::spawn(read).abort_handle());
         }
-        if let Some(stderr) = started.child.stderr.take() {
-            tasks.push(tokio::spawn(log(stderr)).abort_handle());
-        }
-        Self { input, waiting, tasks, started: Mutex::new(Some(started)) }
+        Self { input, waiting, tasks, started }
     }
 
-    fn expect(self: &Arc<Self>, id: i64, deadline: Instant) -> Answers {
+    fn expect(self: &Arc<Self>, id: i64, room: Option<Room>, deadline: Instant) -> Answers {
         let ((progress_in, progress), (response_in, response)) =
             (mpsc::channel(PROGRESS_AHEAD), oneshot::channel());
-        let waiter = Waiter { progress: progress_in, response: response_in };
+        let waiter = Waiter { progress: progress_in, response: response_in, room };
         locked(&self.waiting.calls).insert(id, waiter);
         // Ended meanwhile: nobody would take it out again.
         if self.waiting.ended.load(Ordering::SeqCst) {
@@ -230,8 +256,10 @@ impl Running {
     /// Kills the process and tells whoever waits for it.
     fn end(&self) {
         self.waiting.end();
-        self.tasks.iter().for_each(AbortHandle::abort);
-        locked(&self.started).take();
+        let running = locked(&self.started).take();
+        if running.is_some() {
+            self.tasks.iter().for_each(AbortHandle::abort);
+        }
     }
 
     async fn say(&self, line: Bytes, deadline: Instant) -> Result<(), UpstreamError> {
@@ -262,15 +290,21 @@ impl Waiting {
             (Some("notifications/progress"), None) => {
                 let token = serde_json::from_str::<Progress>(head.params?.get()).ok()?.token;
                 let calls = locked(&self.calls);
-                // A client that does not read misses progress, never the response.
-                let _ = calls.get(&token)?.progress.try_send(line);
+                // A client that does not read misses progress, never the response. What is long is no progress.
+                if line.len() <= LONG {
+                    let _ = calls.get(&token)?.progress.try_send(line);
+                }
             }
             // Of what it says to nobody in particular, nothing is passed on.
             (Some(_), None) | (None, None) => {}
             (None, Some(id)) => {
                 let waiter = locked(&self.calls).remove(&number(id)?)?;
+                let taken = match waiter.room.filter(|_| line.len() > LONG) {
+                    Some(room) => room.try_take().map(Some).ok_or(NoRoom),
+                    None => Ok(None),
+                };
                 // Who has gone does not wait.
-                let _ = waiter.response.send(line);
+                let _ = waiter.response.send(taken.map(|taken| (line, taken)));
             }
         }
         None
@@ -288,20 +322,22 @@ fn answer(method: &str, id: &RawValue) -> Option<Bytes> {
 }
 
 impl Answers {
-    /// The next message; there is none after the response. May be dropped and asked again without losing one.
-    pub(super) async fn next(&mut self) -> Result<Bytes, UpstreamError> {
+    /// The next message, and the room that a long one takes; there is none after the response. May be dropped and asked again
+    /// without losing one.
+    pub(super) async fn next(&mut self) -> Result<Said, UpstreamError> {
         let next = async {
             tokio::select! {
                 // Progress was said before the response.
                 biased;
-                Some(progress) = self.progress.recv() => Ok(progress),
-                response = &mut self.response => response.map_err(|_| ProgramError::Ended),
+                Some(progress) = self.progress.recv() => Ok((progress, None)),
+                response = &mut self.response => match response {
+                    Ok(Ok(said)) => Ok(said),
+                    Ok(Err(NoRoom)) => Err(UpstreamError::NoRoom),
+                    Err(_) => Err(ProgramError::Ended.into()),
+                },
             }
         };
-        match timeout_at(self.deadline, next).await {
-            Ok(next) => Ok(next?),
-            Err(_) => Err(BodyError::Deadline.into()),
-        }
+        timeout_at(self.deadline, next).await.map_err(|_| BodyError::Deadline)?
     }
 }
 
@@ -339,22 +375,47 @@ async fn read(stdout: impl AsyncRead + Unpin, waiting: &Waiting, input: &mpsc::S
     }
 }
 
-/// What a program says on stderr, for its operator.
-async fn log(stderr: impl AsyncRead + Unpin) {
+/// Tells the operator of a process that nobody has ended.
+async fn report(ended: Started, logged: Option<Logged>, program: Arc<Program>) {
+    let (how, said) = last_words(ended, logged).await;
+    let command = program.command.display();
+    tracing::warn!(code = "BW-2016", %command, %how, %said, "a program has ended");
+}
+
+/// How a process ended that says nothing more, and the last that it said on stderr. Whatever of it is left ends with this.
+async fn last_words(ended: Started, logged: Option<Logged>) -> (String, Foreign) {
+    let how = ended.ending(PARTING).await;
+    let how = how.unwrap_or_else(|| "it goes on without speaking, and was killed".to_owned());
+    // What it started itself may hold its stderr.
+    drop(ended);
+    let said = match logged {
+        Some(logged) => timeout(PARTING, logged).await.ok().and_then(Result::ok),
+        None => None,
+    };
+    (how, Foreign::new(Vec::from(said.unwrap_or_default()).join(" / ")))
+}
+
+/// What a program says on stderr, for its operator; the last of it at its end.
+async fn log(stderr: impl AsyncRead + Unpin) -> VecDeque<String> {
     let mut stderr = BufReader::new(stderr);
-    let mut logged = 0;
+    let (mut logged, mut last) = (0, VecDeque::new());
     loop {
         let mut line = Vec::new();
         let mut bounded = (&mut stderr).take(MAX_LOGGED as u64);
         match bounded.read_until(b'\n', &mut line).await {
             Ok(1..) => {}
-            _ => return,
+            _ => return last,
         }
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         logged += 1;
         if logged <= LINES_LOGGED {
-            let said = Foreign::new(String::from_utf8_lossy(&line).trim_end().to_owned());
+            let said = Foreign::new(line.as_str());
             tracing::debug!(code = "BW-2008", %said, "a program says");
         }
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
     }
 }
 
@@ -393,7 +454,7 @@ mod tests {
         pipe.start(soon()).await.unwrap();
         let asking = pipe.clone();
         let asked = tokio::spawn(async move {
-            let asked = asking.ask(&RequestId::Number(1), b"{}".to_vec(), soon()).await;
+            let asked = asking.ask(&RequestId::Number(1), b"{}".to_vec(), None, soon()).await;
             asked.map(|_| ()).unwrap_err()
         });
         while locked(&pipe.current().unwrap().waiting.calls).is_empty() {
@@ -410,8 +471,51 @@ mod tests {
         while runs("4711.1") {
             tokio::task::yield_now().await;
         }
-        let why = pipe.ask(&RequestId::Number(2), b"{}".to_vec(), soon()).await;
+        let why = pipe.ask(&RequestId::Number(2), b"{}".to_vec(), None, soon()).await;
         assert!(why.is_err(), "nobody is asked who does not run");
+    }
+
+    #[tokio::test]
+    async fn a_long_response_that_has_no_room_is_dropped_and_holds_up_nobody() {
+        let says = r#"read line; printf '{"jsonrpc":"2.0","id":1,"result":{"x":"%0100000d"}}\n' 0; read line; echo '{"jsonrpc":"2.0","id":2,"result":{}}'; read line"#;
+        let program = Program {
+            command: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), says.to_owned()],
+            unsafe_same_user: true,
+            ..Program::default()
+        };
+        let pipe = Pipe::new(Arc::new(program), Arc::new(OwnSecrets::default()));
+        pipe.start(soon()).await.unwrap();
+        let (few, none) = (crate::room::Rooms::new(1), crate::room::Rooms::new(0));
+        let agent = "agent/bot".parse().unwrap();
+        let pipe = &pipe;
+        let ask = async |id, room| {
+            pipe.ask(&RequestId::Number(id), b"{}".to_vec(), Some(room), soon()).await
+        };
+        let why = ask(1, none.of(&agent)).await.map(drop).unwrap_err();
+        assert!(matches!(why, UpstreamError::NoRoom) && why.may_have_arrived(), "{why}");
+        let ((short, taken), _) = ask(2, few.of(&agent)).await.unwrap();
+        assert!(short.trim_ascii_end().ends_with(b"}}") && taken.is_none());
+    }
+
+    #[tokio::test]
+    async fn how_a_program_ended_is_told_with_the_last_that_it_said() {
+        let lines = "for line in one two three four; do echo $line >&2; done";
+        for (ending, told) in [("exit 3", "status 3"), ("kill -9 $$", "signal 9")] {
+            let program = Program {
+                command: "/bin/sh".into(),
+                arguments: vec!["-c".to_owned(), format!("{lines}; {ending}")],
+                unsafe_same_user: true,
+                ..Program::default()
+            };
+            let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let mut started = program.start(Vec::new(), turn).await.unwrap();
+            let logged = tokio::spawn(log(started.child.stderr.take().unwrap()));
+            let mut stdout = started.child.stdout.take().unwrap();
+            assert_eq!(stdout.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+            let (how, said) = last_words(started, Some(logged)).await;
+            assert_eq!((how.as_str(), said.to_string().as_str()), (told, "two / three / four"));
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,10 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Server, UpstreamError, link::Link, methods::Offers};
-use crate::envelope::{Code, Era, MAX_DEPTH, Mirror, MirrorError};
+use crate::{
+    envelope::{Code, Era, MAX_DEPTH, Mirror, MirrorError},
+    sse::MAX_EVENT,
+};
 
 /// The most tools of one server: a model chooses badly among hundreds already.
 const MAX_TOOLS: usize = 1024;
@@ -171,7 +174,7 @@ pub(super) async fn list(
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let params = Json::object(cursor.map(|cursor| ("cursor", Json::String(cursor))));
-        let (result, _) = server.ask(link, "tools/list", params, deadline).await?;
+        let (result, _) = server.ask(link, "tools/list", params, MAX_EVENT, deadline).await?;
         let offers = *server.offers();
         let result = match result {
             Ok(result) => result,

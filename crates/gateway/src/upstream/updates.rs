@@ -1,30 +1,35 @@
-//! What a server says outside of calls in a session of the older revisions: that a resource changed which a client of ours
+//! What a server says outside of calls in a session of the older revisions: that a resource changed which its holder
 //! subscribed to ([MCP 2025-11-25](https://modelcontextprotocol.io/specification/2025-11-25/server/resources#subscriptions)).
 
 use std::{
-    sync::{Arc, MutexGuard, PoisonError, Weak},
+    future::pending,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use decide::METHOD;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use model::Digest;
 use serde::Deserialize;
-use tokio::{
-    sync::broadcast,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use super::{Server, Upstream, Wire, link::Link};
-use crate::{envelope::is_event_stream, outbound::Request, sse::Parser};
+use super::{Server, Upstream, Wire, events::Source, held::Whose, link::Link};
+use crate::{
+    envelope::{Era, is_event_stream},
+    outbound::Request,
+};
 
 /// The longest URI of which it is believed, in bytes.
 pub(crate) const MAX_URI: usize = 8 * 1024;
-/// How many updates wait for a listener of ours; one that is slower misses some.
-pub(super) const WAITING: usize = 64;
-/// After how long a stream is asked for again that has ended.
+/// The longest message that is read of it, in bytes, since everybody who listens may be in the middle of one: such a URI with
+/// every byte escaped, and what stands around it.
+const MAX_UPDATE: usize = 8 * MAX_URI;
+/// After how long a stream is asked for again that has ended or was refused.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often a stream that says nothing is looked at: whether anybody still wants it.
+/// How many times as long it takes where it is refused again and again.
+const MAX_PAUSES: u32 = 10;
+/// How often it is looked, while a stream says nothing, whether its session is still the one that is used.
 const LOOK: Duration = Duration::from_secs(10);
 /// The method by which a client subscribes.
 pub(crate) const SUBSCRIBE: &str = "resources/subscribe";
@@ -34,133 +39,123 @@ pub(crate) const UNSUBSCRIBE: &str = "resources/unsubscribe";
 /// The method by which a client listens since 2026-07-28.
 pub(crate) const LISTEN: &str = "subscriptions/listen";
 
-impl Upstream {
-    /// The URIs of the resources of which the server says from now on that they changed. It is listened to for as long as there
-    /// are such receivers.
-    pub fn updates(&self) -> broadcast::Receiver<Arc<str>> {
-        let updates = self.0.updates.subscribe();
-        let asking = self.0.asking().clone();
-        asking.iter().for_each(|link| self.0.listen(link));
-        updates
-    }
-}
-
 /// Whether a call is about subscriptions, which stand in a session.
 pub(super) fn is_subscription(tool: &str) -> bool {
     tool.strip_prefix(METHOD).is_some_and(|method| matches!(method, SUBSCRIBE | UNSUBSCRIBE))
 }
 
-impl Server {
-    /// Listens in a session for as long as that is the one that is used, and somebody wants to hear what is said there.
-    pub(super) fn listen(self: &Arc<Self>, link: &Arc<Link>) {
-        {
-            let mut listening = self.listening();
-            if self.updates.receiver_count() == 0 || is_same(&listening, link) {
-                return;
-            }
-            *listening = Arc::downgrade(link);
-        }
-        let (server, link) = (Arc::downgrade(self), link.clone());
-        tokio::spawn(async move {
-            while let Some(server) = wanted(&server, &link) {
-                let has_more = tokio::select! {
-                    biased;
-                    () = server.updates.closed() => true,
-                    has_more = server.listen_once(&link) => has_more,
+/// What a server says in the session of one holder. Dropped, it listens no more.
+pub struct Updates {
+    /// Not kept alive: where another secret opens the server, this way to it is over.
+    server: Weak<Server>,
+    whose: Whose,
+    stream: Option<Stream>,
+    /// How often in a row the stream was refused.
+    refused: u32,
+}
+
+/// The stream of one session, or of the server where it has no sessions.
+struct Stream {
+    link: Arc<Link>,
+    /// `None` where the server has none to give there.
+    source: Option<Source>,
+}
+
+impl Upstream {
+    /// Listens in the session of a holder, once it has one and for as long as it has.
+    pub fn updates(&self, holder: Digest) -> Updates {
+        let (server, whose) = (Arc::downgrade(&self.0), Whose::Client(holder));
+        Updates { server, whose, stream: None, refused: 0 }
+    }
+}
+
+impl Updates {
+    /// The URI of the next resource that changed; `None` once the server is not reached this way any more.
+    pub async fn next(&mut self) -> Option<String> {
+        loop {
+            let server = self.server.upgrade()?;
+            // To listen is to use a session, too.
+            let link = server.known(true, || self.whose);
+            let is_heard = match (&self.stream, &link) {
+                (Some(stream), Some(link)) => Arc::ptr_eq(&stream.link, link),
+                (stream, link) => stream.is_none() && link.is_none(),
+            };
+            if !is_heard {
+                self.stream = match link {
+                    Some(link) => server.listen(link).await,
+                    None => None,
                 };
-                if !has_more {
-                    server.deafen(&link);
-                    return;
-                }
-                drop(server);
-                sleep(PAUSE).await;
+                self.refused = if self.stream.is_some() { 0 } else { self.refused + 1 };
             }
-        });
-    }
-
-    fn listening(&self) -> MutexGuard<'_, Weak<Link>> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nobody listens in this session any more.
-    fn deafen(&self, link: &Arc<Link>) {
-        let mut listening = self.listening();
-        if is_same(&listening, link) {
-            *listening = Weak::new();
+            drop(server);
+            let Some(stream) = &mut self.stream else {
+                sleep(PAUSE * self.refused.clamp(1, MAX_PAUSES)).await;
+                continue;
+            };
+            match timeout(LOOK, stream.next()).await {
+                Ok(Some(message)) => {
+                    if let Some(uri) = updated(&message) {
+                        return Some(uri);
+                    }
+                }
+                Ok(None) => {
+                    self.stream = None;
+                    sleep(PAUSE).await;
+                }
+                Err(_) => {}
+            }
         }
     }
+}
 
-    /// Reads one stream to its end; `false` where the server has none to give.
-    async fn listen_once(&self, link: &Arc<Link>) -> bool {
-        let Wire::Http(http) = &self.wire else { return false };
+impl Stream {
+    /// The next message; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        match &mut self.source {
+            Some(source) => source.next().await.ok(),
+            None => pending().await,
+        }
+    }
+}
+
+impl Server {
+    /// Asks for the stream of a session; `None` where it may come later, as where the one before is not closed yet there (409).
+    async fn listen(&self, link: Arc<Link>) -> Option<Stream> {
+        let (Wire::Http(http), Era::Legacy) = (&self.wire, link.era()) else {
+            return Some(Stream { link, source: None });
+        };
         let mut headers = link.headers("", None);
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         let body = Bytes::new();
         let request = Request { method: Method::GET, path: None, headers, body, deadline: None };
-        let sent = http.outbound.send(&http.target, request, http.credential.as_ref()).await;
-        let Ok(mut response) = sent else { return true };
+        let credential = http.credential().clone();
+        let sent = http.outbound.send(&http.target, request, credential.as_deref()).await;
+        let response = sent.ok()?;
         let kind = response.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if !response.status.is_success() || !kind.is_some_and(is_event_stream) {
-            return response.status.is_server_error();
-        }
-        let mut parser = Parser::default();
-        loop {
-            let mut input = match timeout(LOOK, response.body.next()).await {
-                Ok(Some(Ok(input))) => input,
-                Ok(_) => return true,
-                Err(_) if self.is_used(link) => continue,
-                Err(_) => return true,
-            };
-            loop {
-                match parser.next(&mut input) {
-                    Ok(Some(data)) => self.tell_updated(&data),
-                    Ok(None) => break,
-                    Err(_) => return true,
-                }
-            }
-        }
-    }
-
-    /// Whether this is the session in which the server may ask and tell.
-    fn is_used(&self, link: &Arc<Link>) -> bool {
-        self.asking().as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
-    }
-
-    fn tell_updated(&self, message: &[u8]) {
-        #[derive(Deserialize)]
-        struct Updated {
-            method: String,
-            params: Resource,
-        }
-        #[derive(Deserialize)]
-        struct Resource {
-            uri: Arc<str>,
-        }
-        let Ok(Updated { method, params }) = serde_json::from_slice(message) else { return };
-        if method == "notifications/resources/updated" && params.uri.len() <= MAX_URI {
-            // Where nobody listens at the moment, nobody hears it.
-            let _ = self.updates.send(params.uri);
-        }
+        let source = match response.status {
+            status if status.is_success() => kind
+                .is_some_and(is_event_stream)
+                .then(|| Source::http(response.body, None, MAX_UPDATE)),
+            StatusCode::METHOD_NOT_ALLOWED => None,
+            _ => return None,
+        };
+        Some(Stream { link, source })
     }
 }
 
-/// The server, as long as this is the session in which it may speak and somebody hears it; from then on nobody listens.
-fn wanted(server: &Weak<Server>, link: &Arc<Link>) -> Option<Arc<Server>> {
-    let server = server.upgrade()?;
-    let is_used = server.is_used(link);
-    let mut listening = server.listening();
-    // Whoever wants to hear it next looks behind this lock whether there is a listener.
-    if is_used && is_same(&listening, link) && server.updates.receiver_count() > 0 {
-        drop(listening);
-        return Some(server);
+/// The URI in a message that says that a resource changed.
+fn updated(message: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Updated {
+        method: String,
+        params: Resource,
     }
-    if is_same(&listening, link) {
-        *listening = Weak::new();
+    #[derive(Deserialize)]
+    struct Resource {
+        uri: String,
     }
-    None
-}
-
-fn is_same(listening: &Weak<Link>, link: &Arc<Link>) -> bool {
-    std::ptr::eq(listening.as_ptr(), Arc::as_ptr(link))
+    let Updated { method, params } = serde_json::from_slice(message).ok()?;
+    let is_one = method == "notifications/resources/updated" && params.uri.len() <= MAX_URI;
+    is_one.then_some(params.uri)
 }

@@ -1,6 +1,7 @@
 //! An MCP server on a bare socket: it keeps every byte that it was sent, and misbehaves as told.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -41,6 +42,8 @@ pub(crate) struct Asked {
 pub(crate) enum Step {
     /// Writes these bytes.
     Send(String),
+    /// Tells that this resource changed, where the session of the request has subscribed to it by now.
+    Update(&'static str),
     /// Waits until the test lets it go on.
     Wait,
     /// Waits until the other side closes the connection, and tells.
@@ -67,6 +70,9 @@ struct Inner {
     answers: Mutex<Answers>,
     tells: Mutex<Answers>,
     tools: Mutex<Vec<String>>,
+    sessions: AtomicUsize,
+    /// Which sessions have subscribed to what.
+    subscribed: Mutex<HashSet<(String, String)>>,
     go_on: Semaphore,
     closed: Semaphore,
     full: Semaphore,
@@ -88,6 +94,8 @@ impl Desk {
             tools: Mutex::new(TOOLS.map(str::to_owned).to_vec()),
             answers: Mutex::new(Arc::new(|asked| vec![Step::Send(asked.result(DONE))])),
             tells: Mutex::new(Arc::new(|_| vec![Step::Send(response(405, "text/plain", ""))])),
+            sessions: AtomicUsize::new(0),
+            subscribed: Mutex::default(),
             go_on: Semaphore::new(0),
             closed: Semaphore::new(0),
             full: Semaphore::new(0),
@@ -137,6 +145,13 @@ impl Desk {
     /// The calls among it.
     pub(crate) fn calls(&self) -> Vec<Asked> {
         self.asked().into_iter().filter(|asked| asked.method() == "tools/call").collect()
+    }
+
+    /// The sessions that it was told are over, since that was last forgotten.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        let asked = self.asked();
+        let ended = asked.iter().filter(|asked| asked.head.starts_with("DELETE "));
+        ended.map(Asked::session).collect()
     }
 
     /// How many connections were opened so far.
@@ -190,6 +205,12 @@ impl Desk {
             for step in self.steps(&asked) {
                 let going = match step {
                     Step::Send(text) => stream.write_all(text.as_bytes()).await.is_ok(),
+                    Step::Update(uri) => {
+                        let wanted = (asked.session(), uri.to_owned());
+                        let is_wanted = self.0.subscribed.lock().unwrap().contains(&wanted);
+                        let told = if is_wanted { sent(&updated(uri)) } else { String::new() };
+                        stream.write_all(told.as_bytes()).await.is_ok()
+                    }
                     Step::Wait => {
                         self.0.go_on.acquire().await.unwrap().forget();
                         true
@@ -214,7 +235,13 @@ impl Desk {
                 let tells = self.0.tells.lock().unwrap().clone();
                 tells(asked)
             }
-            "resources/subscribe" | "resources/unsubscribe" => {
+            method @ ("resources/subscribe" | "resources/unsubscribe") => {
+                let uri = asked.json()["params"]["uri"].as_str().unwrap().to_owned();
+                let mut subscribed = self.0.subscribed.lock().unwrap();
+                match method {
+                    "resources/subscribe" => subscribed.insert((asked.session(), uri)),
+                    _ => subscribed.remove(&(asked.session(), uri)),
+                };
                 vec![Step::Send(asked.result("{}"))]
             }
             "tools/call" => {
@@ -231,8 +258,9 @@ impl Desk {
             }
             "initialize" if legacy => {
                 let result = asked.result(r#"{"protocolVersion":"2025-11-25","capabilities":{"resources":{"subscribe":true}}}"#);
-                let session = "\r\nmcp-session-id: desk-session\r\n";
-                vec![Step::Send(result.replacen("\r\n", session, 1))]
+                let number = self.0.sessions.fetch_add(1, Ordering::SeqCst) + 1;
+                let session = format!("\r\nmcp-session-id: desk-{number}\r\n");
+                vec![Step::Send(result.replacen("\r\n", &session, 1))]
             }
             "server/discover" => vec![Step::Send(response(400, "text/plain", ""))],
             _ => vec![Step::Send(response(202, "text/plain", ""))],
@@ -291,6 +319,12 @@ impl Asked {
         self.json()["id"].to_string()
     }
 
+    /// The session that it names; empty where it names none.
+    pub(crate) fn session(&self) -> String {
+        let session = self.headers().into_iter().find(|(name, _)| name == "mcp-session-id");
+        session.map(|(_, session)| session).unwrap_or_default()
+    }
+
     /// Its headers, in lower case, sorted.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
@@ -330,7 +364,18 @@ pub(crate) fn stream() -> Step {
 
 /// One event of a stream.
 pub(crate) fn event(data: &str) -> Step {
-    Step::Send(chunk(&format!("event: message\ndata: {data}\n\n")))
+    Step::Send(sent(data))
+}
+
+fn sent(data: &str) -> String {
+    chunk(&format!("event: message\ndata: {data}\n\n"))
+}
+
+/// What a server says of a resource that changed.
+pub(crate) fn updated(uri: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#
+    )
 }
 
 /// One chunk of a stream.

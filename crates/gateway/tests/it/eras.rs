@@ -2,7 +2,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{Step, TOOLS, stream},
+    desk::{Asked, Step, TOOLS, stream},
     house::{Bot, House, modern, modern_headers},
 };
 
@@ -19,8 +19,7 @@ async fn ask(bot: &Bot<'_>, method: &str) -> String {
 async fn an_agent_of_2025_11_25_shakes_hands_lists_and_calls() {
     let house = House::new().await;
     let bot = house.bot(0).await;
-    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bot","version":"1"}}}"#;
-    let reply = bot.post_with(&[], hello).await;
+    let reply = bot.hello().await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.header("mcp-session-id").is_some());
     let hello = reply.json().await;
@@ -67,12 +66,17 @@ async fn an_agent_of_2026_07_28_discovers_lists_and_calls_on_the_same_path() {
 }
 
 #[tokio::test]
-async fn nothing_is_listed_for_somebody_who_is_stopped() {
+async fn whoever_is_stopped_is_refused_the_list_in_either_revision() {
     let house = House::new().await;
     let bot = house.bot(0).await;
     house.stop("agent:support-bot").await;
     let list = bot.post(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).await.json().await;
-    assert_eq!(list["result"]["tools"], json!([]));
+    let modern = ask(&bot, "tools/list").await;
+    let modern: Value = serde_json::from_str(&modern).unwrap();
+    for (answer, id) in [(list, 2), (modern, 7)] {
+        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(403), &json!(id)));
+        assert_eq!(answer["error"]["data"]["bailiwick/refusal"]["code"], "stopped");
+    }
 }
 
 #[tokio::test]
@@ -82,9 +86,10 @@ async fn a_legacy_server_is_called_for_a_modern_agent_in_its_own_session() {
     let done = bot.modern_call("get_order", r#"{"order":"A-1"}"#).await.json().await;
     assert_eq!(done["result"]["content"][0]["text"], "done");
     assert_eq!(done["result"]["resultType"], "complete", "as its revision has it");
-    let [call] = &house.desk.asked()[..] else { panic!("one request") };
-    let session = ("mcp-session-id".to_owned(), "desk-session".to_owned());
-    assert!(call.headers().contains(&session));
+    let methods: Vec<_> = house.desk.asked().iter().map(Asked::method).collect();
+    assert_eq!(methods, ["initialize", "notifications/initialized", "tools/call"]);
+    let call = house.desk.calls().remove(0);
+    assert_eq!(call.session(), "desk-2", "the first one is the gateway's own");
     assert_eq!(
         call.json()["params"],
         json!({ "name": "get_order", "arguments": { "order": "A-1" } })

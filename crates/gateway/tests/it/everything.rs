@@ -1,7 +1,7 @@
 //! The tools of all systems at one address, under names that are made unique.
 
 use gateway::envelope::Era;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,24 +12,30 @@ use crate::{
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
 const NOTE: &str = r#"{"inputSchema":{"type":"object","properties":{"order":{"type":"string"}}},"name":"get_order"}"#;
 
-/// Puts a second server into operation, whose tools may have the names of the desk's.
-async fn annex(house: &House, tools: &[&str]) -> Desk {
-    let annex = Desk::start(Era::Legacy).await;
-    annex.shows(tools.iter().map(|tool| (*tool).to_owned()));
-    let server = json!({ "name": "annex", "url": annex.url(), "internal": true });
+/// Puts a second desk into operation, whose tools may have the names of the first one's.
+async fn second_desk(house: &House, tools: &[&str]) -> Desk {
+    let desk = Desk::start(Era::Legacy).await;
+    desk.shows(tools.iter().map(|tool| (*tool).to_owned()));
+    annex(house, desk.url(), |tool| tool != "export").await;
+    desk.forget();
+    desk
+}
+
+/// Puts a second server into operation, as `annex`; of its tools these are accepted.
+pub(crate) async fn annex(house: &House, url: &str, accepts: impl Fn(&str) -> bool) {
+    let server = json!({ "name": "annex", "url": url, "internal": true });
     let added = house.olivia.post("/v1/servers", server).await.ok();
-    let accepted = added["tools"].as_array().unwrap().iter().map(|tool| {
+    let tools = added["tools"].as_array().unwrap().iter();
+    let accepted = tools.filter(|tool| accepts(tool["name"].as_str().unwrap())).map(|tool| {
         let effect = json!({ "verb": "read", "resource": "Note", "id": "'all'", "classes": ["pii"] });
         json!({ "tool": tool["name"], "digest": tool["digest"], "mapping": { "effects": [effect] } })
     });
-    let accepted: Vec<Value> = accepted.filter(|tool| tool["tool"] != "export").collect();
+    let accepted: Vec<Value> = accepted.collect();
     house.olivia.post("/v1/catalog/annex/accept", json!({ "tools": accepted })).await.ok();
     let annexed = r#"@id("annex-use") permit (principal, action, resource in System::"annex");"#;
     let policies =
         json!({ "files": [{ "name": "all.cedar", "text": format!("{POLICIES}\n{annexed}") }] });
     house.olivia.call("PUT", "/v1/policies", &policies).await.ok();
-    annex.forget();
-    annex
 }
 
 async fn everywhere(house: &House) -> Bot<'_> {
@@ -58,7 +64,7 @@ async fn refused(bot: &Bot<'_>, tool: &str) -> String {
 #[tokio::test]
 async fn tools_of_all_systems_have_names_of_their_own_at_one_address() {
     let house = House::new().await;
-    let annex = annex(&house, &[NOTE]).await;
+    let annex = second_desk(&house, &[NOTE]).await;
     let bot = everywhere(&house).await;
     let tools = listed(&bot).await;
     let unique = ["annex__get_order", "desk__find", "desk__get_order", "desk__refund"];
@@ -78,7 +84,7 @@ async fn tools_of_all_systems_have_names_of_their_own_at_one_address() {
 #[tokio::test]
 async fn what_is_refused_at_a_system_is_refused_at_the_address_of_all() {
     let house = House::new().await;
-    let annex = annex(&house, &[NOTE]).await;
+    let annex = second_desk(&house, &[NOTE]).await;
     let bot = everywhere(&house).await;
     assert_eq!(refused(&bot, "get_order").await, "tool_unknown", "no system is meant");
     assert_eq!(refused(&bot, "nowhere__get_order").await, "tool_unknown");
@@ -102,7 +108,8 @@ async fn what_is_refused_at_a_system_is_refused_at_the_address_of_all() {
 async fn a_name_that_two_systems_mean_is_nobodys() {
     let house = House::new().await;
     let annex =
-        annex(&house, &[NOTE, r#"{"name":"x__get_order","inputSchema":{"type":"object"}}"#]).await;
+        second_desk(&house, &[NOTE, r#"{"name":"x__get_order","inputSchema":{"type":"object"}}"#])
+            .await;
     let second = Desk::start(Era::Modern).await;
     second.shows([NOTE.to_owned()]);
     let server = json!({ "name": "annex__x", "url": second.url(), "internal": true });
@@ -151,9 +158,7 @@ async fn a_token_for_one_system_is_not_good_at_the_address_of_all_nor_the_revers
 async fn a_session_at_the_address_of_all_is_no_session_at_a_system() {
     let house = House::new().await;
     let bot = everywhere(&house).await;
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "bot", "version": "1" } } });
-    let reply = bot.post_with(&[], hello.to_string()).await;
+    let reply = bot.hello().await;
     let session = reply.header("mcp-session-id").unwrap().to_owned();
     let offers = reply.json().await["result"]["capabilities"].clone();
     assert_eq!(offers, json!({ "tools": {}, "logging": {} }));
@@ -173,22 +178,15 @@ async fn a_session_at_the_address_of_all_is_no_session_at_a_system() {
 async fn a_stream_of_a_stopped_system_is_not_taken_up_at_the_address_of_all() {
     let house = House::new().await;
     let bot = everywhere(&house).await;
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "bot", "version": "1" } } });
-    let reply = bot.post_with(&[], hello.to_string()).await;
-    let session = reply.header("mcp-session-id").unwrap().to_owned();
+    let session = bot.open().await;
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
     house.desk.answers(move |asked| {
         [vec![stream(), event(progress)], asked.last(r#"{"content":[]}"#)].concat()
     });
-    let version = ("mcp-protocol-version", "2025-11-25");
-    let call = call("desk__get_order", r#"{"order":"A-1"}"#);
-    drop(bot.post_with(&[version, ("mcp-session-id", &session)], call).await);
+    drop(bot.post_in(&session, call("desk__get_order", r#"{"order":"A-1"}"#)).await);
     house.comes_to("outcome completed").await;
     house.stop("system:desk").await;
-    let mut headers = bot.headers("GET").await;
-    headers.insert("mcp-session-id", session.parse().unwrap());
-    headers.insert("last-event-id", "1-0".parse().unwrap());
-    let taken = house.client.send(http::Method::GET, &bot.url, headers, "").await;
+    let seen = [("mcp-session-id", &*session), ("last-event-id", "1-0")];
+    let taken = bot.ask(Method::GET, &seen).await;
     assert_eq!(taken.status, StatusCode::FORBIDDEN);
 }

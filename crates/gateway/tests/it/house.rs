@@ -182,6 +182,11 @@ impl House {
         self.olivia.post("/v1/stops/resume", wish).await.ok();
     }
 
+    /// Has these policies in force beside those of the house.
+    pub(crate) async fn apply(&self, more: &str) {
+        apply(&self.olivia, &format!("{POLICIES}\n{more}")).await;
+    }
+
     /// Where the upstream's secret is.
     pub(crate) fn secret(&self) -> PathBuf {
         secret(&self.world)
@@ -248,9 +253,13 @@ async fn found_desk(world: &World, olivia: &Person, desk: &Desk) -> Agent {
     let tools = added["tools"].as_array().unwrap();
     let accepted: Vec<Value> = tools.iter().filter_map(acceptance).collect();
     olivia.post("/v1/catalog/desk/accept", json!({ "tools": accepted })).await.ok();
-    let policies = json!({ "files": [{ "name": "desk.cedar", "text": POLICIES }] });
-    olivia.call("PUT", "/v1/policies", &policies).await.ok();
+    apply(olivia, POLICIES).await;
     agent
+}
+
+async fn apply(olivia: &Person, policies: &str) {
+    let policies = json!({ "files": [{ "name": "desk.cedar", "text": policies }] });
+    olivia.call("PUT", "/v1/policies", &policies).await.ok();
 }
 
 fn held() -> Authority {
@@ -274,7 +283,7 @@ fn acceptance(tool: &Value) -> Option<Value> {
         }),
         "find" => json!({ "verb": "list", "resource": "Order", "id": "'all'" }),
         "export" => json!({ "verb": "export", "resource": "Customers", "id": "'all'" }),
-        "mcp:resources/subscribe" => {
+        "mcp:resources/subscribe" | "mcp:resources/unsubscribe" => {
             json!({ "verb": "read", "resource": "Document", "id": "args.uri" })
         }
         "erase" => json!({ "verb": "delete", "resource": "Order", "id": "args.order" }),
@@ -354,6 +363,33 @@ impl Bot<'_> {
             }
         }
         self.house.client.send(Method::POST, &self.url, headers, body).await
+    }
+
+    /// Shakes hands as an agent of 2025-11-25 does.
+    pub(crate) async fn hello(&self) -> Reply {
+        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bot","version":"1"}}}"#;
+        self.post_with(&[], hello).await
+    }
+
+    /// Opens a session.
+    pub(crate) async fn open(&self) -> String {
+        self.hello().await.header("mcp-session-id").expect("there is room for it").to_owned()
+    }
+
+    /// Sends a body in a session.
+    pub(crate) async fn post_in(&self, session: &str, body: impl Into<bytes::Bytes>) -> Reply {
+        let version = ("mcp-protocol-version", "2025-11-25");
+        self.post_with(&[version, ("mcp-session-id", session)], body).await
+    }
+
+    /// Asks without a body, as `GET` and `DELETE` do.
+    pub(crate) async fn ask(&self, method: Method, more: &[(&'static str, &str)]) -> Reply {
+        let mut headers = self.headers(method.as_str()).await;
+        headers.remove("content-type");
+        for (name, value) in more {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        self.house.client.send(method, &self.url, headers, "").await
     }
 
     /// Calls a tool.

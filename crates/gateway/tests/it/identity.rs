@@ -197,37 +197,37 @@ async fn the_sender_chooses_neither_algorithm_nor_key_nor_extension() {
     house.desk.forget();
     let jwk = house.agent.prover.key().public().to_jwk().to_value();
     for (header, words) in [
-        (json!({ "alg": "none", "kid": kid, "typ": "at+jwt" }), "algorithm 'none' is not accepted"),
+        (json!({ "alg": "none", "kid": kid, "typ": "at+jwt" }), "algorithm `none` is not accepted"),
         (
             json!({ "alg": "HS256", "kid": kid, "typ": "at+jwt" }),
-            "algorithm 'HS256' is not accepted",
+            "algorithm `HS256` is not accepted",
         ),
         (
             json!({ "alg": "RS256", "kid": kid, "typ": "at+jwt" }),
-            "algorithm 'RS256' is not accepted",
+            "algorithm `RS256` is not accepted",
         ),
         (
             json!({ "alg": "ES256", "kid": kid, "typ": "at+jwt" }),
             "says ES256, but the key is for EdDSA",
         ),
-        (json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }), "the token's type is 'JWT'"),
-        (json!({ "alg": "EdDSA", "kid": kid }), "the token's type is ''"),
+        (json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" }), "the token's type is `JWT`"),
+        (json!({ "alg": "EdDSA", "kid": kid }), "the token's type is ``"),
         (json!({ "alg": "EdDSA", "typ": "at+jwt" }), "names no key"),
         (
             json!({ "alg": "EdDSA", "kid": kid, "typ": "at+jwt", "crit": ["x"], "x": 1 }),
-            "'crit' is not accepted",
+            "`crit` is not accepted",
         ),
         (
             json!({ "alg": "EdDSA", "kid": kid, "typ": "at+jwt", "b64": false }),
-            "'b64' is not accepted",
+            "`b64` is not accepted",
         ),
         (
             json!({ "alg": "EdDSA", "kid": kid, "typ": "at+jwt", "jwk": jwk }),
-            "'jwk' is not accepted",
+            "`jwk` is not accepted",
         ),
         (
             json!({ "alg": "EdDSA", "kid": kid, "typ": "at+jwt", "jku": "http://a" }),
-            "'jku' is not accepted",
+            "`jku` is not accepted",
         ),
     ] {
         let said = challenged(&bot, &with_header(&house, &bot.token, &header)).await;
@@ -297,13 +297,13 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
             "DPoP",
             Some(prove(&Request { access_token: None, ..good }, now)),
             "invalid_dpop_proof",
-            "'ath'",
+            "`ath`",
         ),
         (
             "DPoP",
             Some(prove(&Request { access_token: Some(other_token.as_str().into()), ..good }, now)),
             "invalid_dpop_proof",
-            "'ath'",
+            "`ath`",
         ),
         ("DPoP", Some(prove(&good, early)), "invalid_dpop_proof", "within 60 seconds"),
         (
@@ -313,7 +313,7 @@ async fn a_token_without_its_key_is_worth_nothing_and_the_try_is_recorded() {
             "within 60 seconds",
         ),
         ("DPoP", Some("nonsense".to_owned()), "invalid_dpop_proof", "not a compact signed token"),
-        ("DPoP", Some(token.clone()), "invalid_dpop_proof", "'jwk'"),
+        ("DPoP", Some(token.clone()), "invalid_dpop_proof", "`jwk`"),
         ("DPoP", None, "invalid_dpop_proof", "it is missing"),
         ("Bearer", None, "invalid_token", "bound to a key"),
         ("Bearer", Some(prove(&good, now)), "invalid_token", "bound to a key"),
@@ -339,6 +339,7 @@ async fn a_token_without_a_key_counts_at_the_gateway_while_the_blueprint_says_so
     house.desk.forget();
     let said = challenged(&bot, &bot.token).await;
     assert!(said.contains("bound to no key"), "{said}");
+    assert!(said.ends_with("say `sender = 'bearer'`\""), "quotes within stay apart: {said}");
     let url = format!("{}/v1/agents", house.world.url());
     let authorization = format!("Bearer {}", bot.token);
     let reply =

@@ -65,20 +65,38 @@ async fn a_tool_is_listed_unless_policy_denies_it_for_all_arguments() {
 }
 
 #[tokio::test]
-async fn nothing_is_listed_for_an_agent_that_may_not_act_or_at_a_system_that_is_stopped() {
+async fn who_may_not_act_or_asks_at_a_stopped_system_is_told_so_instead_of_a_list() {
     let house = House::new().await;
     let bot = house.bot(0).await;
     assert!(!listed(&bot).await.is_empty());
     house.stop("system:desk").await;
-    assert!(listed(&bot).await.is_empty());
+    assert_eq!(refused(&bot).await, "stopped");
+    assert_eq!(house.recorded().await.last().unwrap(), "decision deny stopped");
     house.resume("system:desk").await;
     assert!(!listed(&bot).await.is_empty());
+    for _ in 0..5 {
+        bot.call("get_order", "{}").await;
+    }
+    assert_eq!(refused(&bot).await, "task_parked");
+    let other = house.bot(0).await;
+    assert!(!listed(&other).await.is_empty(), "another task goes on");
+    let task = format!("/v1/tasks/{}", other.task);
+    house.lena.call("DELETE", &task, &Value::Null).await.ok();
+    assert_eq!(refused(&other).await, "task_over");
+    let third = house.bot(0).await;
+    apply(&house, "").await;
+    assert!(listed(&third).await.is_empty(), "that nothing is permitted is no refusal");
     let reason = json!({ "reason": "it misbehaves" });
     house.olivia.post("/v1/agents/support-bot/suspend", reason).await.ok();
-    let reply = bot.post(LIST).await;
-    assert!(reply.status != http::StatusCode::OK || tools(&reply.json().await).is_empty());
+    assert_eq!(refused(&third).await, "identity_not_active");
 }
 
-fn tools(list: &Value) -> Vec<Value> {
-    list["result"]["tools"].as_array().cloned().unwrap_or_default()
+/// The code of the refusal that comes instead of a list.
+async fn refused(bot: &Bot<'_>) -> String {
+    let reply = bot.post(LIST).await;
+    assert_eq!(reply.status, http::StatusCode::OK);
+    let answer = reply.json().await;
+    assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(403), &json!(2)), "{answer}");
+    let code = &answer["error"]["data"]["bailiwick/refusal"]["code"];
+    code.as_str().expect("a code").to_owned()
 }

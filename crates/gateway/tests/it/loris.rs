@@ -22,6 +22,8 @@ use crate::{
 
 const REFUND: (&str, &str) = ("refund", r#"{"order":"A-1","amount":4000}"#);
 const PROGRESS: &str = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+/// How many long answers one agent has on their way at a time.
+const OF_ONE: usize = 8;
 /// How many streams are open at once.
 const STREAMS: usize = 1_000;
 /// The longest body of a server here; longer than the longest message.
@@ -161,6 +163,109 @@ async fn what_a_server_sends_without_end_is_refused_at_its_bound() {
         let recorded = house.recorded().await;
         assert_eq!(recorded[before..], ["decision permit", "outcome unknown 40.00 EUR"], "{name}");
     }
+}
+
+#[tokio::test]
+async fn long_answers_that_nobody_reads_are_no_more_than_a_share_at_a_time() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let result = format!(r#"{{"content":[],"x":"{}"}}"#, "x".repeat(15 << 20));
+    house.desk.answers(move |asked: &Asked| {
+        let is_long = asked.json()["params"]["arguments"]["order"] == "long";
+        vec![Step::Send(asked.result(if is_long { &result } else { r#"{"content":[]}"# }))]
+    });
+    let order = |id: &str| call("get_order", &format!(r#"{{"order":"{id}"}}"#));
+    let mut unread = Vec::new();
+    for _ in 0..=OF_ONE {
+        let (headers, body) = (bot.headers("POST").await, order("long"));
+        let length = format!("content-length: {}\r\nconnection: close", body.len());
+        let mut stream =
+            TcpStream::connect(house.world.gateway_url().strip_prefix("http://").unwrap())
+                .await
+                .unwrap();
+        stream.write_all(beginning(&headers, &length, &body).as_bytes()).await.unwrap();
+        unread.push(stream);
+    }
+    let done = async || {
+        let recorded = house.recorded().await;
+        recorded.iter().filter(|line| *line == "outcome completed").count()
+    };
+    let come = async |count: usize| {
+        soon(async {
+            while done().await < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    come(OF_ONE).await;
+    bot.post(order("short")).await.json().await;
+    assert_eq!(done().await, OF_ONE + 1, "a short one passes, and one of the long ones waits");
+    unread.remove(0);
+    come(OF_ONE + 2).await;
+}
+
+#[tokio::test]
+async fn long_requests_beyond_a_share_wait_and_are_refused_in_the_end() {
+    let house = House::new().await;
+    let bot = house.bot(0).await;
+    let long = call("get_order", &format!(r#"{{"order":"{}"}}"#, "x".repeat(100_000)));
+    let mut begun = Vec::new();
+    for _ in 0..OF_ONE {
+        let length = format!("content-length: {}", long.len());
+        let headers = bot.headers("POST").await;
+        let origin = house.world.gateway_url();
+        let mut stream = TcpStream::connect(origin.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(beginning(&headers, &length, &long[..1_000]).as_bytes()).await.unwrap();
+        begun.push(stream);
+    }
+    let refused = bot.post(long.clone()).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.recorded().await, ["decision deny busy"]);
+    assert_eq!(bot.post(call("get_order", r#"{"order":"A-1"}"#)).await.status, StatusCode::OK);
+    drop(begun);
+    assert_eq!(bot.post(long).await.status, StatusCode::OK, "there is room again");
+}
+
+#[tokio::test]
+async fn calls_and_streams_beyond_an_agents_share_are_refused_and_reach_no_server() {
+    // Of which one agent has a quarter.
+    let limits = Limits { at_once: 4, ..Limits::default() };
+    let house = House::with(Era::Legacy, limits).await;
+    let bot = house.bot(0).await;
+    let session = bot.open().await;
+    let order = call("get_order", r#"{"order":"A-1"}"#);
+    let told = bot.ask(Method::GET, &[("mcp-session-id", &session)]).await;
+    assert_eq!(told.status, StatusCode::OK);
+    let refused = bot.post(order.clone()).await.json().await;
+    assert_eq!(refused["result"]["_meta"]["bailiwick/refusal"]["code"], "busy", "{refused}");
+    assert_eq!(refused["result"]["_meta"]["bailiwick/refusal"]["retryable"], true);
+    assert_eq!(house.recorded().await, ["decision deny busy"]);
+    assert!(house.desk.calls().is_empty());
+    drop(told);
+    soon(async {
+        while bot.post(order.clone()).await.text().await.contains("busy") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(house.desk.calls().len(), 1, "there is room again");
+
+    house.desk.answers(|_| vec![Step::UntilClosed]);
+    let hangs = tokio::spawn({
+        let (client, url) = (house.client.clone(), house.url());
+        let headers = bot.headers("POST").await;
+        async move { client.send(Method::POST, &url, headers, order).await.status }
+    });
+    soon(async {
+        while house.desk.calls().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let again = bot.ask(Method::GET, &[("mcp-session-id", &session)]).await;
+    assert_eq!(again.status, StatusCode::SERVICE_UNAVAILABLE);
+    hangs.abort();
 }
 
 #[tokio::test]

@@ -10,39 +10,16 @@ use crate::{
 };
 
 const VERSION: (&str, &str) = ("mcp-protocol-version", "2025-11-25");
-const HELLO: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bot","version":"1"}}}"#;
 const REFUND: &str = r#"{"order":"A-1","amount":4000}"#;
 
-async fn open(bot: &Bot<'_>) -> String {
-    let reply = bot.post_with(&[], HELLO).await;
-    let session = reply.header("mcp-session-id").unwrap().to_owned();
-    assert!(reply.text().await.contains("2025-11-25"));
-    session
-}
-
-async fn post(bot: &Bot<'_>, session: &str, body: &str) -> Reply {
-    bot.post_with(&[VERSION, ("mcp-session-id", session)], body.to_owned()).await
-}
-
-/// Asks without a body, as `GET` and `DELETE` do.
-async fn ask(bot: &Bot<'_>, method: &str, more: &[(&'static str, &str)]) -> Reply {
-    let mut headers: HeaderMap = bot.headers(method).await;
-    headers.remove("content-type");
-    for (name, value) in more {
-        headers.insert(*name, value.parse().unwrap());
-    }
-    let method: Method = method.parse().unwrap();
-    bot.house.client.send(method, &bot.house.url(), headers, "").await
-}
-
 async fn take_up(bot: &Bot<'_>, session: &str, seen: &str) -> Reply {
-    ask(bot, "GET", &[VERSION, ("mcp-session-id", session), ("last-event-id", seen)]).await
+    bot.ask(Method::GET, &[VERSION, ("mcp-session-id", session), ("last-event-id", seen)]).await
 }
 
 /// A refund on its way in a session, whose server has told one progress and says no more; with its client's stream.
 async fn begun(bot: &Bot<'_>, session: &str) -> Reply {
     bot.house.desk.answers(|_| vec![stream(), event(&progress(1)), Step::UntilClosed]);
-    let mut reply = post(bot, session, &call("refund", REFUND)).await;
+    let mut reply = bot.post_in(session, call("refund", REFUND)).await;
     reply.event().await;
     assert_eq!(reply.event().await.unwrap(), progress(1));
     reply
@@ -58,25 +35,24 @@ fn progress(number: u32) -> String {
 async fn a_session_is_there_for_the_client_that_opened_it_alone() {
     let house = House::new().await;
     let (bot, other) = (house.bot(0).await, house.bot(0).await);
-    let session = open(&bot).await;
-    assert_ne!(session, open(&bot).await);
+    let session = bot.open().await;
+    assert_ne!(session, bot.open().await);
     let ping = r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#;
-    assert_eq!(post(&bot, &session, ping).await.status, StatusCode::OK);
-    assert_eq!(post(&other, &session, ping).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(post(&bot, "1234", ping).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bot.post_in(&session, ping).await.status, StatusCode::OK);
+    assert_eq!(other.post_in(&session, ping).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bot.post_in("1234", ping).await.status, StatusCode::NOT_FOUND);
     let read = call("get_order", r#"{"order":"A-1"}"#);
-    assert_eq!(post(&other, &session, &read).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(other.post_in(&session, read.clone()).await.status, StatusCode::NOT_FOUND);
     assert_eq!(house.desk.calls().len(), 0, "nothing is called in a session of somebody else");
 
-    let end = |bot, session| async move {
-        ask(bot, "DELETE", &[("mcp-session-id", session)]).await.status
-    };
-    assert_eq!(end(&other, &*session).await, StatusCode::NOT_FOUND);
-    assert_eq!(post(&bot, &session, ping).await.status, StatusCode::OK);
-    assert_eq!(end(&bot, &*session).await, StatusCode::NO_CONTENT);
-    assert_eq!(post(&bot, &session, ping).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(ask(&bot, "DELETE", &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(ask(&bot, "GET", &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let end =
+        async |bot: &Bot<'_>| bot.ask(Method::DELETE, &[("mcp-session-id", &session)]).await.status;
+    assert_eq!(end(&other).await, StatusCode::NOT_FOUND);
+    assert_eq!(bot.post_in(&session, ping).await.status, StatusCode::OK);
+    assert_eq!(end(&bot).await, StatusCode::NO_CONTENT);
+    assert_eq!(bot.post_in(&session, ping).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bot.ask(Method::DELETE, &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(bot.ask(Method::GET, &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
 
     // A session of its own is no credential, and none is needed to call.
     let mut headers = HeaderMap::new();
@@ -90,12 +66,12 @@ async fn a_session_is_there_for_the_client_that_opened_it_alone() {
 async fn a_lost_stream_is_taken_up_where_its_client_was() {
     let house = House::new().await;
     let (bot, other) = (house.bot(10_000).await, house.bot(0).await);
-    let session = open(&bot).await;
+    let session = bot.open().await;
     house.desk.answers(|asked| {
         let head = [stream(), event(&progress(1)), Step::Wait, event(&progress(2)), Step::Wait];
         [&head[..], &asked.last(r#"{"content":[]}"#)].concat()
     });
-    let mut reply = post(&bot, &session, &call("refund", REFUND)).await;
+    let mut reply = bot.post_in(&session, call("refund", REFUND)).await;
     assert_eq!(reply.whole_event().await.unwrap(), "id: 1-0\nretry: 1000\ndata:");
     let first = reply.whole_event().await.unwrap();
     assert_eq!(first, format!("id: 1-1\nevent: message\ndata: {}", progress(1)));
@@ -134,17 +110,17 @@ async fn a_lost_stream_is_taken_up_where_its_client_was() {
 async fn in_a_session_a_client_says_that_it_does_not_want_an_answer() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     let mut reply = begun(&bot, &session).await;
     let cancelled =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"c-1"}}"#;
     // Somebody else's word, and one without the session, change nothing.
     let other = house.bot(0).await;
-    let elsewhere = open(&other).await;
-    assert_eq!(post(&other, &elsewhere, cancelled).await.status, StatusCode::ACCEPTED);
+    let elsewhere = other.open().await;
+    assert_eq!(other.post_in(&elsewhere, cancelled).await.status, StatusCode::ACCEPTED);
     assert_eq!(bot.post(cancelled).await.status, StatusCode::ACCEPTED);
     assert_eq!(house.world.engine().stops().live_calls(), 1);
-    assert_eq!(post(&bot, &session, cancelled).await.status, StatusCode::ACCEPTED);
+    assert_eq!(bot.post_in(&session, cancelled).await.status, StatusCode::ACCEPTED);
     house.desk.closed().await;
     house.comes_to("outcome unknown 40.00 EUR").await;
     assert_eq!(reply.event().await, None);
@@ -154,10 +130,10 @@ async fn in_a_session_a_client_says_that_it_does_not_want_an_answer() {
 async fn the_end_of_a_session_ends_what_is_on_its_way_in_it() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     drop(begun(&bot, &session).await);
     assert_eq!(
-        ask(&bot, "DELETE", &[("mcp-session-id", &session)]).await.status,
+        bot.ask(Method::DELETE, &[("mcp-session-id", &session)]).await.status,
         StatusCode::NO_CONTENT
     );
     house.desk.closed().await;
@@ -168,7 +144,7 @@ async fn the_end_of_a_session_ends_what_is_on_its_way_in_it() {
 async fn a_stop_cuts_a_stream_that_nobody_reads_at_the_moment() {
     let house = House::new().await;
     let bot = house.bot(10_000).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     drop(begun(&bot, &session).await);
     let report = house.stop("agent:support-bot").await;
     assert!(report["final"].is_i64(), "{report}");
@@ -192,7 +168,7 @@ async fn a_client_reads_the_logs_that_it_wants() {
         let logs = ["debug", "warning", "critical", "loud"].map(|level| event(&log(level)));
         [vec![stream()], logs.to_vec(), asked.last("{}")].concat()
     });
-    let session = open(&bot).await;
+    let session = bot.open().await;
     let read = call("get_order", r#"{"order":"A-1"}"#);
     let levels = async |mut reply: Reply| {
         let mut levels = Vec::new();
@@ -202,15 +178,18 @@ async fn a_client_reads_the_logs_that_it_wants() {
         }
         levels.join(" ")
     };
-    assert_eq!(levels(post(&bot, &session, &read).await).await, "debug warning critical loud");
+    assert_eq!(
+        levels(bot.post_in(&session, read.clone()).await).await,
+        "debug warning critical loud"
+    );
     let set = |level: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","id":3,"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#
         )
     };
-    assert_eq!(post(&bot, &session, &set("error")).await.json().await["result"], json!({}));
-    assert_eq!(levels(post(&bot, &session, &read).await).await, "critical");
-    let refused = post(&bot, &session, &set("loud")).await.json().await;
+    assert_eq!(bot.post_in(&session, set("error")).await.json().await["result"], json!({}));
+    assert_eq!(levels(bot.post_in(&session, read.clone()).await).await, "critical");
+    let refused = bot.post_in(&session, set("loud")).await.json().await;
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
 
     // A request of the newer revision reads none unless it says so, and its server hears what it wants.

@@ -1,44 +1,24 @@
 //! Telling clients of the older revisions that a resource changed.
 
 use gateway::envelope::Era;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
     client::Reply,
-    desk::{Step, event, stream},
+    desk::{Step, event, stream, updated},
     house::{Bot, House},
     soon,
 };
 
-const HELLO: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bot","version":"1"}}}"#;
-
-fn updated(uri: &str) -> String {
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#
-    )
-}
-
-async fn open(bot: &Bot<'_>) -> String {
-    let reply = bot.post_with(&[], HELLO).await;
-    let session = reply.header("mcp-session-id").unwrap().to_owned();
-    let hello = reply.json().await;
-    assert_eq!(hello["result"]["capabilities"]["resources"], json!({ "subscribe": true }));
-    session
-}
-
 async fn say(bot: &Bot<'_>, session: &str, method: &str, uri: &str) -> serde_json::Value {
-    let version = ("mcp-protocol-version", "2025-11-25");
     let body = json!({ "jsonrpc": "2.0", "id": 2, "method": method, "params": { "uri": uri } });
-    bot.post_with(&[version, ("mcp-session-id", session)], body.to_string()).await.json().await
+    bot.post_in(session, body.to_string()).await.json().await
 }
 
 /// The stream on which the client of a session is told.
 async fn listen(bot: &Bot<'_>, session: &str) -> Reply {
-    let mut headers: HeaderMap = bot.headers("GET").await;
-    headers.remove("content-type");
-    headers.insert("mcp-session-id", session.parse().unwrap());
-    bot.house.client.send(Method::GET, &bot.house.url(), headers, "").await
+    bot.ask(Method::GET, &[("mcp-session-id", session)]).await
 }
 
 /// A server that tells of these resources, one by one as the test lets it.
@@ -56,7 +36,11 @@ async fn house() -> House {
 async fn a_client_is_told_of_the_resources_that_it_subscribed_to_and_of_no_others() {
     let house = house().await;
     let (bot, other) = (house.bot(0).await, house.bot(0).await);
-    let (session, elsewhere) = (open(&bot).await, open(&other).await);
+    let hello = bot.hello().await;
+    let session = hello.header("mcp-session-id").unwrap().to_owned();
+    let offers = hello.json().await["result"]["capabilities"].take();
+    assert_eq!(offers["resources"], json!({ "subscribe": true }));
+    let elsewhere = other.open().await;
     let mut told = listen(&bot, &session).await;
     assert_eq!(told.header("content-type"), Some("text/event-stream"));
     let mut others = listen(&other, &elsewhere).await;
@@ -66,7 +50,8 @@ async fn a_client_is_told_of_the_resources_that_it_subscribed_to_and_of_no_other
         json!({})
     );
     assert_eq!(house.recorded().await, ["decision permit", "outcome completed"].repeat(2));
-    for _ in 0..3 {
+    // Each of the two sessions with the server is told of all three.
+    for _ in 0..6 {
         house.desk.go_on();
     }
     assert_eq!(others.event().await.unwrap(), updated("file:///b"));
@@ -76,9 +61,7 @@ async fn a_client_is_told_of_the_resources_that_it_subscribed_to_and_of_no_other
     // A later stream takes the place of the first one, and ends with the session.
     let mut again = listen(&bot, &session).await;
     assert_eq!(told.event().await, None);
-    let mut headers: HeaderMap = bot.headers("DELETE").await;
-    headers.insert("mcp-session-id", session.parse().unwrap());
-    let ended = house.client.send(Method::DELETE, &house.url(), headers, "").await;
+    let ended = bot.ask(Method::DELETE, &[("mcp-session-id", &session)]).await;
     assert_eq!(ended.status, StatusCode::NO_CONTENT);
     assert_eq!(soon(again.event()).await, None);
 }
@@ -87,7 +70,7 @@ async fn a_client_is_told_of_the_resources_that_it_subscribed_to_and_of_no_other
 async fn who_is_stopped_is_told_nothing_any_more() {
     let house = house().await;
     let bot = house.bot(0).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     let mut told = listen(&bot, &session).await;
     assert_eq!(say(&bot, &session, "resources/subscribe", "file:///a").await["result"], json!({}));
     house.desk.go_on();
@@ -99,10 +82,31 @@ async fn who_is_stopped_is_told_nothing_any_more() {
 }
 
 #[tokio::test]
+async fn policies_that_forbid_a_resource_end_what_is_told_of_it_and_nothing_else() {
+    let house = house().await;
+    let bot = house.bot(0).await;
+    let session = bot.open().await;
+    let mut told = listen(&bot, &session).await;
+    for uri in ["file:///a", "file:///b"] {
+        assert_eq!(say(&bot, &session, "resources/subscribe", uri).await["result"], json!({}));
+    }
+    house
+        .apply(r#"@id("no-a") forbid (principal, action, resource == Document::"desk/file:///a");"#)
+        .await;
+    for _ in 0..3 {
+        house.desk.go_on();
+    }
+    assert_eq!(soon(told.event()).await.unwrap(), updated("file:///b"));
+    // The server has told of `a` once more by the time that its stream is over.
+    bot.ask(Method::DELETE, &[("mcp-session-id", &session)]).await;
+    assert_eq!(soon(told.event()).await, None);
+}
+
+#[tokio::test]
 async fn a_subscription_that_nobody_permits_does_not_reach_the_server() {
     let house = house().await;
     let bot = house.bot(0).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     house.desk.forget();
     let refused = say(&bot, &session, "resources/subscribe", "file:///a%20b").await;
     assert_eq!(refused["error"]["code"], 403, "{refused}");
@@ -119,7 +123,7 @@ async fn of_what_a_server_tells_only_the_resource_passes() {
         vec![stream(), event(forged), Step::UntilClosed]
     });
     let bot = house.bot(0).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     let mut told = listen(&bot, &session).await;
     assert_eq!(say(&bot, &session, "resources/subscribe", "file:///a").await["result"], json!({}));
     assert_eq!(told.event().await.unwrap(), updated("file:///a"));
@@ -129,7 +133,7 @@ async fn of_what_a_server_tells_only_the_resource_passes() {
 async fn a_server_is_listened_to_only_while_somebody_hears_it() {
     let house = house().await;
     let bot = house.bot(0).await;
-    let session = open(&bot).await;
+    let session = bot.open().await;
     let told = listen(&bot, &session).await;
     let gets = || house.desk.asked().iter().filter(|asked| asked.head.starts_with("GET ")).count();
     assert_eq!(gets(), 0, "nothing is asked for before there is a subscription");

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use model::ActionId;
+use model::{ActionId, Timestamp};
 
-use crate::note::Checkpoint;
+use crate::{
+    note::{Checkpoint, VerifierKey},
+    quorum::{TlogPolicy, Witnessed},
+};
 
 /// The most findings of one class that are kept one by one; the others are counted.
 const MAX_FINDINGS: usize = 1000;
@@ -14,6 +17,9 @@ const MAX_FINDINGS: usize = 1000;
 pub struct Report {
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
+    /// The newest head that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
+    /// ([`Report::ask_for_witnesses`]). What lies between its size and that of the checkpoint, no witness has seen.
+    pub witnessed: Option<Witnessed>,
     /// How many entries were hashed.
     pub entries: u64,
     /// How many tiles were compared, of all levels.
@@ -32,6 +38,8 @@ pub struct Report {
     /// How many more findings there were.
     pub further: u64,
     counts: [usize; 3],
+    /// The notes that stood in the log, the newest first.
+    pub(super) heads: Vec<Vec<u8>>,
 }
 
 /// A permitted action without an outcome.
@@ -89,6 +97,31 @@ impl Report {
     /// Whether nothing at all was found wrong.
     pub fn is_clean(&self) -> bool {
         self.counts == [0; 3]
+    }
+
+    /// Asks whether witnesses have cosigned a head as a policy wants it; that none has is a finding of integrity.
+    pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
+        let heads = std::mem::take(&mut self.heads);
+        let mut why = None;
+        for note in &heads {
+            match policy.check(key, note, now) {
+                Ok(witnessed) => {
+                    self.witnessed = Some(witnessed);
+                    return;
+                }
+                // Of several heads the last is the one that was kept for its witnesses.
+                Err(error) => why = Some(error),
+            }
+        }
+        if let Some(why) = why {
+            let reason = std::error::Error::source(&why).map(|source| format!(": {source}"));
+            let what = format!(
+                "no head is witnessed as the policy wants it: {why}{}",
+                reason.unwrap_or_default()
+            );
+            self.find(Class::Integrity, Place::Checkpoint, what);
+            self.sort();
+        }
     }
 
     pub(crate) fn find(&mut self, class: Class, place: Place, what: impl Into<String>) {

@@ -17,9 +17,11 @@ use super::{
     report::{Class, Place, Report},
 };
 use crate::{
+    anchor::HeadFile,
     leaf::MAX_LEAF,
     merkle::{TILE, leaf_hash, perfect_root, root},
     note::{Checkpoint, VerifierKey},
+    publish::SPARE,
     tile::{self, CHECKPOINT, Kind, README},
 };
 
@@ -30,7 +32,7 @@ const TILE_LEN: u64 = TILE as u64;
 /// The signed head and the older ones that were accepted.
 pub(super) struct Heads {
     pub(super) signed: Checkpoint,
-    older: Vec<(usize, Checkpoint)>,
+    older: Vec<(Place, Checkpoint)>,
 }
 
 /// Reads the heads; `None` where there is nothing to check against.
@@ -40,6 +42,8 @@ pub(super) fn read_heads(
     older: &[&[u8]],
     report: &mut Report,
 ) -> Option<Heads> {
+    // First: in a live log it would else be newer than the newest.
+    let witnessed = read_file(place, HeadFile::Witnessed.name(), 64 * 1024);
     let mut wrong = |place, what: String| report.find(Class::Integrity, place, what);
     let key: VerifierKey =
         verifier_key.parse().map_err(|error| wrong(Place::Key, format!("{error}"))).ok()?;
@@ -47,18 +51,29 @@ pub(super) fn read_heads(
     let note = note.map_err(|error| wrong(Place::Checkpoint, format!("{error}"))).ok()?;
     let signed = key.open(&note).map_err(|error| wrong(Place::Checkpoint, format!("{error}")));
     let signed = signed.ok()?;
+    let anchor = || Place::File(HeadFile::Witnessed.name().to_owned());
+    let witnessed = match witnessed {
+        Ok(note) => Some(note),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            wrong(anchor(), error.to_string());
+            None
+        }
+    };
+    let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), *note));
     let mut accepted = Vec::new();
-    for (at, note) in older.iter().enumerate() {
+    for (place, note) in kept.chain(witnessed.iter().map(|note| (anchor(), note.as_slice()))) {
         match key.open(note) {
             Ok(older) if older.size > signed.size => {
                 let what = format!("it covers {} entries, this log {}", older.size, signed.size);
-                wrong(Place::Older(at), what);
+                wrong(place, what);
             }
-            Ok(older) => accepted.push((at, older)),
-            Err(error) => wrong(Place::Older(at), format!("{error}")),
+            Ok(older) => accepted.push((place, older)),
+            Err(error) => wrong(place, format!("{error}")),
         }
     }
     report.checkpoint = Some(signed.clone());
+    report.heads = [Some(note), witnessed].into_iter().flatten().collect();
     Some(Heads { signed, older: accepted })
 }
 
@@ -91,11 +106,11 @@ pub(super) fn check(
             }
         }
     }
-    for (root_sides, (at, older)) in roots.into_iter().zip(&heads.older) {
+    for (root_sides, (place, older)) in roots.into_iter().zip(&heads.older) {
         let empty = older.size == 0 && older.root == root([]);
         if !empty && !root_sides.contains(&Some(older.root)) {
             let what = format!("the first {} entries are others than it covers", older.size);
-            check.report.find(Class::Integrity, Place::Older(*at), what);
+            check.report.find(Class::Integrity, place.clone(), what);
         }
     }
     let right = check.judge(&heads.signed);
@@ -258,6 +273,8 @@ impl Check<'_> {
                 (Some(covered), _) if *covered == name => {}
                 // What is in them was looked at with their entries.
                 _ if name == CHECKPOINT || payloads.contains(&name) => {}
+                // It was read as a head.
+                _ if name == HeadFile::Witnessed.name() => {}
                 _ if self.form == Form::Pack && name == README => {}
                 _ if self.form == Form::Pack => {
                     let what = "it is no part of what was signed";
@@ -360,9 +377,9 @@ pub(super) fn read_file(place: &Path, name: &str, limit: u64) -> io::Result<Vec<
 }
 
 /// Files of a node's own folder that are not of the published log: the write-ahead log, the count of refusals that were not
-/// written, and what a writer had not finished.
+/// written, room that is set aside, and what a writer had not finished.
 fn is_working_file(name: &str) -> bool {
-    name.starts_with("wal/") || name == "gap" || name.ends_with(".new")
+    name.starts_with("wal/") || name == "gap" || name == SPARE || name.ends_with(".new")
 }
 
 /// The names of all files below a folder; of what is no folder, too.

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use ledger::{OpenError, verify};
+use ledger::{AppendError, Health, Medium, OpenError, verify};
 
 use super::*;
 use crate::disk::Op;
@@ -129,6 +129,23 @@ fn damage_in_a_batch_that_is_published_in_part_is_no_torn_tail() {
     match try_open_on(&disk, &lock).err() {
         Some(OpenError::Damaged { file, index }) => assert_eq!((file, index), (segment, 300)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_head_that_somebody_else_puts_there_meanwhile_is_not_written_over() {
+    for is_lock in [true, false] {
+        let (disk, lock) = <(Disk, Disk)>::default();
+        let log = open_on(&disk, &lock);
+        append(&log, 0);
+        until(|| log.head().size == 1);
+        let (place, name) = if is_lock { (&lock, "head") } else { (&disk, "checkpoint") };
+        let other = b"another head".to_vec();
+        place.tamper(name, |note| note.clone_from(&other));
+        append(&log, 1);
+        until(|| matches!(log.health(), Health::Failed(_)));
+        assert_eq!(place.read(name).unwrap(), other);
+        assert_eq!(log.append(sealed(&log, 2)).wait(), Err(AppendError::Failed));
     }
 }
 

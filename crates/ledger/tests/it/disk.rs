@@ -298,6 +298,10 @@ impl Medium for Disk {
         );
         Ok(())
     }
+
+    fn in_place(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 struct Open {
@@ -339,6 +343,11 @@ impl Extent for Open {
         self.disk.before(Op::Resize, &self.path)?;
         self.with(|file| file.change(Change::Resize(bytes)));
         Ok(())
+    }
+
+    fn in_place(&self, bytes: u64) -> io::Result<bool> {
+        let named = self.disk.state.lock().unwrap().names.values().any(|file| *file == self.file);
+        Ok(named && self.len()? >= bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -75,13 +75,19 @@ fn what_a_failed_log_could_not_note_is_the_first_entry_after_it_is_opened_again(
 }
 
 #[test]
-fn without_space_appending_is_refused_until_there_is_room_again() {
+fn without_space_or_file_descriptors_appending_is_refused_until_there_is_room_again() {
+    refused_until_there_is_room(|| ErrorKind::StorageFull.into());
+    // EMFILE: another part of the process may have taken them all.
+    refused_until_there_is_room(|| std::io::Error::from_raw_os_error(24));
+}
+
+fn refused_until_there_is_room(none: fn() -> std::io::Error) {
     let (disk, lock) = <(Disk, Disk)>::default();
     let full = |disk: &Disk| {
-        disk.hook(|op, path| match op {
-            Op::Create if wal(path) => Err(ErrorKind::StorageFull.into()),
+        disk.hook(move |op, path| match op {
+            Op::Create if wal(path) => Err(none()),
             // Publishing would make room by giving segments back.
-            Op::Put => Err(ErrorKind::StorageFull.into()),
+            Op::Put => Err(none()),
             _ => Ok(()),
         });
     };
@@ -92,8 +98,8 @@ fn without_space_appending_is_refused_until_there_is_room_again() {
     let filling = disk.as_it_is();
     let opening = Arc::new(AtomicUsize::new(0));
     filling.hook(move |op, path| match op {
-        Op::Create if wal(path) => Err(ErrorKind::StorageFull.into()),
-        Op::Put if opening.fetch_add(1, Ordering::SeqCst) > 0 => Err(ErrorKind::StorageFull.into()),
+        Op::Create if wal(path) => Err(none()),
+        Op::Put if opening.fetch_add(1, Ordering::SeqCst) > 0 => Err(none()),
         _ => Ok(()),
     });
     let log = open_on(&filling, &lock);

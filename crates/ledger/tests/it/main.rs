@@ -5,8 +5,11 @@
 mod append;
 mod crash;
 mod disk;
+mod displaced;
+mod dying;
 mod faults;
 mod meaning;
+mod reserve;
 mod tamper;
 mod tiles;
 
@@ -41,6 +44,7 @@ fn config(place: &Path) -> Config {
         },
         origin: "acme.example/audit".to_owned(),
         segment_bytes: 2 * 1024 * 1024,
+        reserve_bytes: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
 
 use ledger::{
-    export,
+    HeadFile, export,
     verify::{self, Class, Place, Report},
 };
 
@@ -89,7 +89,7 @@ fn files(pack: &Path) -> Vec<String> {
 fn pack_of_700(place: &Path) -> (PathBuf, String) {
     let key = log_of_700(place);
     let pack = place.join("pack");
-    export(&place.join("log"), &pack).unwrap();
+    export(&place.join("log"), &pack, HeadFile::Newest).unwrap();
     let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     (pack, key)
@@ -106,7 +106,7 @@ fn any_flipped_bit_of_a_small_pack_is_found() {
     }
     log.close().unwrap();
     let (pack, key) = (place.path().join("pack"), log.verifier_key());
-    export(&place.path().join("log"), &pack).unwrap();
+    export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
     let names = files(&pack);
     assert_eq!(names, ["checkpoint", "payload/000", "tile/0/000.p/2", "tile/entries/000.p/2"]);
     for file in names {
@@ -274,7 +274,7 @@ fn what_was_added_to_a_pack_is_named() {
     let key = log_of_700(place.path());
     for (name, damage, expected) in table {
         let pack = place.path().join(name);
-        export(&place.path().join("log"), &pack).unwrap();
+        export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
         damage(&pack);
         for payload_key in [None, Some(&payload_key())] {
             let found = findings(&verify::pack(&pack, &key, &[], payload_key));
@@ -328,7 +328,7 @@ fn a_pack_of_a_log_that_wrote_ahead_of_its_head_is_clean() {
     }
     fs::write(dir.join("checkpoint"), &heads[0]).unwrap();
     let pack = place.path().join("pack");
-    assert_eq!(export(&dir, &pack).unwrap().size, 120);
+    assert_eq!(export(&dir, &pack, HeadFile::Newest).unwrap().size, 120);
     let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     assert_eq!((report.entries, report.commitments), (120, 1));
@@ -368,7 +368,7 @@ fn what_is_missing_cut_off_or_added_is_named() {
     ];
     for (name, damage, expected) in table {
         let pack = place.path().join(name);
-        export(&original, &pack).unwrap();
+        export(&original, &pack, HeadFile::Newest).unwrap();
         damage(&pack);
         let report = verify::pack(&pack, &key, &[], None);
         let found = findings(&report);
@@ -381,7 +381,7 @@ fn a_pack_is_clean_and_brings_no_key() {
     let place = tempfile::tempdir().unwrap();
     let key = log_of_700(place.path());
     let pack = place.path().join("pack");
-    assert_eq!(export(&place.path().join("log"), &pack).unwrap().size, 700);
+    assert_eq!(export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap().size, 700);
     let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     assert_eq!((report.entries, report.commitments), (700, 70));
@@ -391,7 +391,7 @@ fn a_pack_is_clean_and_brings_no_key() {
     assert!(!readme.contains(public) && !checkpoint.contains(public));
     assert!(!pack.join("wal").exists());
     assert!(
-        export(&place.path().join("log"), &pack).is_err(),
+        export(&place.path().join("log"), &pack, HeadFile::Newest).is_err(),
         "a pack is never mixed with another"
     );
 }
@@ -434,4 +434,38 @@ fn without_the_payload_key_the_sealed_bytes_are_still_checked() {
     let later = PayloadKey::new("k2".parse().unwrap(), &[3; 32]);
     let report = verify::log(&dir, &key, &[], Some(&later));
     assert!(report.is_clean() && report.commitments == 0, "a key of another name says nothing");
+}
+
+#[test]
+fn a_head_that_was_kept_for_its_witnesses_is_held_against_the_entries() {
+    let place = tempfile::tempdir().unwrap();
+    let key = log_of_700(place.path());
+    let (dir, pack) = (place.path().join("log"), place.path().join("pack"));
+    assert!(export(&dir, &pack, HeadFile::Witnessed).is_err(), "there is none");
+    let log = open(place.path());
+    let newest = fs::read(dir.join("checkpoint")).unwrap();
+    log.keep_witnessed(&newest).unwrap();
+    append_all(&log, 700..720);
+    log.close().unwrap();
+    export(&dir, &pack, HeadFile::Newest).unwrap();
+    let check = || verify::pack(&pack, &key, &[], None);
+    assert!(check().is_clean(), "{:?}", findings(&check()));
+    let witnessed = place.path().join("witnessed");
+    assert_eq!(export(&dir, &witnessed, HeadFile::Witnessed).unwrap().size, 700);
+    assert!(verify::pack(&witnessed, &key, &[], None).is_clean());
+
+    let kept = pack.join(HeadFile::Witnessed.name());
+    let signing = ledger::CheckpointKey::from_seed(&SIGNING);
+    let verifier: ledger::VerifierKey = key.parse().unwrap();
+    let mut forged = verifier.open(&newest).unwrap();
+    forged.root.0[0] ^= 1;
+    let mut longer = forged.clone();
+    longer.size = 10_000;
+    for wrong in
+        [signing.sign(&forged, &verifier), signing.sign(&longer, &verifier), "no".to_owned()]
+    {
+        fs::write(&kept, wrong).unwrap();
+        let found = findings(&check());
+        assert!(found.iter().any(|it| it.contains("anchor/witnessed")), "{found:?}");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Caller as Asker, Engine, UNSEPARATED};
 use ledger::Health;
-use model::{Sender, Verb};
+use model::{Authority, Name, Pattern, Sender, Timestamp, Verb, Verbs};
 use serde::Serialize;
 
 use crate::{
@@ -102,7 +102,11 @@ fn fail(check: &'static str, says: String, next: &str) -> Check {
 fn ledger(engine: &Engine) -> Check {
     match engine.log().health() {
         Health::Healthy => ok("ledger"),
-        Health::NoSpace => fail("ledger", "the disk is full".to_owned(), "make room on it"),
+        Health::NoSpace => fail(
+            "ledger",
+            "the disk is full, or no file descriptor is left".to_owned(),
+            "make room on it, or raise the limit",
+        ),
         Health::Failed(why) => fail("ledger", format!("a write failed: {why}"), "restart the node"),
     }
 }
@@ -123,7 +127,9 @@ fn administrators(engine: &Engine) -> Check {
         return ok(check);
     }
     let says = format!("there are {count}: nobody can be the second person");
-    let next = Some("enrol another one: bailiwick person add --team administrator".to_owned());
+    let add =
+        "bailiwick person add --handle HANDLE --name NAME --public-key FILE --team administrator";
+    let next = Some(format!("enrol another one: {add}"));
     Check { check, state: Verdict::Warn, says, next }
 }
 
@@ -162,7 +168,7 @@ fn tools(engine: &Engine) -> Vec<Finding> {
 
 /// Tokens without a key: whose they are, and what they leave out.
 fn tokens(engine: &Engine) -> Vec<Finding> {
-    let directory = engine.directory();
+    let (directory, now) = (engine.directory(), engine.context().now());
     let bearer = directory.blueprints().into_iter().filter(|one| one.sender == Sender::Bearer);
     let finding = |blueprint: std::sync::Arc<model::Blueprint>| {
         let agents = directory.agents_of(&blueprint.name);
@@ -174,6 +180,7 @@ fn tokens(engine: &Engine) -> Vec<Finding> {
         );
         for system in directory.servers() {
             let waiting = engine.verbs_that_wait(&agents, &system);
+            let waiting = waiting.intersect(verbs_at(&blueprint.authority, &system, now));
             let verbs: Vec<&str> = waiting.iter().map(Verb::name).collect();
             if !verbs.is_empty() {
                 says += &format!("; at `{system}` they leave out {}", verbs.join(", "));
@@ -185,6 +192,14 @@ fn tokens(engine: &Engine) -> Vec<Finding> {
         }
     };
     bearer.map(finding).collect()
+}
+
+/// What an authority has of a system at all.
+fn verbs_at(authority: &Authority, system: &Name, now: Timestamp) -> Verbs {
+    let there = Pattern::system(system.clone());
+    let live = authority.clauses.iter().filter(|clause| now < clause.expires);
+    let here = live.filter(|clause| clause.resources.intersect(&there).is_some());
+    here.fold(Verbs::default(), |verbs, clause| verbs.union(clause.verbs))
 }
 
 fn tasks(engine: &Engine) -> Vec<Finding> {

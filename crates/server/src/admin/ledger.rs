@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::State,
@@ -7,8 +9,8 @@ use axum::{
 };
 use decide::Engine;
 use govern::ReadPayloads;
-use ledger::{Entry, Log, PayloadError};
-use model::{ActionId, Digest, TaskId};
+use ledger::{Entry, Log, PayloadError, ProofError, TlogProof};
+use model::{ActionId, Digest, Name, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -16,6 +18,7 @@ use crate::{
     Server,
     body::{Params, Segment},
     caller::Caller,
+    names,
     problem::{Fault, Problem},
     route::{Route, Shared},
 };
@@ -23,10 +26,14 @@ use crate::{
 pub(crate) const ROUTES: &[Route] = &[
     Route::session(Method::GET, "/v1/ledger/entries", |filter| on(filter, list)),
     Route::session(Method::GET, "/v1/ledger/entries/{index}", |filter| on(filter, get)),
+    Route::session(Method::GET, "/v1/ledger/entries/{index}/proof", |filter| on(filter, proof)),
     Route::session(Method::GET, "/v1/ledger/key", |filter| on(filter, key)),
     Route::session(Method::GET, "/ledger/checkpoint", |filter| on(filter, checkpoint)),
     Route::session(Method::GET, "/ledger/tile/{*path}", |filter| on(filter, tile)),
 ];
+
+/// The media type of notes and proofs.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How many entries an answer has when nobody says, and at most.
 const DEFAULT_LIMIT: u64 = 100;
@@ -62,6 +69,9 @@ struct Entries {
     next: Option<u64>,
     /// How many entries the ledger has.
     size: u64,
+    /// The handles of the people who occur in the entries, by identity.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    people: BTreeMap<String, Name>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +82,9 @@ struct Shown {
     leaf: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Payload>,
+    /// The same as of a list, for an entry that is shown alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    people: BTreeMap<String, Name>,
 }
 
 /// A payload that was opened.
@@ -120,7 +133,8 @@ async fn list(
         engine.allow(&caller, ReadPayloads { first: first.index, last: last.index }).await?;
     }
     let entries = show(engine, found, open).await?;
-    Ok(Json(Entries { entries, next, size }))
+    let people = names::handles(engine, &caller, &entries);
+    Ok(Json(Entries { entries, next, size, people }))
 }
 
 async fn get(
@@ -130,17 +144,45 @@ async fn get(
     Params(opening): Params<Opening>,
 ) -> Result<Json<Shown>, Problem> {
     let engine = &server.engine;
-    let index: u64 =
-        index.parse().map_err(|_| Problem::new(Fault::Invalid, "a position is a whole number"))?;
+    let index = position(&index)?;
     engine.look(&caller, "Ledger", "entries")?;
     let log = engine.log().clone();
     let entry = blocking(move || log.entry(index)).await??;
-    let entry = entry.ok_or_else(|| Problem::not_found("ledger entry", index))?;
+    let unknown = || Problem::not_found("ledger entry", index);
+    let entry = entry.ok_or_else(unknown)?;
     if opening.payload {
         engine.allow(&caller, ReadPayloads { first: index, last: index }).await?;
     }
     let shown = show(engine, vec![entry], opening.payload).await?;
-    shown.into_iter().next().map(Json).ok_or_else(|| Problem::not_found("ledger entry", index))
+    let shown = shown.into_iter().next().ok_or_else(unknown)?;
+    Ok(Json(Shown { people: names::handles(engine, &caller, &shown), ..shown }))
+}
+
+/// What proves an entry to somebody who has its bytes and the ledger's key: C2SP tlog-proof.
+async fn proof(
+    State(server): State<Shared>,
+    Caller(caller): Caller,
+    Segment(index): Segment,
+) -> Result<Response, Problem> {
+    let index = position(&index)?;
+    server.engine.look(&caller, "Ledger", "entries")?;
+    let proof = blocking(move || prove(&server, index)).await??;
+    Ok(([(header::CONTENT_TYPE, TEXT)], proof.to_string()).into_response())
+}
+
+/// Proves an entry under the head that is shown. Blocks.
+fn prove(server: &Server, index: u64) -> Result<TlogProof, Problem> {
+    let (dir, head) = (&server.ledger_dir, server.ledger_head.name());
+    let note = std::fs::read(dir.join(head)).map_err(|why| unread(&why, head))?;
+    TlogProof::make(dir, &note, index).map_err(|why| match why {
+        ProofError::NotCovered { .. } => Problem::new(Fault::NotFound, why.to_string())
+            .with_next("Look at the ledger's size; a new entry comes under a signed head within about a second."),
+        _ => Problem::internal(&why),
+    })
+}
+
+fn position(index: &str) -> Result<u64, Problem> {
+    index.parse().map_err(|_| Problem::new(Fault::Invalid, "a position is a whole number"))
 }
 
 async fn key(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Key>, Problem> {
@@ -155,7 +197,7 @@ async fn checkpoint(
     Caller(caller): Caller,
 ) -> Result<Response, Problem> {
     server.engine.look(&caller, "Ledger", "checkpoint")?;
-    file(&server, "checkpoint", "text/plain; charset=utf-8").await
+    file(&server, server.ledger_head.name(), TEXT).await
 }
 
 async fn tile(
@@ -211,7 +253,7 @@ fn shown(log: &Log, entry: Entry, open: bool) -> Result<Shown, Problem> {
     });
     let leaf = String::from_utf8(entry.bytes).map_err(|why| Problem::internal(&why))?;
     let leaf = RawValue::from_string(leaf).map_err(|why| Problem::internal(&why))?;
-    Ok(Shown { index: entry.index, hash: entry.hash, leaf, payload })
+    Ok(Shown { index: entry.index, hash: entry.hash, leaf, payload, people: BTreeMap::new() })
 }
 
 /// Our payloads are JSON; another one is shown as a text.
@@ -231,10 +273,14 @@ async fn blocking<T: Send + 'static>(
 async fn file(server: &Server, name: &str, media_type: &'static str) -> Result<Response, Problem> {
     match tokio::fs::read(server.ledger_dir.join(name)).await {
         Ok(bytes) => Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response()),
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            Err(Problem::not_found("published file", name))
-        }
-        Err(why) => Err(Problem::internal(&why)),
+        Err(why) => Err(unread(&why, name)),
+    }
+}
+
+fn unread(why: &std::io::Error, name: &str) -> Problem {
+    match why.kind() {
+        std::io::ErrorKind::NotFound => Problem::not_found("published file", name),
+        _ => Problem::internal(why),
     }
 }
 

@@ -25,6 +25,8 @@ struct Body {
     bailiwick_code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bailiwick_action: Option<ActionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bailiwick_next: Option<String>,
 }
 
 impl OauthError {
@@ -42,6 +44,7 @@ impl OauthError {
                 error_description: plain(description),
                 bailiwick_code: None,
                 bailiwick_action: None,
+                bailiwick_next: None,
             },
         }
     }
@@ -74,6 +77,7 @@ impl OauthError {
             error_description: plain(&description),
             bailiwick_code: Some(code),
             bailiwick_action: Some(refusal.action),
+            bailiwick_next: Some(plain(&refusal.next)),
         };
         Self { status, body }
     }
@@ -111,11 +115,7 @@ impl IntoResponse for OauthError {
     }
 }
 
-/// The characters that a description may have: printable ASCII without quote and backslash.
+/// A description of bounded length.
 fn plain(text: &str) -> String {
-    let fits = |character: char| matches!(character, ' '..='~') && !matches!(character, '"' | '\\');
-    text.chars()
-        .take(MAX_DESCRIPTION)
-        .map(|character| if fits(character) { character } else { '?' })
-        .collect()
+    token::description(&text.chars().take(MAX_DESCRIPTION).collect::<String>())
 }

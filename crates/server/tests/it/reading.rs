@@ -14,6 +14,7 @@ async fn entries_are_the_bytes_that_were_hashed_the_newest_last() {
     assert!(indices.windows(2).all(|pair| pair[0] + 1 == pair[1]));
     assert_eq!(indices.last().map(|last| last + 1), page["size"].as_u64());
     assert!(page.get("next").is_none());
+    assert_eq!(page["people"][office.olivia.id.to_string()], "olivia", "who it was by name");
     assert!(entries.iter().all(|entry| entry.get("payload").is_none()), "payloads stay sealed");
     let one = office.olivia.get(&format!("/v1/ledger/entries/{}", indices[0])).await;
     let leaf = serde_json::from_str::<
@@ -129,4 +130,26 @@ async fn the_published_log_is_read_as_tiles_and_its_checkpoint_fits_the_key() {
         let reply = office.olivia.get(&format!("/ledger/tile/{path}")).await;
         assert!([401, 404].contains(&reply.status), "{path}: {}", reply.status);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_proven_to_whoever_has_its_bytes_and_the_key() {
+    let office = Office::open().await;
+    let log = office.world.engine().log();
+    let key: ledger::VerifierKey = log.verifier_key().parse().unwrap();
+    while log.head().size < 2 {
+        tokio::task::yield_now().await;
+    }
+    let reply = office.olivia.get("/v1/ledger/entries/1/proof").await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
+    let proof = ledger::TlogProof::parse(&reply.bytes).unwrap();
+    let [first, second] = [0, 1].map(|index| log.entry(index).unwrap().unwrap().bytes);
+    assert!(proof.check(&second, &key).unwrap().size >= 2);
+    assert!(proof.check(&first, &key).is_err());
+
+    assert_eq!(office.olivia.get("/v1/ledger/entries/1000000/proof").await.status, 404);
+    assert_eq!(office.olivia.get("/v1/ledger/entries/last/proof").await.status, 422);
+    let una = office.person("una", &[]).await;
+    assert_eq!(una.get("/v1/ledger/entries/1/proof").await.status, 403);
 }

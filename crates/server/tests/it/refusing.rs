@@ -214,6 +214,10 @@ async fn a_person_who_does_not_govern_reads_and_changes_nothing_of_others() {
     let own = ["/v1/whoami", "/v1/approvals", "/v1/can-i", "/v1/accounts"];
     for route in guarded().filter(|route| !own.contains(&route.path)) {
         let reads = route.method == Method::GET;
+        // A list of one's own, which is empty; opening one is not.
+        if reads && route.path == "/v1/tasks" {
+            continue;
+        }
         let reply = una.call(route.method.as_str(), &path(route), &serde_json::Value::Null).await;
         let expected: &[u16] = if reads { &[403] } else { &[403, 404, 422] };
         assert!(

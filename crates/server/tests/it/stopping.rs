@@ -24,6 +24,8 @@ async fn a_stop_reports_its_three_times_and_only_two_people_end_it() {
     let audience = office.world.engine().issuer().audience_of(&"desk".parse().unwrap());
     let refused = agent.exchange(handed, &[("audience", &audience)]).await;
     assert_eq!(refused.json()["bailiwick_code"], "stopped");
+    let next = "A stop is in force; only `resume` ends it. Ask the agent's owner.";
+    assert_eq!(refused.json()["bailiwick_next"], next);
     let orders = office.omar.get("/v1/stops").await.ok();
     assert_eq!(orders["orders"][0]["id"], report["order"]);
     assert_eq!(orders["orders"][0]["by"], office.olivia.id.to_string());

@@ -238,6 +238,8 @@ async fn a_task_that_has_ended_gives_no_token_any_more() {
     let path = format!("/v1/tasks/{}", task["task"].as_str().unwrap());
     let una = office.person("una", &[]).await;
     assert_eq!(una.call("DELETE", &path, &Value::Null).await.status, 403, "another person's task");
+    let hers = una.get("/v1/tasks?limit=1").await.ok();
+    assert_eq!(hers, json!({ "items": [] }), "nor does she see it, or that there is more");
     let ended = office.olivia.call("DELETE", &path, &Value::Null).await.ok();
     assert_eq!((&ended["calls"], &ended["spent"]), (&json!(0), &Value::Null), "without a budget");
     let budget = json!({ "amount": 4_500, "currency": "EUR" });
@@ -251,11 +253,47 @@ async fn a_task_that_has_ended_gives_no_token_any_more() {
     let reply = agent.exchange(task["token"].as_str().unwrap(), &[("audience", &audience)]).await;
     assert_refused(&reply, 400, "invalid_grant");
     assert_eq!(reply.json()["bailiwick_code"], "task_over");
+    let over = office.olivia.post(&format!("{path}/unpark"), json!({})).await;
+    assert_eq!((over.status, over.code().as_str()), (409, "conflict"));
     let unknown = office
         .olivia
         .call("DELETE", "/v1/tasks/0199f3a2-7c11-8001-8a2b-3c4d5e6f7081", &Value::Null)
         .await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_listed_to_who_opened_them_page_by_page_the_newest_first() {
+    let office = Office::open().await;
+    office.agent().await;
+    office.grant(&office.olivia).await;
+    let mut opened = Vec::new();
+    for _ in 0..3 {
+        opened.insert(0, office.task(&office.olivia).await["task"].clone());
+    }
+    let path = format!("/v1/tasks/{}", opened[1].as_str().unwrap());
+    office.olivia.call("DELETE", &path, &Value::Null).await.ok();
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/tasks?limit=2{after}");
+        let page = office.olivia.get(&path).await.ok();
+        seen.extend(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    let of = |member: &str| seen.iter().map(|task| task[member].clone()).collect::<Vec<_>>();
+    assert_eq!(of("task"), opened);
+    assert_eq!(of("state"), ["open", "ended", "open"]);
+    assert_eq!(of("person"), vec![json!(office.olivia.id.to_string()); 3]);
+    let omar = &office.omar;
+    let count = |path: &'static str| async move {
+        omar.get(path).await.ok()["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count("/v1/tasks").await, 3, "an administrator sees all");
+    assert_eq!(count("/v1/tasks?agent=support-bot").await, 3);
+    assert_eq!(count("/v1/tasks?agent=other").await, 0);
+    assert_eq!(count("/v1/tasks?parked=true").await, 0);
+    assert_eq!(office.omar.get("/v1/tasks?after=x").await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod opening;
 mod outbox;
 mod sealed;
 mod transactions;
+mod witness;
 
 use model::{Digest, EntryId, Timestamp};
 use serde::{Deserialize, Serialize};

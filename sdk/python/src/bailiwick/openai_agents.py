@@ -15,7 +15,7 @@ from agents.mcp import MCPServerStdio, MCPServerStdioParams, MCPToolMetaContext
 from mcp.types import CallToolResult
 from mcp.types import Tool as MCPTool
 
-from .refusal import OnHold, Refusal
+from .refusal import OnHold, Refusal, no_tools
 from .server import PATIENCE_SECONDS, Server
 
 __all__ = ["GovernedServer"]
@@ -56,6 +56,16 @@ class GovernedServer(MCPServerStdio):
     def refusal(self, item: ToolApprovalItem) -> Refusal | None:
         """Why a call that has not gone on yet is held, with the id of the approval; `None` if this object held none."""
         return self._held.get(item.call_id or "")
+
+    async def list_tools(
+        self, run_context: RunContextWrapper[Any] | None = None, agent: AgentBase | None = None
+    ) -> list[MCPTool]:
+        """What the agent may use now."""
+        try:
+            return await super().list_tools(run_context, agent)
+        except Exception as error:
+            no_tools(error)
+            return []
 
     async def call_tool(
         self, tool_name: str, arguments: dict[str, Any] | None, meta: dict[str, Any] | None = None

@@ -11,13 +11,13 @@ from typing import Any
 
 from fastmcp.client import Client
 from fastmcp.client.transports import StdioTransport
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, Tool
 from pydantic_ai import ApprovalRequired, ModelRetry
 from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.tools import AgentDepsT
 
-from .refusal import OnHold, Refusal
+from .refusal import OnHold, Refusal, no_tools
 from .server import PATIENCE_SECONDS, Server
 
 __all__ = ["GovernedToolset"]
@@ -42,6 +42,13 @@ class _Client(Client[StdioTransport]):
     def __init__(self, transport: StdioTransport, on_hold: OnHold) -> None:
         super().__init__(transport, timeout=PATIENCE_SECONDS)
         self._on_hold = on_hold
+
+    async def list_tools(self, *more: Any, **options: Any) -> list[Tool]:
+        try:
+            return await super().list_tools(*more, **options)
+        except Exception as error:
+            no_tools(error)
+            return []
 
     async def call_tool_mcp(self, name: str, arguments: dict[str, Any], *more: Any, **options: Any) -> CallToolResult:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -99,6 +100,14 @@ class Refusal:
             approval=approval,
             policies=tuple(policy for policy in policies if isinstance(policy, str)),
         )
+
+
+def no_tools(error: Exception) -> None:
+    """Lets a run go on whose agent may use no tools any more, so that its model reads why; raises what is no refusal."""
+    refusal = Refusal.of(error)
+    if refusal is None:
+        raise error
+    logging.getLogger("bailiwick").warning("no tools are listed: %s", refusal.words)
 
 
 def _parts(answer: object) -> list[object]:

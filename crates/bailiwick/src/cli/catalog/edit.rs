@@ -7,13 +7,14 @@ use clap::Args;
 use model::Name;
 use serde_json::{Value, json};
 
-use super::{find, path, propose, trial};
+use super::{Acceptance, find, path, propose, trial};
 use crate::{
     cli::show,
     client::Client,
     failure::{Exit, Failure, Result},
     files,
     output::Answer,
+    toml_input,
 };
 
 /// What opens where neither `$VISUAL` nor `$EDITOR` says otherwise.
@@ -41,6 +42,7 @@ impl Edit {
             files::write_new(&self.file, text.as_bytes())?;
         }
         open(&self.file)?;
+        self.check_server()?;
         let accept = format!(
             "Nothing of it is in force. If this is what you mean: bailiwick catalog accept {}",
             self.file.display()
@@ -57,6 +59,19 @@ impl Edit {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Refuses a file about another server: it would be tried there, and accepted for it.
+    fn check_server(&self) -> Result<()> {
+        let wish: Acceptance = toml_input::read(&self.file)?;
+        if wish.server == self.server {
+            return Ok(());
+        }
+        let (file, server) = (self.file.display(), &self.server);
+        let what = format!("`{file}` is about `{}`, not about `{server}`", wish.server);
+        Err(Failure::new("server_differs", what)
+            .why("it would be tried on that server's calls, and accepted for its tools")
+            .next("correct `server` in the file, or name that server, or another file"))
     }
 
     async fn beginning(&self, client: &mut Client) -> Result<String> {

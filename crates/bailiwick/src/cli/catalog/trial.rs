@@ -91,7 +91,15 @@ impl Trial {
         let body = json!({ "tools": tools, "calls": asked });
         let mut tried = client.post(&format!("{}/try", path(&server)), body).await?;
         let results = tried["calls"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let refused = results.iter().any(|result| result["proposed"]["refused"].is_object());
+        if calls.is_empty() {
+            return Err(no_calls(&server));
+        }
+        let refuses = |(call, result): (&Call, &Value)| {
+            // What is refused now and was refused when it was made is no fault of the mapping.
+            let is_news = call.recorded.is_none() || result["differs"] == true;
+            is_news && result["proposed"]["refused"].is_object()
+        };
+        let refused = calls.iter().zip(&results).any(refuses);
         let told = calls.into_iter().zip(results).map(|(call, result)| told(call, result));
         let told: Vec<Value> = told.collect();
         let text = told.iter().map(text).collect::<Vec<_>>().join("\n\n");
@@ -154,21 +162,23 @@ async fn recorded(
         }
         end = from;
     }
-    if calls.is_empty() {
-        return Err(Failure::new(
-            NO_CALLS,
-            format!("no call of these tools of `{server}` is recorded"),
-        )
+    Ok(calls)
+}
+
+/// A mapping that is sound, and that nothing can be tried on.
+fn no_calls(server: &Name) -> Failure {
+    Failure::new(NO_CALLS, format!("no call of these tools of `{server}` is recorded"))
         .why("there is nothing to try the mapping on, or its arguments were erased")
         .next("give a call: --tool NAME --arguments JSON")
-        .exit(Exit::NotFound));
-    }
-    Ok(calls)
+        .exit(Exit::NotFound)
 }
 
 /// One tried call as answers have it.
 fn told(call: Call, mut result: Value) -> Value {
     if let Value::Object(members) = &mut result {
+        // Of what was recorded, secrets are left out; what a mapping makes of such an argument is not what it made of the call.
+        let scrubbed = call.recorded.is_some() && call.arguments.to_string().contains("[secret:");
+        members.insert("scrubbed".to_owned(), json!(scrubbed));
         members.insert("arguments".to_owned(), call.arguments);
         if let Some(entry) = call.recorded {
             let leaf = &entry["leaf"];
@@ -195,6 +205,11 @@ fn text(call: &Value) -> String {
         format!("{}{}", Foreign::new(show::cell(call, "tool")), Foreign::new(recorded)),
         format!("  arguments  {}", Foreign::new(call["arguments"].to_string())),
     ];
+    if call["scrubbed"] == true {
+        lines.push(
+            "  arguments  (secrets were left out of them when they were recorded)".to_owned(),
+        );
+    }
     lines.extend(reading("would be", &call["proposed"]));
     match call["differs"] == true {
         true => lines.extend(reading("is now", &call["in_force"])),

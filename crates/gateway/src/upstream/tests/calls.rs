@@ -12,7 +12,7 @@ async fn a_call_goes_out_as_decided_and_its_result_comes_back_as_sent() {
     let (id, token) = (RequestId::Text("c-1".into()), RequestId::Text("p".into()));
     let call =
         Call { progress: Some(&token), ..call(&id, br#"{"amount":100,"note":"M\u00fcller"}"#) };
-    let Answer::Whole(reply) = upstream.call(call).await.unwrap() else { panic!() };
+    let Answer::Whole(reply, _) = upstream.call(call).await.unwrap() else { panic!() };
     assert_eq!(reply.outcome, Outcome::Done);
     assert_eq!(reply.bytes, format!(r#"{{"jsonrpc":"2.0","id":"c-1","result":{result}}}"#));
 

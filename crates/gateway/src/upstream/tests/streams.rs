@@ -1,4 +1,7 @@
+use futures_util::FutureExt as _;
+
 use super::*;
+use crate::room::{LONG, Rooms};
 
 fn event(data: &str) -> String {
     format!("event: message\ndata: {data}\n\n")
@@ -15,7 +18,7 @@ async fn events(upstream: &Upstream) -> Events {
     let id = RequestId::Text("c-1".into());
     match upstream.call(call(&id, b"{}")).await.unwrap() {
         Answer::Stream(events) => *events,
-        Answer::Whole(reply) => panic!("{reply:?}"),
+        Answer::Whole(reply, _) => panic!("{reply:?}"),
     }
 }
 
@@ -30,6 +33,24 @@ async fn notifications_are_passed_on_before_the_response_and_nothing_after() {
     let Some(Event::Reply(reply)) = events.next().await.unwrap() else { panic!() };
     assert_eq!(reply.bytes, r#"{"jsonrpc":"2.0","id":"c-1","result":{"content":[]}}"#);
     assert_eq!(events.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn room_for_a_long_event_is_free_again_once_that_was_handed_on() {
+    let long = PROGRESS.replacen("1.0", &format!("1{}", " ".repeat(2 * LONG)), 1);
+    let sent = stream(&[&event(&long)[..], &event(PROGRESS), &event(PROGRESS)].concat());
+    let upstream = modern(move |_| sent.clone()).await;
+    let rooms = Rooms::default();
+    let room = rooms.of(&"agent/bot".parse().unwrap());
+    let free = || std::iter::from_fn(|| room.take().now_or_never()).collect::<Vec<_>>().len();
+    let all = free();
+    let (id, able) = (RequestId::Text("c-1".into()), Able::default());
+    let call = Call { room: Some(&room), able: &able, ..call(&id, b"{}") };
+    let Answer::Stream(mut events) = upstream.call(call).await.unwrap() else { panic!() };
+    events.next().await.unwrap();
+    assert_eq!(free(), all - 1);
+    events.next().await.unwrap();
+    assert_eq!(free(), all);
 }
 
 #[tokio::test]

@@ -1,0 +1,38 @@
+//! What happened to the node, and to everything on it at once.
+
+use model::EntryId;
+use serde::{Deserialize, Serialize};
+
+use super::Body;
+use crate::stop::{Acknowledgement, StopScope};
+
+bodies! {
+    /// A node became ready.
+    Started "start" {
+        /// The program's version.
+        program: String,
+    }
+
+    /// A stop was ordered.
+    Stopped "stop" {
+        /// What it halts.
+        scope: Option<StopScope>,
+    }
+
+    /// A stop is final: nothing in its scope is on its way any more, and nothing leaves.
+    StopFinal "stop_final" {
+        /// How many calls it cut; none where the node that cut them ended meanwhile, and they with it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut: Option<u64>,
+        /// The order.
+        order: Option<EntryId>,
+        /// The enforcement points that acknowledged it, and when.
+        points: Vec<Acknowledgement>,
+    }
+
+    /// A stop was ended.
+    Resumed "resume" {
+        /// The order that ended.
+        order: Option<EntryId>,
+    }
+}
