@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use ledger::{Extent, Files, Medium};
+use ledger::{Extent, FileId, Files, Medium};
 
 use crate::clock;
 
@@ -68,6 +68,10 @@ impl Medium for Slow {
         self.files.sync_folder(folder)
     }
 
+    fn find(&self, path: &str) -> io::Result<Option<(FileId, u64)>> {
+        self.files.find(path)
+    }
+
     fn in_place(&self) -> io::Result<bool> {
         self.files.in_place()
     }
@@ -90,8 +94,8 @@ impl Extent for SlowExtent {
         self.file.resize(bytes)
     }
 
-    fn in_place(&self, bytes: u64) -> io::Result<bool> {
-        self.file.in_place(bytes)
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -90,13 +90,16 @@ pub(crate) struct Gaps {
     node: u16,
     open: Mutex<Option<Gap>>,
     file: OnceLock<Box<dyn Extent>>,
+    /// Whether the file holds a gap.
     saved: AtomicBool,
+    /// Whether the open gap has grown since it was put into the file.
+    grown: AtomicBool,
 }
 
 impl Gaps {
     pub(crate) fn new(node: u16) -> Self {
-        let saved = AtomicBool::new(false);
-        Self { node, open: Mutex::new(None), file: OnceLock::new(), saved }
+        let [saved, grown] = [false, false].map(AtomicBool::new);
+        Self { node, open: Mutex::new(None), file: OnceLock::new(), saved, grown }
     }
 
     /// Opens the file that outlives the process and says what an earlier process had left in it.
@@ -131,6 +134,7 @@ impl Gaps {
             None => gap,
             Some(before) => before.join(gap),
         });
+        self.grown.store(true, Ordering::Relaxed);
     }
 
     /// Closes the gap in order to write it.
@@ -138,8 +142,12 @@ impl Gaps {
         locked(&self.open).take()
     }
 
-    /// Keeps the open gap in the file. Best effort: if this fails too, only the count in memory is left.
+    /// Keeps the open gap in the file, where it has grown since. Best effort: if this fails too, only the count in memory is
+    /// left.
     pub(crate) fn save(&self) {
+        if !self.grown.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let open = locked(&self.open).clone();
         if let (Some(gap), Some(file)) = (open, self.file.get()) {
             let _ = write_all_at(&**file, &encode(&gap), 0).and_then(|()| file.sync());

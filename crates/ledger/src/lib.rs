@@ -40,7 +40,7 @@ pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{
     AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, RESERVE, Receipt,
 };
-pub use medium::{Extent, Files, Medium};
+pub use medium::{Extent, FileId, Files, Medium};
 pub use merkle::leaf_hash;
 pub use note::{Checkpoint, CheckpointKey, NoteError, VerifierKey, WitnessKey};
 pub use open::OpenError;

@@ -30,7 +30,8 @@ use crate::{
     segments::{Pool, Segment},
 };
 
-/// Room for a hundred thousand stops, revocations and refusals on a full medium: see [`Config::reserve_bytes`].
+/// Room on a full medium for 12,288 stops, revocations and refusals that come one by one, each with a block of its own, and
+/// for ten times as many that come together: see [`Config::reserve_bytes`].
 pub const RESERVE: u64 = 48 * 1024 * 1024;
 
 /// Where a log lies and who writes it.
@@ -296,6 +297,11 @@ impl Log {
         if appending && publishing { Health::Healthy } else { Health::NoSpace }
     }
 
+    /// Whether the medium is full and the reserve is written to, of which each record should be worth its room.
+    pub fn is_sparing(&self) -> bool {
+        self.shared.sparing.load(Ordering::Relaxed)
+    }
+
     /// What checks this log's signatures: `name+id+base64`, for auditors. It must reach them by another way than the log.
     pub fn verifier_key(&self) -> String {
         self.shared.verifier.to_string()
@@ -389,6 +395,7 @@ pub(crate) struct Shared {
     pub(crate) positions: Mutex<HashMap<EntryId, Receipt>>,
     pub(crate) failed: OnceLock<String>,
     pub(crate) append_full: AtomicBool,
+    pub(crate) sparing: AtomicBool,
     pub(crate) publish_full: AtomicBool,
 }
 

@@ -87,12 +87,21 @@ pub trait Medium: Send + Sync + 'static {
     /// They could not be written.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 
+    /// Which file lies under a name, and how long it is in bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn find(&self, path: &str) -> io::Result<Option<(FileId, u64)>>;
+
     /// Whether the folder of it all is still found where it was; where it is not, new files would go somewhere else.
     ///
     /// # Errors
     /// The file system refuses.
     fn in_place(&self) -> io::Result<bool>;
 }
+
+/// What a file is, whatever it is called: the numbers of its device and of its inode.
+pub type FileId = (u64, u64);
 
 /// An open file that is read and written in place.
 #[expect(clippy::len_without_is_empty, reason = "a file's length, not a collection's")]
@@ -121,12 +130,11 @@ pub trait Extent: Send + Sync {
     /// The file system refuses.
     fn resize(&self, bytes: u64) -> io::Result<()>;
 
-    /// Whether the file still has a name and at least this many bytes. What is written to one that was removed, replaced or
-    /// cut off is lost with the process, whatever its sync says.
+    /// Which file this is.
     ///
     /// # Errors
     /// The file system refuses.
-    fn in_place(&self, bytes: u64) -> io::Result<bool>;
+    fn id(&self) -> io::Result<FileId>;
 
     /// Makes what was written durable.
     ///
@@ -155,6 +163,19 @@ pub(crate) fn read_exact_at(extent: &dyn Extent, bytes: usize, at: u64) -> io::R
         return Err(ErrorKind::UnexpectedEof.into());
     }
     Ok(into)
+}
+
+/// Whether an open file is the one that lies under this name, with at least this many bytes. What is written to one that was
+/// moved, removed, replaced or cut off is not found again, whatever its sync says.
+pub(crate) fn lies_at(
+    medium: &dyn Medium,
+    path: &str,
+    extent: &dyn Extent,
+    bytes: u64,
+) -> io::Result<bool> {
+    let found = medium.find(path)?;
+    let id = extent.id()?;
+    Ok(found.is_some_and(|(there, length)| there == id && length >= bytes))
 }
 
 /// Opens a file, or makes one of this many bytes.
@@ -245,6 +266,10 @@ fn private_folders(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
 /// Turns "there was none" into success.
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
@@ -326,13 +351,18 @@ impl Medium for Files {
         File::open(self.at(folder))?.sync_all()
     }
 
-    fn in_place(&self) -> io::Result<bool> {
-        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        match std::fs::metadata(&self.root) {
-            Ok(found) => Ok(place(found) == place(self.folder.metadata()?)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+    fn find(&self, path: &str) -> io::Result<Option<(FileId, u64)>> {
+        match std::fs::symlink_metadata(self.at(path)) {
+            Ok(found) => Ok(Some((file_id(&found), found.len()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn in_place(&self) -> io::Result<bool> {
+        let found = self.find("")?;
+        let folder = file_id(&self.folder.metadata()?);
+        Ok(found.is_some_and(|(there, _)| there == folder))
     }
 }
 
@@ -367,9 +397,8 @@ impl Extent for File {
         self.set_len(bytes)
     }
 
-    fn in_place(&self, bytes: u64) -> io::Result<bool> {
-        let metadata = self.metadata()?;
-        Ok(metadata.nlink() > 0 && metadata.len() >= bytes)
+    fn id(&self) -> io::Result<FileId> {
+        Ok(file_id(&self.metadata()?))
     }
 
     fn sync(&self) -> io::Result<()> {

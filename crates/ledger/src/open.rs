@@ -138,6 +138,7 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
         positions: Mutex::new(known.positions),
         failed: OnceLock::new(),
         append_full: AtomicBool::new(false),
+        sparing: AtomicBool::new(false),
         publish_full: AtomicBool::new(false),
     });
     let publisher = Publisher::new(Arc::clone(&shared), known.growth, lock.size);

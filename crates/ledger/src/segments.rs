@@ -61,6 +61,9 @@ struct State {
     refused: Option<Refused>,
     /// There was no room for the reserve.
     too_full: bool,
+    /// Some of the reserve was taken. It is made whole before anything else: who has just been on a full medium may soon be
+    /// there again.
+    drawn: bool,
     /// Nothing is made ready before something is written: filling segments would crowd out the other files of a start.
     wanted: bool,
     closed: bool,
@@ -74,10 +77,16 @@ pub(crate) fn path(number: u64) -> String {
 impl State {
     /// Remembers why no segment can be had.
     fn refuse(&mut self, error: &io::Error) {
-        self.refused = Some(match is_full(error) {
-            true => Refused::NoSpace,
-            false => Refused::Failed(error.to_string()),
-        });
+        self.refused = Some(Refused::by(error));
+    }
+}
+
+impl Refused {
+    fn by(error: &io::Error) -> Self {
+        match is_full(error) {
+            true => Self::NoSpace,
+            false => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -93,6 +102,7 @@ impl Pool {
             in_use: 0,
             refused: None,
             too_full: false,
+            drawn: false,
             wanted: false,
             closed: false,
         };
@@ -150,27 +160,31 @@ impl Pool {
             return Err(state.refused.clone().unwrap_or(Refused::NoSpace));
         };
         self.changed.notify_all();
-        let in_order = self.in_order(&mut state, segment);
-        in_order.map_err(|error| Refused::Failed(error.to_string()))
+        self.in_order(state, segment)
     }
 
     /// A segment that stands ready; none where there is no space.
-    pub(crate) fn take_ready(&self) -> Option<Arc<Segment>> {
+    pub(crate) fn take_ready(&self) -> Result<Option<Arc<Segment>>, Refused> {
         let mut state = locked(&self.state);
-        let segment = state.ready.pop_front()?;
+        let Some(segment) = state.ready.pop_front() else { return Ok(None) };
         self.changed.notify_all();
-        self.in_order(&mut state, segment).ok()
+        self.in_order(state, segment).map(Some)
     }
 
     /// A segment of the reserve; none where it is used up, or never came to be.
-    pub(crate) fn take_reserve(&self) -> Option<Arc<Segment>> {
+    pub(crate) fn take_reserve(&self) -> Result<Option<Arc<Segment>>, Refused> {
         let mut state = locked(&self.state);
-        let segment = state.reserve.pop_front()?;
-        self.in_order(&mut state, segment).ok()
+        let Some(segment) = state.reserve.pop_front() else { return Ok(None) };
+        state.drawn = true;
+        self.in_order(state, segment).map(Some)
     }
 
     /// A segment that is about to be written to, under a number above all that were: they are read again in that order.
-    fn in_order(&self, state: &mut State, segment: Arc<Segment>) -> io::Result<Arc<Segment>> {
+    fn in_order(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        segment: Arc<Segment>,
+    ) -> Result<Arc<Segment>, Refused> {
         state.in_use += 1;
         if segment.number >= state.taken {
             state.taken = segment.number;
@@ -178,8 +192,13 @@ impl Pool {
         }
         let number = state.next;
         (state.next, state.taken) = (number + 1, number);
+        // Whoever asks how the log is does not wait for the medium.
+        drop(state);
         let segment = Arc::into_inner(segment).expect("nobody has one that stands ready");
-        self.renumber(segment, number)
+        self.renumber(segment, number).map_err(|error| {
+            locked(&self.state).in_use -= 1;
+            Refused::by(&error)
+        })
     }
 
     /// Gives a file another number, durably, before anything is written that names it.
@@ -229,8 +248,9 @@ impl Pool {
             let lacks = state.wanted && state.ready.len() < READY && state.refused.is_none();
             let lacks_reserve =
                 state.wanted && state.refused.is_none() && state.reserve.len() < self.reserve;
-            if lacks || (lacks_reserve && !state.retired.is_empty()) {
-                state = self.make_one(state, lacks);
+            let reserve_first = state.drawn && lacks_reserve;
+            if lacks || reserve_first || (lacks_reserve && !state.retired.is_empty()) {
+                state = self.make_one(state, lacks && !reserve_first);
             } else if state.retired.len() > READY {
                 let used = state.retired.pop();
                 drop(state);
@@ -292,8 +312,9 @@ impl Pool {
             Ok(segment) => {
                 state.reserve.push_back(segment);
                 state.too_full = false;
+                state.drawn &= state.reserve.len() < self.reserve;
             }
-            Err(error) if !ready && is_full(&error) => state.too_full = true,
+            Err(error) if !ready && !state.drawn && is_full(&error) => state.too_full = true,
             Err(error) => state.refuse(&error),
         }
         self.changed.notify_all();

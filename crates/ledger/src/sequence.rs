@@ -12,11 +12,11 @@ use crate::{
     gap::{Cause, Gap},
     locked,
     log::{AppendError, Receipt, Shared, Span},
-    medium::{displaced, write_all_at},
+    medium::{displaced, lies_at, write_all_at},
     publish::PUBLISH_AT,
     queue::{Waiting, Weight},
     seal,
-    segments::{Refused, Segment},
+    segments::{self, Refused, Segment},
     wal::{ALIGN, Builder},
 };
 
@@ -50,9 +50,12 @@ impl Sequencer {
         while self.shared.queue.take(&mut waiting) {
             while !waiting.is_empty() {
                 self.batch(&mut waiting);
+                self.shared.gaps.save();
             }
         }
+        // The next start writes what is left, where this one may not.
         self.batch(&mut waiting);
+        self.shared.gaps.save();
     }
 
     /// Takes what fits into one batch, after the gap if one is open, and writes it.
@@ -101,13 +104,8 @@ impl Sequencer {
 
     /// Turns away what stands in front and is kept out.
     fn keep_out(&self, waiting: &mut VecDeque<Waiting>) {
-        let mut counted = false;
         while let Some(record) = waiting.pop_front_if(|record| self.keeps_out(record)) {
-            counted |= record.weight != Weight::Grants;
             self.turn_away(record, Cause::NoSpace);
-        }
-        if counted {
-            self.shared.gaps.save();
         }
     }
 
@@ -123,20 +121,40 @@ impl Sequencer {
 
     /// Goes on in the reserve, as long as there is some.
     fn enter_reserve(&mut self) -> bool {
-        let Some(segment) = self.shared.pool.take_reserve() else { return false };
-        self.reserve.get_or_insert(self.shared.pool.for_refusals());
-        self.go_on_in(segment);
-        true
+        match self.shared.pool.take_reserve() {
+            Ok(Some(segment)) => {
+                self.reserve.get_or_insert(self.shared.pool.for_refusals());
+                self.shared.sparing.store(true, Ordering::Relaxed);
+                self.go_on_in(segment);
+                true
+            }
+            Ok(None) | Err(Refused::NoSpace) => false,
+            Err(Refused::Failed(why)) => {
+                self.fail(&io::Error::other(why));
+                false
+            }
+        }
     }
 
     /// Goes on where everything has a place again, once there is room.
     fn leave_reserve(&mut self) {
-        if self.reserve.is_some()
-            && let Some(segment) = self.shared.pool.take_ready()
-        {
-            self.reserve = None;
-            self.go_on_in(segment);
+        if self.reserve.is_none() {
+            return;
         }
+        match self.shared.pool.take_ready() {
+            Ok(Some(segment)) => self.go_on_outside(segment),
+            Ok(None) | Err(Refused::NoSpace) => {}
+            Err(Refused::Failed(why)) => {
+                self.fail(&io::Error::other(why));
+            }
+        }
+    }
+
+    /// Goes on in a segment that is for everything.
+    fn go_on_outside(&mut self, segment: Arc<Segment>) {
+        self.reserve = None;
+        self.shared.sparing.store(false, Ordering::Relaxed);
+        self.go_on_in(segment);
     }
 
     fn go_on_in(&mut self, segment: Arc<Segment>) {
@@ -160,10 +178,12 @@ impl Sequencer {
             self.next_segment()?;
         }
         let bytes = self.builder.finish(self.segment.number, self.next);
-        let Segment { extent, bytes: length, .. } = &*self.segment;
+        let Segment { number, extent, bytes: length } = &*self.segment;
+        let in_place =
+            || lies_at(&*self.shared.medium, &segments::path(*number), &**extent, *length);
         let durable = write_all_at(&**extent, bytes, self.at)
             .and_then(|()| extent.sync())
-            .and_then(|()| extent.in_place(*length));
+            .and_then(|()| in_place());
         match durable {
             Ok(true) => {}
             Ok(false) => return Err(self.fail(&displaced("its file"))),
@@ -198,8 +218,7 @@ impl Sequencer {
     fn next_segment(&mut self) -> Result<(), Cause> {
         match self.shared.pool.take() {
             Ok(segment) => {
-                self.reserve = None;
-                self.go_on_in(segment);
+                self.go_on_outside(segment);
                 Ok(())
             }
             Err(Refused::NoSpace) => Err(Cause::NoSpace),
@@ -254,7 +273,6 @@ impl Sequencer {
         for member in std::mem::take(&mut self.members).into_iter().skip(counted) {
             self.turn_away(member, cause);
         }
-        self.shared.gaps.save();
     }
 
     /// Tells whoever waits for a record that it is not written, and counts one that nobody waits for.

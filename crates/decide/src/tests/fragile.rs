@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use ledger::{Extent, Files, Medium};
+use ledger::{Extent, FileId, Files, Medium};
 
 /// What is broken right now.
 #[derive(Default)]
@@ -91,6 +91,9 @@ impl Medium for Fragile {
     fn sync_folder(&self, _: &str) -> io::Result<()> {
         Ok(())
     }
+    fn find(&self, path: &str) -> io::Result<Option<(FileId, u64)>> {
+        self.files.find(path)
+    }
     fn in_place(&self) -> io::Result<bool> {
         self.files.in_place()
     }
@@ -117,8 +120,8 @@ impl Extent for FragileExtent {
     fn resize(&self, bytes: u64) -> io::Result<()> {
         self.extent.resize(bytes)
     }
-    fn in_place(&self, bytes: u64) -> io::Result<bool> {
-        self.extent.in_place(bytes)
+    fn id(&self) -> io::Result<FileId> {
+        self.extent.id()
     }
     fn sync(&self) -> io::Result<()> {
         self.faults.sync()

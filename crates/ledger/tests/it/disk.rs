@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ledger::{Extent, Medium};
+use ledger::{Extent, FileId, Medium};
 
 /// What is about to be done to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,6 +299,12 @@ impl Medium for Disk {
         Ok(())
     }
 
+    fn find(&self, path: &str) -> io::Result<Option<(FileId, u64)>> {
+        let state = self.state.lock().unwrap();
+        let number = state.names.get(path).copied();
+        Ok(number.map(|number| ((0, number as u64), state.files[number].now.length as u64)))
+    }
+
     fn in_place(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -345,9 +351,8 @@ impl Extent for Open {
         Ok(())
     }
 
-    fn in_place(&self, bytes: u64) -> io::Result<bool> {
-        let named = self.disk.state.lock().unwrap().names.values().any(|file| *file == self.file);
-        Ok(named && self.len()? >= bytes)
+    fn id(&self) -> io::Result<FileId> {
+        Ok((0, self.file as u64))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -18,9 +18,19 @@ fn written(place: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_segment_that_is_removed_replaced_or_cut_off_is_noticed_before_anything_else_is_acknowledged() {
-    let ways: [fn(&Path); 4] = [
+fn a_segment_that_is_moved_removed_replaced_or_cut_off_is_noticed_before_anything_else_is_acknowledged()
+ {
+    let ways: [fn(&Path); 7] = [
         |segment| fs::remove_file(segment).unwrap(),
+        |segment| fs::rename(segment, segment.with_extension("moved")).unwrap(),
+        |segment| {
+            fs::hard_link(segment, segment.with_extension("linked")).unwrap();
+            fs::remove_file(segment).unwrap();
+        },
+        |segment| {
+            let folder = segment.parent().unwrap();
+            fs::rename(folder, folder.with_file_name("wal-moved")).unwrap();
+        },
         |segment| {
             let other = segment.with_extension("other");
             fs::copy(segment, &other).unwrap();

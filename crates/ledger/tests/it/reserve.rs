@@ -132,3 +132,72 @@ fn a_reserve_outlives_the_process_and_is_not_made_a_second_time() {
     assert_eq!(disk.files("wal/").len(), 6);
     log.close().unwrap();
 }
+
+#[test]
+fn what_was_left_out_is_told_by_the_next_process_when_this_one_may_not_write_it() {
+    let (disk, lock, log) = full();
+    assert!(log.is_sparing());
+    for number in 0..3 {
+        log.leave_out(Timestamp::from_millis(1_000 + number));
+    }
+    drop(log);
+    disk.unhook();
+    let told = story(&open_on(&disk, &lock));
+    let gaps: Vec<_> = told.iter().filter(|text| text.starts_with("gap")).collect();
+    assert!(gaps.len() == 1 && gaps[0].contains(r#""n":3"#), "{told:?}");
+}
+
+#[test]
+fn a_log_opens_on_a_full_disk_with_the_room_that_was_set_aside() {
+    let (disk, lock, log) = full();
+    let acknowledged = log.acknowledged();
+    assert!(log.head().size < acknowledged, "something is left to publish");
+    drop(log);
+    let there = disk.clone();
+    disk.hook(move |op, path| {
+        let room = there.files("spare").is_empty();
+        let takes = op == Op::Create || (op == Op::Put && path.starts_with("tile/"));
+        if takes && !room { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
+    let log = open_on(&disk, &lock);
+    assert_eq!(log.head().size, acknowledged);
+}
+
+#[test]
+fn a_disk_on_which_nothing_can_be_published_is_no_reason_to_leave_refusals_out() {
+    let (disk, lock) = <(Disk, Disk)>::default();
+    let log = open_on(&disk, &lock);
+    disk.hook(|op, path| match op {
+        Op::Put if path.starts_with("tile/") => Err(ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    });
+    append(&log, 0);
+    until(|| log.health() == Health::NoSpace);
+    append(&log, 1);
+    assert!(!log.is_sparing());
+    disk.unhook();
+    log.close().unwrap();
+}
+
+#[test]
+fn the_reserve_is_made_whole_before_anything_is_granted_again() {
+    let (disk, _lock, log) = full();
+    let segments = disk.files("wal/").len();
+    let there = disk.clone();
+    disk.hook(move |op, path| {
+        let room = there.files("wal/").len() <= segments;
+        let fails = path.starts_with("tile/") || (path.starts_with("wal/") && !room);
+        if fails && matches!(op, Op::Create | Op::Put) {
+            Err(ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
+    });
+    until(|| disk.files("wal/").len() > segments);
+    assert_eq!(log.append(sealed(&log, 300)).wait(), Err(AppendError::NoSpace));
+    assert!(log.is_sparing());
+    disk.unhook();
+    until(|| log.append(sealed(&log, 301)).wait().is_ok());
+    assert!(!log.is_sparing());
+    log.close().unwrap();
+}
