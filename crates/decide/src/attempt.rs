@@ -21,6 +21,7 @@ use crate::{
     hash::sha256,
     inputs::{FrozenInputs, Inputs, not_asked},
     permit::{FrozenCall, Held, Permit, Reserved, SetAside},
+    record::aside,
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
@@ -449,7 +450,7 @@ fn shown(tool: &str) -> Foreign {
 
 /// What people are shown, and what lies in the database for it. What they bind with their answer is the call itself.
 fn without_secrets(mut shown: Json) -> Json {
-    scrub::value(&mut shown);
+    aside(|| scrub::value(&mut shown));
     shown
 }
 

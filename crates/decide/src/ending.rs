@@ -107,8 +107,7 @@ impl Engine {
 
     /// Closes each task whose time is over. Its calls have been settled or closed by then, see [`Self::close_overdue`], so
     /// its count is whole.
-    pub(crate) fn close_tasks(&self) {
-        let now = self.context.now();
+    pub(crate) fn close_tasks(&self, now: Timestamp) {
         for id in self.tasks.newest(|task| !task.ended && is_overdue(task.deadline, now)) {
             if let (true, Some(task)) = (self.tasks.end(id), self.tasks.task(id)) {
                 self.note_end(id, &task, EndedBy::Deadline, |body, parents| {

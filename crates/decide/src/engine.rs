@@ -137,9 +137,11 @@ impl Engine {
             #[cfg(test)]
             failing: std::sync::Mutex::new(None),
         });
+        // Nobody waits for it; but the first stop should not have to do it for its reason.
+        tokio::task::spawn_blocking(scrub::prepare);
         let left_open = fold::fold(&engine).map_err(|why| StartError::Ledger(why.to_string()))?;
         engine.close_orphans(left_open.calls);
-        engine.close_tasks();
+        engine.close_tasks(engine.context.now());
         for (order, entry) in left_open.stops {
             engine.note_final(order.id, &order.by, Some(entry), None);
         }
@@ -296,8 +298,10 @@ fn keep_current(engine: &Arc<Engine>) {
         loop {
             tokio::time::sleep(CLOSE_PAUSE).await;
             let Some(engine) = Weak::upgrade(&closing) else { return };
-            engine.close_overdue();
-            engine.close_tasks();
+            // One moment for both: a task is closed behind all its calls.
+            let now = engine.context.now();
+            engine.close_overdue(now);
+            engine.close_tasks(now);
         }
     });
     let forgetful = Arc::downgrade(engine);

@@ -223,9 +223,8 @@ impl Engine {
         };
         let mut draft = self.decision(subject, action, &body);
         draft.agent = Some(ledger::AgentMark { id: client.clone(), instance: None, version: None });
-        draft.verdict = Some(refusal.verdict().to_owned());
-        draft.payload = Some(Json::String(refusal.reason).canonical());
-        self.note(draft);
+        draft.payload = Some(Json::String(refusal.reason.clone()).canonical());
+        self.note_refused(client, draft, &refusal);
     }
 }
 

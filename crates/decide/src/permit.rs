@@ -191,22 +191,32 @@ impl Permit {
     /// # Errors
     /// [`Refusal`] when something has moved; the permit lapses and what was reserved is free again.
     pub fn dispatch(mut self) -> Result<Dispatch, Refusal> {
-        let mut held = self.held.take().expect("a permit holds its call until it is dispatched");
+        let held = self.held.as_mut().expect(HOLDS);
         // Registered before the stop set is read again: a stop either sees this call or is seen by it.
         let live = held.engine.stops.register(held.action, std::mem::take(&mut held.touches));
         let policies = held.engine.directory.policy_changes();
         if let Err(refusal) = held.unmoved() {
-            held.lapse(refusal.code);
+            self.lapse(refusal.code);
             return Err(refusal);
         }
         if let Some(task) = held.reserved.task {
             held.engine.tasks.touch(task, &held.reserved.labels);
         }
-        let (held, live, policies) = (Arc::new(held), Arc::new(live), Mutex::new(policies));
+        // Until here whatever goes wrong makes the permit lapse, from here on the call is settled.
+        let held = Arc::new(self.held.take().expect(HOLDS));
         held.engine.unsettled.add(&held);
-        Ok(Dispatch { held, live, policies })
+        Ok(Dispatch { held, live: Arc::new(live), policies: Mutex::new(policies) })
+    }
+
+    fn lapse(&mut self, code: Code) {
+        if let Some(held) = self.held.take() {
+            held.lapse(code);
+        }
     }
 }
+
+/// Dispatch consumes a permit, so nobody finds it without its call.
+const HOLDS: &str = "a permit holds its call until it is dispatched";
 
 impl Held {
     /// Whether everything that was true at the decision still is.
@@ -286,9 +296,7 @@ impl Held {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            held.lapse(Code::Internal);
-        }
+        self.lapse(Code::Internal);
     }
 }
 
@@ -328,7 +336,10 @@ impl Dispatch {
             let reason = "the time of this call was over, so its outcome is recorded as unknown";
             Refusal::new(held.action, Code::Stopped, reason)
         })?;
-        let sealed = held.engine.seal(draft).map_err(|why| why.refusal(held.action))?;
+        let sealed = held.engine.seal_or_gap(draft).ok_or_else(|| {
+            let why = "no entry could be made of the outcome".to_owned();
+            NotRecorded::Unavailable(why).refusal(held.action)
+        })?;
         let mut appending = held.engine.append_end(sealed);
         let recorded = tokio::time::timeout(crate::record::RECORD_BOUND, appending.done()).await;
         if let (Ending::NotSent, Ok(Ok(_)), Some(approval)) =

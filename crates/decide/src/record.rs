@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use ledger::{AppendError, Draft, Health, MAX_PAYLOAD, Receipt, SealError};
-use model::{ActionId, Digest, EntryId, Money, Name, TaskId, ijson::Json};
-use tokio::runtime::Handle;
+use ledger::{AppendError, Draft, MAX_PAYLOAD, Receipt, SealError};
+use model::{ActionId, Digest, EntryId, IdentityId, Money, Name, TaskId, ijson::Json};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
     authenticate::{Caller, NotAuthenticated},
@@ -178,12 +178,16 @@ impl Engine {
             ..body
         };
         let mut draft = self.decision(caller, refusal.action, &body);
-        draft.verdict = Some(refusal.verdict().to_owned());
         draft.payload = shown.filter(|_| too_long.is_none());
         draft.approval = refusal.approval;
+        self.note_refused(caller.agents.last().unwrap_or(&caller.person), draft, refusal);
+    }
+
+    /// Records that somebody was refused something. In the ledger's reserve, one such entry a second is all they get.
+    pub(crate) fn note_refused(&self, whose: &IdentityId, mut draft: Draft, refusal: &Refusal) {
+        draft.verdict = Some(refusal.verdict().to_owned());
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        let whose = caller.agents.last().unwrap_or(&caller.person);
-        if self.log.health() == Health::NoSpace && !self.spared.is_first(whose, draft.at) {
+        if self.log.is_sparing() && !self.spared.is_first(whose, draft.at) {
             self.log.leave_out(draft.at);
         } else if let Some(ready) = self.seal_or_gap(draft) {
             self.enqueue(ready, |sealed| self.log.note_refusal(sealed));
@@ -247,13 +251,27 @@ impl Engine {
 
 /// A payload as it is kept. What was sent, approved and hashed is the call itself.
 fn without_secrets(payload: Vec<u8>) -> Vec<u8> {
-    match scrub::bytes(&payload) {
+    let look = || scrub::bytes(&payload);
+    match if payload.len() > BRIEF { aside(look) } else { look() } {
         Cow::Borrowed(_) => payload,
         // Marks may be longer than what they stand for; what no longer fits is not worth refusing a call for.
         Cow::Owned(scrubbed) if scrubbed.len() > MAX_PAYLOAD => TOO_MANY.to_vec(),
         Cow::Owned(scrubbed) => scrubbed,
     }
 }
+
+/// Looks for secrets in a long text. That takes a while, in which others of this thread, such as a stop, go on elsewhere.
+pub(crate) fn aside<T>(look: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(look)
+    } else {
+        look()
+    }
+}
+
+/// So many bytes are looked through in less than a millisecond, whatever they are.
+const BRIEF: usize = 4096;
 
 /// Stands for a payload of which nothing is kept: without its secrets it is longer than the longest payload.
 const TOO_MANY: &[u8] = b"\"[secret:too-many]\"";

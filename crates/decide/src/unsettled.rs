@@ -102,8 +102,8 @@ impl Engine {
     }
 
     /// Closes as unknown, and cuts, each call that is past its deadline and was not settled.
-    pub(crate) fn close_overdue(&self) {
-        for held in self.unsettled.overdue(self.context.now()) {
+    pub(crate) fn close_overdue(&self, now: Timestamp) {
+        for held in self.unsettled.overdue(now) {
             if let Some(outcome) = held.settle(Ending::Unknown, None) {
                 tracing::warn!(code = "BW-1104", action = %held.action, "a call was not settled by its deadline");
                 self.note(outcome);

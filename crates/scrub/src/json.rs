@@ -6,8 +6,8 @@ use model::ijson::{self, Json, Limits};
 
 use crate::find::{self, Found};
 
-/// What a member of one of these names holds is a secret, whatever it looks like. Compared in lower case and without
-/// `_`, `-`, `.` and spaces.
+/// What a member holds whose name is one of these, or ends with the words of one, is a secret, whatever it looks like.
+/// Compared in lower case and without `_`, `-`, `.`, spaces and digits at the end.
 pub(crate) const NAMES: [&str; 24] = [
     "accesskey",
     "accesstoken",
@@ -87,8 +87,9 @@ fn scrub(json: &mut Json, name: Option<&str>, nested: u8) -> bool {
         Json::Object(members) => {
             let mut changed = false;
             let mut renamed = false;
+            let above = name.filter(|name| is_secret_name(name));
             for (name, value) in members.iter_mut() {
-                changed |= scrub(value, Some(name), nested);
+                changed |= scrub(value, Some(above.unwrap_or(name)), nested);
                 if let Cow::Owned(scrubbed) = crate::text(name) {
                     *name = scrubbed;
                     renamed = true;
@@ -149,9 +150,22 @@ fn is_secret_name(name: &str) -> bool {
     if name.len() > NAME_BYTES {
         return false;
     }
-    let is_kept = |letter: &char| !matches!(letter, '_' | '-' | '.' | ' ');
-    let plain: String = name.chars().filter(is_kept).map(|it| it.to_ascii_lowercase()).collect();
-    NAMES.binary_search(&plain.as_str()).is_ok()
+    let (mut plain, mut words, mut before) = (String::new(), Vec::new(), ' ');
+    for letter in name.trim_end_matches(|it: char| it.is_ascii_digit()).chars() {
+        if !is_between(letter) {
+            if is_between(before) || (letter.is_uppercase() && before.is_lowercase()) {
+                words.push(plain.len());
+            }
+            plain.push(letter.to_ascii_lowercase());
+        }
+        before = letter;
+    }
+    words.into_iter().any(|start| NAMES.binary_search(&&plain[start..]).is_ok())
+}
+
+/// Whether a letter stands between the words of a name.
+const fn is_between(letter: char) -> bool {
+    matches!(letter, '_' | '-' | '.' | ' ')
 }
 
 /// Says where a secret is, or nothing.

@@ -27,7 +27,17 @@ const LINE_BYTES: usize = 256;
 const REGEX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Words that only names of members hold (`json.rs`), and that no rule has.
-const NAME_WORDS: [&str; 3] = ["cookie", "passphrase", "pwd"];
+const NAME_WORDS: [&str; 9] = [
+    "cookie",
+    "pass phrase",
+    "pass-phrase",
+    "pass_phrase",
+    "pass word",
+    "pass-word",
+    "pass_word",
+    "passphrase",
+    "pwd",
+];
 
 /// All rules, read at first use.
 pub(crate) static RULES: LazyLock<Rules> =
@@ -202,9 +212,20 @@ impl Rules {
             || rule.allowlists.iter().any(|list| list.allows(hit))
     }
 
-    /// Compiles all there is, so that a test sees what cannot be.
+    /// Compiles all there is.
+    pub(crate) fn compile_all(&self) {
+        self.allowed.compiled();
+        for rule in &self.all {
+            rule.regex();
+            rule.allowlists.iter().for_each(|list| {
+                list.compiled();
+            });
+        }
+    }
+
+    /// The same, so that a test sees what cannot be.
     #[cfg(test)]
-    pub(crate) fn compile_all(&self) -> Result<(), String> {
+    pub(crate) fn try_compile_all(&self) -> Result<(), String> {
         self.allowed.compile()?;
         for rule in &self.all {
             compile(&rule.searched()).map_err(|why| format!("{}: {why}", rule.id))?;
@@ -246,10 +267,14 @@ impl Rule {
         self.pattern.replacen(BEFORE_NAME, "", 1)
     }
 
+    fn regex(&self) -> &Regex {
+        let compiled = || compile(&self.searched()).expect("a test compiles every rule");
+        self.regex.get_or_init(compiled)
+    }
+
     /// Where the rule's regex matches.
     pub(crate) fn hits<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = Hit<'t>> {
-        let compiled = || compile(&self.searched()).expect("a test compiles every rule");
-        let regex = self.regex.get_or_init(compiled);
+        let regex = self.regex();
         let hits = regex.is_match(text).then(|| regex.captures_iter(text));
         hits.into_iter().flatten().filter_map(move |captures| self.hit(text, &captures))
     }
@@ -302,8 +327,7 @@ impl Allowlist {
         if self.condition == Condition::And && !self.paths.is_empty() {
             return false;
         }
-        let Compiled { regexes, stopwords } =
-            self.compiled.get_or_init(|| self.compile().expect("a test compiles every list"));
+        let Compiled { regexes, stopwords } = self.compiled();
         let target = hit.target(self.regex_target);
         let by_regex = regexes.iter().any(|regex| regex.is_match(target));
         let by_word = stopwords.is_match(hit.secret);
@@ -313,6 +337,10 @@ impl Allowlist {
                 (by_regex || regexes.is_empty()) && (by_word || self.stopwords.is_empty())
             }
         }
+    }
+
+    fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| self.compile().expect("a test compiles every list"))
     }
 
     fn compile(&self) -> Result<Compiled, String> {

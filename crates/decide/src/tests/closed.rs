@@ -70,15 +70,15 @@ async fn a_call_that_nobody_settles_is_closed_and_cut_after_its_deadline_and_its
     let (action, deadline) = (dispatch.action(), dispatch.call().deadline);
     let left = deadline.millis_since(world.engine.context.now()).cast_signed();
     world.tick(left + SETTLE_MILLIS - 1);
-    world.engine.close_overdue();
+    world.engine.close_overdue(world.engine.context.now());
     assert!(ends(&world, action).await.is_empty() && !dispatch.is_cut());
     world.tick(1);
-    world.engine.close_overdue();
-    world.engine.close_overdue();
+    world.engine.close_overdue(world.engine.context.now());
+    world.engine.close_overdue(world.engine.context.now());
     assert!(dispatch.is_cut());
     let refused = dispatch.settle(Ending::NotSent, None).await.unwrap_err();
     assert_eq!(refused.code.text(), "stopped");
-    world.engine.close_overdue();
+    world.engine.close_overdue(world.engine.context.now());
     assert_eq!(ends(&world, action).await, ["outcome unknown true"]);
     let task = world.engine.tasks.task(bot.claims.task.unwrap()).unwrap();
     assert_eq!((task.spent, task.reserved), (6_000, 0));
@@ -100,7 +100,7 @@ async fn a_call_that_was_settled_cut_or_dropped_is_closed_no_second_time() {
     calls.remove(0).settle_cut();
     drop(calls);
     world.tick(3_600_000);
-    world.engine.close_overdue();
+    world.engine.close_overdue(world.engine.context.now());
     let mut told = Vec::new();
     for action in actions {
         told.extend(ends(&world, action).await);
@@ -187,14 +187,14 @@ async fn a_task_whose_time_is_over_is_closed_once_with_its_count() {
     let world = database.world().await;
     let task = worked(&world).await;
     world.tick(600_000 + SETTLE_MILLIS - 1);
-    world.engine.close_tasks();
+    world.engine.close_tasks(world.engine.context.now());
     assert_eq!(closings(&world, task).await, [], "its calls may still be settled");
     world.tick(1);
-    world.engine.close_tasks();
-    world.engine.close_tasks();
+    world.engine.close_tasks(world.engine.context.now());
+    world.engine.close_tasks(world.engine.context.now());
     assert_eq!(closings(&world, task).await, [(EndedBy::Deadline, 3)]);
     let world = world.restart(&database.target()).await;
-    world.engine.close_tasks();
+    world.engine.close_tasks(world.engine.context.now());
     assert_eq!(closings(&world, task).await, [(EndedBy::Deadline, 3)]);
     assert!(world.verified().await.is_clean());
 }
@@ -206,8 +206,8 @@ async fn a_call_that_is_never_settled_is_closed_before_its_task() {
     let task = bot.claims.task.unwrap();
     let dispatch = dispatched(&world, &bot, REFUND).await;
     pass_its_time(&world);
-    world.engine.close_overdue();
-    world.engine.close_tasks();
+    world.engine.close_overdue(world.engine.context.now());
+    world.engine.close_tasks(world.engine.context.now());
     assert_eq!(ends(&world, dispatch.action()).await, ["outcome unknown true"]);
     assert_eq!(closings(&world, task).await, [(EndedBy::Deadline, 1)]);
 }
@@ -236,7 +236,7 @@ async fn a_task_that_is_not_closed_is_not_forgotten() {
     let (task, _) = world.task(None).await;
     world.tick(24 * 3_600_000);
     world.engine.tasks.forget(world.engine.context.now());
-    world.engine.close_tasks();
+    world.engine.close_tasks(world.engine.context.now());
     world.engine.tasks.forget(world.engine.context.now());
     assert!(world.engine.tasks.task(task).is_none());
     let kinds = world.entries().await.into_iter().map(|entry| entry.leaf.kind);
@@ -256,7 +256,7 @@ async fn a_task_that_a_person_ends_is_closed_then_and_by_nobody_again() {
         assert_eq!(ended, Ended { calls: 3, spent: Some(eur(6_000)) });
     }
     pass_its_time(&world);
-    world.engine.close_tasks();
+    world.engine.close_tasks(world.engine.context.now());
     let world = world.restart(&database.target()).await;
     assert_eq!(closings(&world, task).await, [(EndedBy::Person, 3)]);
     assert!(world.verified().await.is_clean());

@@ -2,10 +2,11 @@
 
 use std::{io::Write as _, os::fd::AsRawFd as _, sync::atomic::Ordering};
 
+use ledger::Entry;
 use store::Target;
 
 use super::{
-    cast::{POLICIES, eur},
+    cast::{POLICIES, agent_id, eur},
     world::World,
 };
 use crate::{Resume, ResumeError, Stop, StopScope, attempt::Step};
@@ -165,19 +166,10 @@ async fn a_panic_in_any_step_denies_and_is_recorded() {
 async fn a_full_disk_denies_and_what_was_lost_meanwhile_is_told_first_afterwards() {
     let world = World::new().await;
     let bot = world.bot(None).await;
-    world.faults.full.store(true, Ordering::SeqCst);
-    let filler = |bytes: usize| {
-        let mut draft =
-            ledger::Draft::new(world.engine.context.id(), "filler", world.engine.context.now());
-        draft.payload = Some(vec![0; bytes]);
-        world.engine.log.append(world.engine.log.seal(draft).unwrap())
-    };
-    for bytes in [256 * 1024, 1024, 1] {
-        while filler(bytes).await.is_ok() {}
-    }
+    world.fill_up().await;
     assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
     // Behind the record of that denial in the queue: once this is refused, the record is certainly lost.
-    assert!(filler(1).await.is_err());
+    assert!(world.filler(1).await.is_err());
     world.faults.full.store(false, Ordering::SeqCst);
     while world.verdict(&bot, READ.0, READ.1).await != "permit" {
         tokio::task::yield_now().await;
@@ -186,6 +178,40 @@ async fn a_full_disk_denies_and_what_was_lost_meanwhile_is_told_first_afterwards
         world.engine.log.entries(0).map(|entry| entry.unwrap().leaf.kind).collect();
     let gap = kinds.iter().position(|kind| kind == "gap").expect("what was lost is told");
     assert_eq!(kinds[gap - 1], "filler", "and it is told before anything else");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_each_identity_gets_one_refusal_a_second_recorded_at_every_door() {
+    let world = World::sparing().await;
+    let (bot, (_, subject)) = (world.bot(None).await, world.task(None).await);
+    // The one that is written to, two that stand ready, and the reserve.
+    let segments = || std::fs::read_dir(world.directory.path().join("ledger/wal")).unwrap();
+    while segments().count() < 5 {
+        tokio::task::yield_now().await;
+    }
+    world.fill_up().await;
+    for _ in 0..3 {
+        assert!(world.exchange("lookup", &subject, |_| ()).await.is_err());
+        assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    }
+    world.tick(1_000);
+    assert!(world.exchange("lookup", &subject, |_| ()).await.is_err());
+    world.faults.full.store(false, Ordering::SeqCst);
+    while world.verdict(&bot, READ.0, READ.1).await != "permit" {
+        tokio::task::yield_now().await;
+    }
+    let entries = world.entries().await;
+    let full = entries.iter().rposition(|entry| entry.leaf.kind == "filler").unwrap();
+    let refused = |name: &str| {
+        let of = |entry: &&Entry| {
+            let agent = entry.leaf.agent.as_ref().map(|agent| &agent.id);
+            entry.leaf.verdict.as_deref() == Some("deny") && agent == Some(&agent_id(name))
+        };
+        entries[full..].iter().filter(of).count()
+    };
+    assert_eq!(refused("lookup"), 2);
+    assert!((1..=2).contains(&refused("support-bot")), "nor does one take another's room");
+    assert!(entries[full..].iter().any(|entry| entry.leaf.kind == "gap"), "the rest is counted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

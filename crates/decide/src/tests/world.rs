@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use ledger::{CheckpointKey, Config, Draft, Entry, Keys, Log, Media, PayloadKey};
+use ledger::{Appending, CheckpointKey, Config, Draft, Entry, Keys, Log, Media, PayloadKey};
 use model::{ApprovalId, Digest, IdentityId, Money, Realm, TaskId, Timestamp, Verb, ijson::Json};
 use store::{Expect, Store, Target};
 use tempfile::TempDir;
@@ -46,6 +46,9 @@ impl Act for Deed {
     }
 }
 
+/// How long a segment of the write-ahead log is, in bytes.
+const SEGMENT: u64 = 2 * 1024 * 1024;
+
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
     pub(super) faults: Arc<Faults>,
@@ -67,11 +70,22 @@ impl World {
         world
     }
 
+    /// The same, with room in the ledger for when the disk is full: two segments, once they are there.
+    pub(super) async fn sparing() -> Self {
+        let world = Self::begin(Target::Memory, 2 * SEGMENT).await;
+        world.found().await;
+        world
+    }
+
     pub(super) async fn empty(target: Target) -> Self {
+        Self::begin(target, 0).await
+    }
+
+    async fn begin(target: Target, reserve: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_millis(START));
         let faults = Arc::<Faults>::default();
-        let engine = boot(&directory, &clock, &faults, &target).await.unwrap();
+        let engine = boot(&directory, &clock, &faults, &target, reserve).await.unwrap();
         Self { engine, faults, directory, clock, count: AtomicU64::new(0) }
     }
 
@@ -90,7 +104,7 @@ impl World {
         engine.log.close().ok();
         drop(engine);
         let faults = Arc::<Faults>::default();
-        let engine = boot(&directory, &clock, &faults, target).await?;
+        let engine = boot(&directory, &clock, &faults, target, 0).await?;
         Ok(Self { engine, faults, directory, clock, count })
     }
 
@@ -368,6 +382,21 @@ impl World {
         ledger::verify::log(&self.directory.path().join("ledger"), &key, &[], None)
     }
 
+    /// Appends until the disk, which is full from now on, takes nothing more that grants.
+    pub(super) async fn fill_up(&self) {
+        self.faults.full.store(true, Ordering::SeqCst);
+        for bytes in [256 * 1024, 1024, 1] {
+            while self.filler(bytes).await.is_ok() {}
+        }
+    }
+
+    /// An entry with so long a payload.
+    pub(super) fn filler(&self, bytes: usize) -> Appending {
+        let mut draft = Draft::new(self.engine.context.id(), "filler", self.engine.context.now());
+        draft.payload = Some(vec![0; bytes]);
+        self.engine.log.append(self.engine.log.seal(draft).unwrap())
+    }
+
     /// Writes an entry that nothing of this node would.
     pub(super) async fn append(&self, draft: Draft) {
         self.engine.log.append(self.engine.log.seal(draft).unwrap()).await.unwrap();
@@ -379,6 +408,7 @@ async fn boot(
     clock: &Clock,
     faults: &Arc<Faults>,
     target: &Target,
+    reserve: u64,
 ) -> Result<Arc<Engine>, StartError> {
     let realm = Realm {
         org: "acme.example".parse().unwrap(),
@@ -391,8 +421,8 @@ async fn boot(
         lock: path("lock"),
         realm: realm.clone(),
         origin: "acme.example/audit".to_owned(),
-        segment_bytes: 2 * 1024 * 1024,
-        reserve_bytes: 0,
+        segment_bytes: SEGMENT,
+        reserve_bytes: reserve,
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),

@@ -11,7 +11,7 @@ fn json(text: &str) -> String {
 
 #[test]
 fn every_rule_and_every_list_compiles() {
-    RULES.compile_all().unwrap();
+    RULES.try_compile_all().unwrap();
     assert_eq!(RULES.all.len(), 221);
     // A file that is a secret by its name; a text has none.
     assert_eq!(RULES.without_regex, ["pkcs12-file"]);
@@ -66,6 +66,17 @@ fn the_name_of_a_member_says_what_its_value_is() {
         (
             r#"{"headers":{"Authorization":"Bearer x"}}"#,
             r#"{"headers":{"Authorization":"[secret:named]"}}"#,
+        ),
+        // The last words of a name count, however they are put together.
+        (r#"{"db_password":"hunter2"}"#, r#"{"db_password":"[secret:named]"}"#),
+        (r#"{"smtpPassword2":"hunter2"}"#, r#"{"smtpPassword2":"[secret:named]"}"#),
+        (r#"{"x-api-key":"k"}"#, r#"{"x-api-key":"[secret:named]"}"#),
+        (r#"{"Pass_Word":"hunter2"}"#, r#"{"Pass_Word":"[secret:named]"}"#),
+        (r#"{"topsecret":"no","mypwdhash":"no"}"#, r#"{"topsecret":"no","mypwdhash":"no"}"#),
+        // What such a member holds is one at any depth, except for what says where a secret is.
+        (
+            r#"{"password":{"kind":"plain","value":"hunter2","tries":[1,{"old":"h"}],"ref":"env:P"}}"#,
+            r#"{"password":{"kind":"[secret:named]","ref":"env:P","tries":["[secret:named]",{"old":"[secret:named]"}],"value":"[secret:named]"}}"#,
         ),
         // Not by its name alone, but as the general rule sees it: beside such a name it looks random.
         (r#"{"my_token":"q8Zr2Lw9Xv4Tb7Nc"}"#, r#"{"my_token":"[secret:generic-api-key]"}"#),
