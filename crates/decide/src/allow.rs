@@ -7,14 +7,14 @@ use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Person, Resource, Ve
 use policy::GOVERNED_SYSTEM;
 
 use crate::{
-    attempt::{final_word, policy_marks, shadow_marks},
+    attempt::{final_word, lifted_word},
     authenticate::Caller,
     catalog::Pair,
     deciding::Deciding,
     directory::{AgentEntry, Directory},
     engine::Engine,
-    entries::{Decision, to_json},
-    evaluate::Asked,
+    entries::{Decision, Given, to_json},
+    evaluate::About,
     permit::{Reserved, SetAside},
     refusal::{Code, Refusal},
 };
@@ -98,7 +98,7 @@ impl Engine {
         let action = self.context.id();
         let mut deciding = Deciding::new(self, caller);
         deciding.body.system = GOVERNED_SYSTEM.parse().ok();
-        deciding.arguments = act.shown().canonical();
+        deciding.arguments = shown(&act).canonical();
         let decided = AssertUnwindSafe(self.decide_act(caller, &act, action, &mut deciding));
         let decided = decided.catch_unwind().await.unwrap_or_else(|_| {
             Err(Refusal::new(action, Code::Internal, "a step of the decision failed"))
@@ -127,7 +127,7 @@ impl Engine {
         body.effects = vec![self.mark(&pair)];
         let owner = act.owner(&self.directory, &caller.person);
         let group = act.group(&self.directory, &standing.person.person.teams);
-        let asked = Asked {
+        let asked = self.ask(About {
             caller,
             standing: &standing,
             pairs: std::slice::from_ref(&pair),
@@ -136,11 +136,10 @@ impl Engine {
             tool: None,
             cost: None,
             now,
-        };
-        let outcome = self.evaluate(&asked, &BTreeSet::new());
-        body.policies = policy_marks(&outcome);
-        body.shadow = shadow_marks(&outcome);
-        body.policy_epoch = Some(self.directory.policies().digest());
+        });
+        body.given = Some(Given::of(&asked, &[], &[]));
+        let outcome = asked.evaluate(&BTreeSet::new());
+        body.by(&asked, &outcome);
         let approval = match final_word(&outcome, action, false) {
             Some(word) => {
                 word?;
@@ -152,14 +151,10 @@ impl Engine {
                     ("target", Json::String(pair.resource.to_string())),
                 ]);
                 let binding = self.binding(&asked, &outcome, rest);
-                let shown = Json::object([
-                    ("act", act.shown()),
-                    ("resource", Json::String(pair.resource.to_string())),
-                    ("verb", to_json(&pair.verb)),
-                ]);
+                let shown = shown(act);
                 let approval =
                     self.approval(&asked, &outcome, binding, shown, action, told).await?;
-                self.lifted_word(&asked, &approval, action, false)?;
+                lifted_word(&asked, &approval, action, false)?;
                 if !self.tasks.use_approval(approval.id) {
                     return Err(Refusal::new(
                         action,
@@ -187,7 +182,7 @@ impl Engine {
         let mut draft = self.decision(caller, action, body);
         draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
         draft.approval = set_aside.approval;
-        draft.payload = Some(act.shown().canonical());
+        draft.payload = Some(shown(act).canonical());
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let (hash, reserved) = (sealed.hash(), set_aside.taken());
         if act.takes_away() {
@@ -237,7 +232,7 @@ impl Engine {
         let standing = self.standing(caller, action, None, now)?;
         let pair = governed_pair(Verb::Read, (kind, id.to_owned()), action)?;
         let (owner, group) = self.answers_for(kind, id, &standing.person.person);
-        let asked = Asked {
+        let asked = self.ask(About {
             caller,
             standing: &standing,
             pairs: std::slice::from_ref(&pair),
@@ -246,8 +241,8 @@ impl Engine {
             tool: None,
             cost: None,
             now,
-        };
-        let outcome = self.evaluate(&asked, &BTreeSet::new());
+        });
+        let outcome = asked.evaluate(&BTreeSet::new());
         final_word(&outcome, action, false).unwrap_or_else(|| {
             Err(Refusal::new(action, Code::Held, "looking at this needs an approval"))
         })
@@ -287,6 +282,16 @@ impl Engine {
             _ => (None, None),
         }
     }
+}
+
+/// An act as people see it before they approve it, and as the ledger keeps it.
+fn shown<A: Act>(act: &A) -> Json {
+    let (kind, id) = act.target();
+    Json::object([
+        ("act", act.shown()),
+        ("resource", Json::String(format!("{GOVERNED_SYSTEM}/{kind}/{id}"))),
+        ("verb", to_json(&act.verb())),
+    ])
 }
 
 fn governed_pair(

@@ -16,8 +16,8 @@ use crate::{
     catalog::{Pair, Tool},
     deciding::Deciding,
     engine::Engine,
-    entries::{EffectMark, PolicyMark, to_json},
-    evaluate::{self, Asked, holds, party},
+    entries::{Decision, EffectMark, Given, PolicyMark, to_json},
+    evaluate::{self, About, Asked, holds, party, within_authority},
     hash::sha256,
     inputs::{FrozenInputs, Inputs, not_asked},
     permit::{FrozenCall, Held, Permit, Reserved, SetAside},
@@ -62,6 +62,8 @@ struct Call {
     pairs: Vec<Pair>,
     cost: Option<Money>,
     digest: Digest,
+    /// The digests of the rows of server and tool.
+    rows: [Digest; 2],
 }
 
 impl Engine {
@@ -116,7 +118,7 @@ impl Engine {
         let standing = self.standing(caller, action, Some(system), now)?;
         self.step(Step::Catalog);
         let call = self.understand(attempt, deciding)?;
-        let asked = Asked {
+        let asked = self.ask(About {
             caller,
             standing: &standing,
             pairs: &call.pairs,
@@ -125,8 +127,10 @@ impl Engine {
             tool: Some(&call.tool.name),
             cost: call.cost,
             now,
-        };
-        self.within_authority(caller, &standing, &call.pairs, action, now)?;
+        });
+        let held = self.directory.held(&standing);
+        deciding.body.given = Some(Given::of(&asked, &held, &call.rows));
+        within_authority(&caller.claims.authority, &held, &call.pairs, action, now)?;
         self.never_waits(caller, &standing, &call.pairs, action)?;
         let account = self.account_for(&call.server, caller, action)?;
         self.step(Step::Policy);
@@ -172,13 +176,14 @@ impl Engine {
     fn understand(&self, attempt: &Attempt, deciding: &mut Deciding<'_>) -> Result<Call, Refusal> {
         let Attempt { action, system, tool, arguments, .. } = attempt;
         let refuse = |code, reason: String| Refusal::new(*action, code, reason);
-        let (server, entry) = self
+        let (server, row, entry) = self
             .directory
-            .tool(system, tool)
+            .tool_with_row(system, tool)
             .ok_or_else(|| refuse(Code::SystemUnknown, format!("there is no system `{system}`")))?;
         let entry = entry.ok_or_else(|| {
             refuse(Code::ToolUnknown, format!("`{system}` has no tool `{}`", shown(tool)))
         })?;
+        let rows = [row, entry.row];
         let tool = entry.in_force().map_err(|(code, reason)| refuse(code, reason))?;
         if let Some(kind) = attempt.inputs.as_ref().and_then(|it| it.beyond(&tool.input_requests)) {
             return Err(Refusal::new(*action, Code::MethodNotMapped, not_asked(kind)));
@@ -189,7 +194,7 @@ impl Engine {
         deciding.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
         deciding.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
         let digest = deciding.body.call.unwrap_or_default();
-        Ok(Call { server, tool, pairs, cost, digest })
+        Ok(Call { server, tool, pairs, cost, digest, rows })
     }
 
     /// An effect as a leaf may show it.
@@ -212,10 +217,8 @@ impl Engine {
         action: ActionId,
         deciding: &mut Deciding<'_>,
     ) -> Result<Option<Arc<ApprovalRecord>>, Refusal> {
-        let outcome = self.evaluate(asked, &BTreeSet::new());
-        deciding.body.policies = policy_marks(&outcome);
-        deciding.body.shadow = shadow_marks(&outcome);
-        deciding.body.policy_epoch = Some(self.directory.policies().digest());
+        let outcome = asked.evaluate(&BTreeSet::new());
+        deciding.body.by(asked, &outcome);
         if let Some(refusal) = final_word(&outcome, action, true) {
             return refusal.map(|()| None);
         }
@@ -230,21 +233,8 @@ impl Engine {
         let shown = shown_to_approver(asked, call, &deciding.arguments, inputs);
         let told = &mut deciding.refusal;
         let approval = self.approval(asked, &outcome, binding, shown, action, told).await?;
-        self.lifted_word(asked, &approval, action, true)?;
+        lifted_word(asked, &approval, action, true)?;
         Ok(Some(approval))
-    }
-
-    /// Whether an approval makes a permit of what waited for it. A permit may come with obligations then, as without.
-    pub(crate) fn lifted_word(
-        &self,
-        asked: &Asked<'_>,
-        approval: &ApprovalRecord,
-        action: ActionId,
-        for_agent: bool,
-    ) -> Result<(), Refusal> {
-        let outcome = self.evaluate(asked, &lifted(approval));
-        let held = || Err(evaluate::refusal(action, Code::Held, &outcome, for_agent));
-        final_word(&outcome, action, for_agent).unwrap_or_else(held)
     }
 
     /// The approval that lifts this outcome's holds; else a refusal that names the request for it. It is in `told` before
@@ -258,7 +248,8 @@ impl Engine {
         action: ActionId,
         told: &mut Option<Refusal>,
     ) -> Result<Arc<ApprovalRecord>, Refusal> {
-        let for_agent = !asked.caller.agents.is_empty();
+        let About { caller, standing, cost, now, .. } = asked.about;
+        let for_agent = !caller.agents.is_empty();
         let held = |id: ApprovalId| Refusal {
             approval: Some(id),
             ..evaluate::refusal(action, Code::Held, outcome, for_agent)
@@ -267,7 +258,7 @@ impl Engine {
             .directory
             .approval_for(&binding)
             .filter(|known| !self.tasks.is_approval_used(known.id));
-        match known.as_ref().map(|known| (known, known.standing(asked.now))) {
+        match known.as_ref().map(|known| (known, known.standing(now))) {
             Some((known, ApprovalStanding::Approved)) => return Ok(known.clone()),
             Some((known, ApprovalStanding::Waiting)) => return Err(held(known.id)),
             Some((known, ApprovalStanding::Denied)) => {
@@ -287,20 +278,20 @@ impl Engine {
             id: self.context.id(),
             action,
             binding,
-            chain: asked.caller.chain(),
-            party: party(asked.standing),
-            task: asked.caller.claims.task,
+            chain: caller.chain(),
+            party: party(standing),
+            task: caller.claims.task,
             demands: holds(outcome),
             shown: without_secrets(shown),
-            amount: asked.cost,
+            amount: cost,
             nonce: self.unguessable(),
-            asked: asked.now,
-            expires: asked.now.plus_seconds(APPROVAL_SECONDS),
+            asked: now,
+            expires: now.plus_seconds(APPROVAL_SECONDS),
             answers: Vec::new(),
         };
         let refusal = held(record.id);
         *told = Some(refusal.clone());
-        self.ask_for_approval(asked.caller, record)
+        self.ask_for_approval(caller, record)
             .await
             .map_err(|why| Refusal::new(action, Code::StoreUnavailable, why.to_string()))?;
         Err(refusal)
@@ -378,6 +369,18 @@ pub(crate) enum Step {
     Help,
 }
 
+/// Whether an approval makes a permit of what waited for it. A permit may come with obligations then, as without.
+pub(crate) fn lifted_word(
+    asked: &Asked<'_>,
+    approval: &ApprovalRecord,
+    action: ActionId,
+    for_agent: bool,
+) -> Result<(), Refusal> {
+    let outcome = asked.evaluate(&lifted(approval));
+    let held = || Err(evaluate::refusal(action, Code::Held, &outcome, for_agent));
+    final_word(&outcome, action, for_agent).unwrap_or_else(held)
+}
+
 /// `Some` when policy alone settles it: permitted, or refused for good.
 pub(crate) fn final_word(
     outcome: &Outcome,
@@ -410,6 +413,18 @@ pub(crate) fn final_word(
 /// The soft forbids that an approval lifts: those that it was asked for, no other.
 pub(crate) fn lifted(approval: &ApprovalRecord) -> BTreeSet<Name> {
     approval.demands.iter().filter_map(|demand| demand.policy.parse().ok()).collect()
+}
+
+impl Decision {
+    /// Notes which policies decided.
+    pub(crate) fn by(&mut self, asked: &Asked<'_>, outcome: &Outcome) {
+        self.policy_epoch = Some(asked.policies.digest());
+        self.policies = policy_marks(outcome);
+        self.shadow = shadow_marks(outcome);
+        if let Some(given) = &mut self.given {
+            given.drawn(asked);
+        }
+    }
 }
 
 pub(crate) fn shadow_marks(outcome: &Outcome) -> Vec<PolicyMark> {
@@ -480,11 +495,12 @@ fn shown_to_approver(
     });
     let mut shown = vec![
         ("arguments", serde_json::from_slice(arguments).unwrap_or(Json::Null)),
-        ("chain", to_json(&asked.caller.chain())),
+        ("chain", to_json(&asked.about.caller.chain())),
         ("effects", Json::Array(effects.collect())),
         (
             "purpose",
             asked
+                .about
                 .standing
                 .task
                 .as_ref()

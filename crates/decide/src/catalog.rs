@@ -60,6 +60,8 @@ pub struct Tool {
 pub struct ToolEntry {
     /// What was recorded of it.
     pub record: Arc<ToolRecord>,
+    /// The digest of the row, by which its ledger entry is found.
+    pub row: Digest,
     /// Ready to be asked, once accepted.
     pub accepted: Option<Arc<Tool>>,
 }
@@ -167,8 +169,8 @@ pub fn compile(
 impl ToolEntry {
     /// A tool with its mapping compiled. A definition that is not what was pinned, or a mapping that does not compile, leaves
     /// the tool not accepted.
-    pub(crate) fn of(record: Arc<ToolRecord>, server: Option<&ServerRecord>) -> Self {
-        let Some(server) = server else { return Self { record, accepted: None } };
+    pub(crate) fn of(record: Arc<ToolRecord>, row: Digest, server: Option<&ServerRecord>) -> Self {
+        let Some(server) = server else { return Self { record, row, accepted: None } };
         let pinned = sha256(&[record.definition.as_bytes()]) == record.digest;
         let mapping = record.mapping.as_ref().filter(|_| pinned && record.is_held());
         let accepted = mapping.and_then(|mapping| match compile(&record, mapping, &server.default_classes) {
@@ -178,7 +180,12 @@ impl ToolEntry {
                 None
             }
         });
-        Self { record, accepted }
+        Self { record, row, accepted }
+    }
+
+    /// The same tool, of a server that has changed.
+    pub(crate) fn of_server(&self, server: &ServerRecord) -> Self {
+        Self::of(self.record.clone(), self.row, Some(server))
     }
 }
 

@@ -44,6 +44,8 @@ const ADMINISTRATOR: &str = "administrator";
 
 /// A person in force.
 pub struct PersonEntry {
+    /// The digest of the row, by which its ledger entry is found.
+    pub(crate) row: Digest,
     /// The person.
     pub person: Person,
     /// Their keys.
@@ -54,6 +56,8 @@ pub struct PersonEntry {
 
 /// An agent in force.
 pub struct AgentEntry {
+    /// The digest of the row, by which its ledger entry is found.
+    pub(crate) row: Digest,
     /// The agent.
     pub agent: Agent,
     /// Its keys.
@@ -72,10 +76,24 @@ pub struct ServerEntry {
     pub tools: BTreeMap<String, ToolEntry>,
 }
 
+/// What somebody of a chain may do, and the digests of the rows that say so.
+#[derive(Clone)]
+pub(crate) struct Holding {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) rows: Arc<[Digest]>,
+}
+
+/// What all grants of a person come to.
+struct Held {
+    /// Of those that may be passed on so many times, from none to [`MAX_DEPTH`].
+    by_hops: Vec<Arc<Authority>>,
+    rows: Arc<[Digest]>,
+}
+
 /// Servers and tools in force. A tool may be known before its server: the feed's order is that of the last changes.
 #[derive(Clone, Default)]
 struct Catalog {
-    servers: HashMap<Name, Arc<ServerRecord>>,
+    servers: HashMap<Name, (Arc<ServerRecord>, Digest)>,
     tools: HashMap<Name, BTreeMap<String, ToolEntry>>,
 }
 
@@ -83,10 +101,10 @@ struct Catalog {
 pub struct Directory {
     persons: DashMap<IdentityId, Arc<PersonEntry>>,
     agents: DashMap<IdentityId, Arc<AgentEntry>>,
-    blueprints: DashMap<Name, (Arc<Blueprint>, Arc<Authority>)>,
-    grants: DashMap<IdentityId, BTreeMap<Name, Authority>>,
-    /// What a person holds by those grants that may be passed on so many times, from none to [`MAX_DEPTH`].
-    held: DashMap<IdentityId, Vec<Arc<Authority>>>,
+    blueprints: DashMap<Name, (Arc<Blueprint>, Holding)>,
+    /// The grants of each person, with the digests of their rows.
+    grants: DashMap<IdentityId, BTreeMap<Name, (Authority, Digest)>>,
+    held: DashMap<IdentityId, Held>,
     administrators: AtomicU32,
     catalog: ArcSwap<Catalog>,
     /// Whether policies or resource types changed since the policies were compiled.
@@ -159,18 +177,20 @@ impl Directory {
         }
     }
 
-    fn apply(&self, row: &RawRow) -> Result<(), serde_json::Error> {
+    /// Puts a row in force, whatever it is worth.
+    pub(crate) fn apply(&self, row: &RawRow) -> Result<(), serde_json::Error> {
         match row.kind.as_str() {
-            PersonRecord::KIND => self.apply_person(parse(row)?),
-            AgentRecord::KIND => self.apply_agent(parse(row)?),
+            PersonRecord::KIND => self.apply_person(parse(row)?, row.digest),
+            AgentRecord::KIND => self.apply_agent(parse(row)?, row.digest),
             BlueprintRecord::KIND => {
                 let BlueprintRecord(blueprint) = parse(row)?;
                 let authority = Arc::new(blueprint.authority.clone());
-                self.blueprints.insert(blueprint.name.clone(), (Arc::new(blueprint), authority));
+                let holding = Holding { authority, rows: Arc::new([row.digest]) };
+                self.blueprints.insert(blueprint.name.clone(), (Arc::new(blueprint), holding));
             }
-            GrantRecord::KIND => self.apply_grant(parse(row)?),
-            ServerRecord::KIND => self.apply_server(parse(row)?),
-            ToolRecord::KIND => self.apply_tool(parse(row)?),
+            GrantRecord::KIND => self.apply_grant(parse(row)?, row.digest),
+            ServerRecord::KIND => self.apply_server(parse(row)?, row.digest),
+            ToolRecord::KIND => self.apply_tool(parse(row)?, row.digest),
             PolicySetRecord::KIND => self.apply_policies(parse(row)?),
             ApprovalRecord::KIND => self.apply_approval(parse(row)?),
             AccountRecord::KIND => self.apply_account(parse(row)?),
@@ -231,18 +251,19 @@ impl Directory {
         }
     }
 
-    fn apply_person(&self, record: PersonRecord) {
+    fn apply_person(&self, record: PersonRecord, row: Digest) {
         let PersonRecord { person, keys: held, .. } = record;
         let principal = Principal::person(person.id.clone(), person.teams.clone());
         let principal = Principal { manager: person.manager.clone(), ..principal };
-        let entry = PersonEntry { keys: keys(&held), principal, person };
+        let entry = PersonEntry { row, keys: keys(&held), principal, person };
         self.persons.insert(entry.person.id.clone(), Arc::new(entry));
         self.count_administrators();
     }
 
-    fn apply_agent(&self, record: AgentRecord) {
+    fn apply_agent(&self, record: AgentRecord, row: Digest) {
         let AgentRecord { agent, keys: held, .. } = record;
         let entry = AgentEntry {
+            row,
             keys: keys(&held),
             principal: principal(&agent),
             touch: Arc::new(touch(&agent)),
@@ -251,39 +272,38 @@ impl Directory {
         self.agents.insert(entry.agent.id.clone(), Arc::new(entry));
     }
 
-    fn apply_grant(&self, record: GrantRecord) {
+    fn apply_grant(&self, record: GrantRecord, row: Digest) {
         let mut held = self.grants.entry(record.holder.clone()).or_default();
         if record.revoked {
             held.remove(&record.name);
         } else {
-            held.insert(record.name, record.authority);
+            held.insert(record.name, (record.authority, row));
         }
         self.hold(record.holder, &held);
     }
 
     /// Notes what all grants of a person come to.
-    fn hold(&self, holder: IdentityId, grants: &BTreeMap<Name, Authority>) {
-        self.held.insert(holder, by_hops(grants));
+    fn hold(&self, holder: IdentityId, grants: &BTreeMap<Name, (Authority, Digest)>) {
+        let rows = grants.values().map(|(_, row)| *row).collect();
+        self.held.insert(holder, Held { by_hops: by_hops(grants), rows });
     }
 
-    fn apply_server(&self, record: ServerRecord) {
+    fn apply_server(&self, record: ServerRecord, row: Digest) {
         let record = Arc::new(record);
         self.change_catalog(|catalog| {
             // The server's default classes stand in its tools' effects, so these are compiled again.
             if let Some(tools) = catalog.tools.get_mut(&record.name) {
-                tools
-                    .values_mut()
-                    .for_each(|tool| *tool = ToolEntry::of(tool.record.clone(), Some(&record)));
+                tools.values_mut().for_each(|tool| *tool = tool.of_server(&record));
             }
-            catalog.servers.insert(record.name.clone(), record.clone());
+            catalog.servers.insert(record.name.clone(), (record.clone(), row));
         });
     }
 
-    fn apply_tool(&self, record: ToolRecord) {
+    fn apply_tool(&self, record: ToolRecord, row: Digest) {
         let record = Arc::new(record);
         self.change_catalog(|catalog| {
-            let server = catalog.servers.get(&record.server);
-            let tool = ToolEntry::of(record.clone(), server.map(Arc::as_ref));
+            let server = catalog.servers.get(&record.server).map(|(server, _)| &**server);
+            let tool = ToolEntry::of(record.clone(), row, server);
             catalog
                 .tools
                 .entry(record.server.clone())
@@ -420,7 +440,7 @@ impl Directory {
     /// The server with its tools.
     pub fn server(&self, name: &Name) -> Option<ServerEntry> {
         let catalog = self.catalog.load();
-        let record = catalog.servers.get(name)?.clone();
+        let (record, _) = catalog.servers.get(name)?.clone();
         Some(ServerEntry { record, tools: catalog.tools.get(name).cloned().unwrap_or_default() })
     }
 
@@ -437,9 +457,19 @@ impl Directory {
         server: &Name,
         tool: &str,
     ) -> Option<(Arc<ServerRecord>, Option<ToolEntry>)> {
+        self.tool_with_row(server, tool).map(|(server, _, tool)| (server, tool))
+    }
+
+    /// The same, with the digest of the server's row.
+    pub(crate) fn tool_with_row(
+        &self,
+        server: &Name,
+        tool: &str,
+    ) -> Option<(Arc<ServerRecord>, Digest, Option<ToolEntry>)> {
         let catalog = self.catalog.load();
-        let record = catalog.servers.get(server)?.clone();
-        Some((record, catalog.tools.get(server).and_then(|tools| tools.get(tool)).cloned()))
+        let (record, row) = catalog.servers.get(server)?.clone();
+        let tool = catalog.tools.get(server).and_then(|tools| tools.get(tool)).cloned();
+        Some((record, row, tool))
     }
 
     /// Tells when other policies come into force from now on.
@@ -455,15 +485,28 @@ impl Directory {
     /// What a person holds by those grants that may be passed on at least `hops` times: with 0 all that they hold, with 1
     /// what they may hand to an agent.
     pub fn held_by_person(&self, id: &IdentityId, hops: usize) -> Arc<Authority> {
-        let held = self.held.get(id).and_then(|held| held.get(hops).cloned());
-        held.unwrap_or_else(|| Arc::new(Authority::nothing()))
+        self.person_holds(id, hops).authority
+    }
+
+    /// The same, with the rows that say so.
+    pub(crate) fn person_holds(&self, id: &IdentityId, hops: usize) -> Holding {
+        let held = self.held.get(id);
+        let holding = held.and_then(|held| {
+            let authority = held.by_hops.get(hops)?.clone();
+            Some(Holding { authority, rows: held.rows.clone() })
+        });
+        holding.unwrap_or_else(Holding::nothing)
     }
 
     /// All that an agent may do: its blueprint's authority.
     pub fn held_by_agent(&self, agent: &Agent) -> Arc<Authority> {
-        self.blueprints
-            .get(&agent.blueprint)
-            .map_or_else(|| Arc::new(Authority::nothing()), |entry| entry.1.clone())
+        self.agent_holds(agent).authority
+    }
+
+    /// The same, with the row that says so.
+    pub(crate) fn agent_holds(&self, agent: &Agent) -> Holding {
+        let blueprint = self.blueprints.get(&agent.blueprint);
+        blueprint.map_or_else(Holding::nothing, |entry| entry.1.clone())
     }
 
     /// The request for approval that binds exactly this.
@@ -520,6 +563,12 @@ impl Directory {
     }
 }
 
+impl Holding {
+    fn nothing() -> Self {
+        Self { authority: Arc::new(Authority::nothing()), rows: Arc::default() }
+    }
+}
+
 /// An agent as policies see it.
 fn principal(agent: &Agent) -> Principal {
     Principal {
@@ -544,8 +593,8 @@ fn touch(agent: &Agent) -> AgentTouch {
 
 /// What the grants come to that may be passed on at least so many times, for each number of times. Most grants of a person
 /// have the same depth, so most of these are one and the same.
-fn by_hops(grants: &BTreeMap<Name, Authority>) -> Vec<Arc<Authority>> {
-    let deep = |hops| grants.values().filter(move |one| one.depth >= hops);
+fn by_hops(grants: &BTreeMap<Name, (Authority, Digest)>) -> Vec<Arc<Authority>> {
+    let deep = |hops| grants.values().map(|(one, _)| one).filter(move |one| one.depth >= hops);
     let mut held: Vec<Arc<Authority>> = vec![Arc::new(union(deep(0), 0))];
     for hops in 1..=MAX_DEPTH {
         let same = hops > 1 && deep(hops).count() == deep(hops - 1).count();

@@ -8,7 +8,7 @@ use model::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
-    calls::{Decision, EffectMark, Input, Lapsed, Outcome, PolicyMark},
+    calls::{Decision, EffectMark, Given, Input, Lapsed, Outcome, PolicyMark},
     governance::Governed,
     node::{Resumed, Started, StopFinal, Stopped},
     tasks::{EndedBy, Parked, TaskEnded, TaskOpened, Unparked},

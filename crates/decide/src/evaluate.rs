@@ -1,15 +1,19 @@
 //! Step 5 of the walk: what authority and policy say about every hop of a chain and every effect of a call.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use model::{
     ActionId, Authority, Digest, IdentityId, Money, Name, Question, Timestamp, ijson::Json,
 };
-use policy::{Buckets, Effect, Facts, Lift, Outcome, Request, combine};
+use policy::{Buckets, Effect, Facts, Lift, Outcome, Policies, Principal, Request, combine};
 
 use crate::{
     authenticate::Caller,
     catalog::Pair,
+    directory::{Directory, Holding},
     engine::Engine,
     entries::to_json,
     hash::sha256,
@@ -23,7 +27,7 @@ use crate::{
 const MAX_GROUPS: usize = 4;
 
 /// What is asked of authority and policy.
-pub(crate) struct Asked<'a> {
+pub(crate) struct About<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) standing: &'a Standing,
     pub(crate) pairs: &'a [Pair],
@@ -35,140 +39,163 @@ pub(crate) struct Asked<'a> {
     pub(crate) now: Timestamp,
 }
 
-impl Engine {
-    /// Refuses an effect that the token, the person's live rights, or those of an agent in the chain do not allow.
-    pub(crate) fn within_authority(
-        &self,
-        caller: &Caller,
-        standing: &Standing,
-        pairs: &[Pair],
-        action: ActionId,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        let held: Vec<(&IdentityId, Arc<Authority>)> = self.held(standing).collect();
-        for pair in pairs {
-            let question = Question {
-                verb: pair.verb,
-                resource: &pair.resource,
-                amount: pair.amount,
-                classes: &pair.classes,
-                at,
-            };
-            let beyond = |whose: String| {
-                let what = format!(
-                    "`{}` on a `{}` of `{}`",
-                    pair.verb,
-                    pair.resource.kind(),
-                    pair.resource.system()
-                );
-                let missing = Missing {
-                    verb: pair.verb,
-                    resource: pair.resource.kind().to_owned(),
-                    system: pair.resource.system().clone(),
-                };
-                let reason = format!("{what} is beyond the authority of {whose}");
-                let help = Help { missing: Some(missing), ..Help::default() };
-                Refusal { help, ..Refusal::new(action, Code::BeyondAuthority, reason) }
-            };
-            if !caller.claims.authority.allows(&question) {
-                return Err(beyond("this delegation".to_owned()));
-            }
-            if let Some((who, _)) = held.iter().find(|(_, authority)| !authority.allows(&question))
-            {
-                return Err(beyond(format!("`{who}`")));
-            }
-        }
-        Ok(())
-    }
+/// The same with all else that the answer stands on, taken once: however often it is asked, the answer is the same.
+pub(crate) struct Asked<'a> {
+    pub(crate) about: About<'a>,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) facts: Facts,
+    pub(crate) buckets: BucketsOf<'a>,
+    /// Those that were asked for.
+    pub(crate) drawn: Mutex<BTreeMap<Name, u8>>,
+}
 
+/// Which part of all actions an action belongs to for a policy, from 0 to 99.
+pub(crate) enum BucketsOf<'a> {
+    /// That of its delegation root.
+    Root(&'a Engine, u128),
+    /// The one that its decision recorded.
+    Recorded(&'a BTreeMap<Name, u8>),
+}
+
+/// What somebody of a chain holds now.
+pub(crate) struct HeldBy<'a> {
+    pub(crate) who: &'a IdentityId,
+    pub(crate) holding: Holding,
+}
+
+/// Refuses an effect that the token, the person's live rights, or those of an agent in the chain do not allow.
+pub(crate) fn within_authority(
+    token: &Authority,
+    held: &[HeldBy<'_>],
+    pairs: &[Pair],
+    action: ActionId,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    for pair in pairs {
+        let question = Question {
+            verb: pair.verb,
+            resource: &pair.resource,
+            amount: pair.amount,
+            classes: &pair.classes,
+            at,
+        };
+        let beyond = |whose: String| {
+            let what = format!(
+                "`{}` on a `{}` of `{}`",
+                pair.verb,
+                pair.resource.kind(),
+                pair.resource.system()
+            );
+            let missing = Missing {
+                verb: pair.verb,
+                resource: pair.resource.kind().to_owned(),
+                system: pair.resource.system().clone(),
+            };
+            let reason = format!("{what} is beyond the authority of {whose}");
+            let help = Help { missing: Some(missing), ..Help::default() };
+            Refusal { help, ..Refusal::new(action, Code::BeyondAuthority, reason) }
+        };
+        if !token.allows(&question) {
+            return Err(beyond("this delegation".to_owned()));
+        }
+        if let Some(one) = held.iter().find(|one| !one.holding.authority.allows(&question)) {
+            return Err(beyond(format!("`{}`", one.who)));
+        }
+    }
+    Ok(())
+}
+
+impl Directory {
     /// What everyone of a chain holds now: the person, of what may be passed on as far as this chain is long, then each
     /// agent.
-    pub(crate) fn held<'s>(
-        &self,
-        standing: &'s Standing,
-    ) -> impl Iterator<Item = (&'s IdentityId, Arc<Authority>)> {
+    pub(crate) fn held<'s>(&self, standing: &'s Standing) -> Vec<HeldBy<'s>> {
         let (person, agents) = (&standing.person.person.id, &standing.agents);
-        let by_person = self.directory.held_by_person(person, agents.len());
-        let by_agent = agents
-            .iter()
-            .map(|entry| (&entry.agent.id, self.directory.held_by_agent(&entry.agent)));
-        std::iter::once((person, by_person)).chain(by_agent)
+        let holding = self.person_holds(person, agents.len());
+        let agents = agents.iter().map(|entry| {
+            let holding = self.agent_holds(&entry.agent);
+            HeldBy { who: &entry.agent.id, holding }
+        });
+        std::iter::once(HeldBy { who: person, holding }).chain(agents).collect()
     }
+}
 
-    /// What the policies in force say, with these soft forbids lifted: every hop, every effect, put together.
-    pub(crate) fn evaluate(&self, asked: &Asked<'_>, lifted: &BTreeSet<Name>) -> Outcome {
-        let policies = self.directory.policies();
-        let facts = self.facts(asked);
-        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
-        let canary = |policy: &Name| self.canary(policy, root);
-        let standing = asked.standing;
-        let hops = std::iter::once(&standing.person.principal)
-            .chain(standing.agents.iter().map(|entry| &entry.principal));
-        let outcomes: Vec<Outcome> = hops
-            .flat_map(|principal| asked.pairs.iter().map(move |pair| (principal, pair)))
+impl Asked<'_> {
+    /// What the policies say, with these soft forbids lifted: every hop, every effect, put together.
+    pub(crate) fn evaluate(&self, lifted: &BTreeSet<Name>) -> Outcome {
+        let bucket = |policy: &Name| self.bucket_of(policy);
+        let outcomes: Vec<Outcome> = self
+            .each()
             .map(|(principal, pair)| {
-                policies.evaluate(&Request {
-                    principal,
-                    verb: pair.verb,
-                    resource: &pair.resource,
-                    classes: &pair.classes,
-                    owner: asked.owner,
-                    group: asked.group,
-                    amount: pair.amount,
-                    facts: &facts,
-                    lifted,
-                    canary: Buckets(&canary),
-                })
+                self.policies.evaluate(&self.request(principal, pair, lifted, &bucket))
             })
             .collect();
         combine(&outcomes)
     }
 
-    /// Whether policy denies a tool to somebody of the chain whatever its arguments are. The ids of `asked.pairs` say
-    /// nothing.
-    pub(crate) fn denies_kinds(&self, asked: &Asked<'_>) -> bool {
-        let policies = self.directory.policies();
-        let facts = self.facts(asked);
-        let root = asked.caller.claims.links.first().map_or(0, |link| link.id.bits());
-        let canary = |policy: &Name| self.canary(policy, root);
-        let hops = std::iter::once(&asked.standing.person.principal)
-            .chain(asked.standing.agents.iter().map(|entry| &entry.principal));
-        let mut each = hops.flat_map(|who| asked.pairs.iter().map(move |pair| (who, pair)));
-        each.any(|(principal, pair)| {
-            policies.denies_kind(&Request {
-                principal,
-                verb: pair.verb,
-                resource: &pair.resource,
-                classes: &pair.classes,
-                owner: None,
-                group: None,
-                amount: None,
-                facts: &facts,
-                lifted: &BTreeSet::new(),
-                canary: Buckets(&canary),
-            })
+    /// Whether policy denies a tool to somebody of the chain whatever its arguments are. The ids of the pairs say nothing.
+    pub(crate) fn denies_kinds(&self) -> bool {
+        let (bucket, lifted) = (|policy: &Name| self.bucket_of(policy), BTreeSet::new());
+        self.each().any(|(principal, pair)| {
+            self.policies.denies_kind(&self.request(principal, pair, &lifted, &bucket))
         })
     }
 
-    fn facts(&self, asked: &Asked<'_>) -> Facts {
-        let task = asked.standing.task.as_ref().map(|(_, task)| task);
-        let spent = task.and_then(|task| {
-            let budget = task.budget?;
-            let taken = task.spent.saturating_add(task.reserved);
-            Money::new(i64::try_from(taken).ok()?, budget.currency()).ok()
-        });
-        Facts {
-            environment: self.context.realm.environment.clone(),
-            at: asked.now,
-            invoker: Some(asked.standing.person.principal.clone()),
-            actor: asked.caller.current().clone(),
-            depth: u8::try_from(asked.standing.agents.len()).unwrap_or(u8::MAX),
-            purpose: task.map(|task| task.purpose.clone()),
-            tool: asked.tool.cloned(),
-            labels: task.map(|task| task.labels.clone()).unwrap_or_default(),
-            spent: spent
-                .filter(|spent| asked.cost.is_none_or(|cost| cost.currency() == spent.currency())),
-            administrators: self.directory.administrators(),
+    /// Each hop with each effect.
+    fn each(&self) -> impl Iterator<Item = (&Principal, &Pair)> {
+        let standing = self.about.standing;
+        let hops = std::iter::once(&standing.person.principal)
+            .chain(standing.agents.iter().map(|entry| &entry.principal));
+        hops.flat_map(|principal| self.about.pairs.iter().map(move |pair| (principal, pair)))
+    }
+
+    fn request<'r>(
+        &'r self,
+        principal: &'r Principal,
+        pair: &'r Pair,
+        lifted: &'r BTreeSet<Name>,
+        bucket: &'r dyn Fn(&Name) -> u8,
+    ) -> Request<'r> {
+        Request {
+            principal,
+            verb: pair.verb,
+            resource: &pair.resource,
+            classes: &pair.classes,
+            owner: self.about.owner,
+            group: self.about.group,
+            amount: pair.amount,
+            facts: &self.facts,
+            lifted,
+            canary: Buckets(bucket),
+        }
+    }
+
+    /// The buckets that were asked for so far.
+    pub(crate) fn buckets(&self) -> BTreeMap<Name, u8> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn bucket_of(&self, policy: &Name) -> u8 {
+        match self.buckets {
+            BucketsOf::Root(engine, root) => {
+                let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+                *drawn.entry(policy.clone()).or_insert_with(|| engine.canary(policy, root))
+            }
+            // Of a policy that decided for none of its part nothing is recorded.
+            BucketsOf::Recorded(buckets) => buckets.get(policy).copied().unwrap_or(u8::MAX),
+        }
+    }
+}
+
+impl Engine {
+    /// Asks by what is in force now.
+    pub(crate) fn ask<'a>(&'a self, about: About<'a>) -> Asked<'a> {
+        let root = about.caller.claims.links.first().map_or(0, |link| link.id.bits());
+        Asked {
+            policies: self.directory.policies(),
+            facts: facts(&about, &self.context.realm.environment, self.directory.administrators()),
+            buckets: BucketsOf::Root(self, root),
+            drawn: Mutex::default(),
+            about,
         }
     }
 
@@ -188,24 +215,22 @@ impl Engine {
                 Json::object([("digest", to_json(&one.digest)), ("policy", to_json(&one.policy))])
             })
             .collect();
-        let versions = asked
-            .standing
-            .agents
-            .iter()
-            .map(|entry| to_json(&entry.agent.version.digest))
-            .collect();
-        let claims = &asked.caller.claims;
+        let About { caller, standing, .. } = asked.about;
+        let versions =
+            standing.agents.iter().map(|entry| to_json(&entry.agent.version.digest)).collect();
+        let claims = &caller.claims;
         // The chain is bound by its root and its members, not by the token: while people think, an agent's token ends and
         // the next one of the same task is as good. What it allows is checked anew at every attempt. A person's own
         // session carries nothing but who they are.
-        let root = match asked.caller.is_own_session() {
+        let root = match caller.is_own_session() {
             true => Json::Null,
             false => to_json(&claims.links.first().map(|link| link.id)),
         };
-        let held = self.held(asked.standing).map(|(_, one)| to_json(&*one));
+        let held = self.directory.held(standing).into_iter();
+        let held = held.map(|one| to_json(&*one.holding.authority));
         let bound = Json::object([
             ("call", rest),
-            ("chain", to_json(&asked.caller.chain())),
+            ("chain", to_json(&caller.chain())),
             ("grants", Json::Array(held.collect())),
             ("policies", Json::Array(determining)),
             ("root", root),
@@ -213,6 +238,29 @@ impl Engine {
             ("versions", Json::Array(versions)),
         ]);
         sha256(&[b"approval/v1\0", &bound.canonical()])
+    }
+}
+
+/// What policies are told beside who, what and to what.
+pub(crate) fn facts(about: &About<'_>, environment: &Name, administrators: u32) -> Facts {
+    let task = about.standing.task.as_ref().map(|(_, task)| task);
+    let spent = task.and_then(|task| {
+        let budget = task.budget?;
+        let taken = task.spent.saturating_add(task.reserved);
+        Money::new(i64::try_from(taken).ok()?, budget.currency()).ok()
+    });
+    Facts {
+        environment: environment.clone(),
+        at: about.now,
+        invoker: Some(about.standing.person.principal.clone()),
+        actor: about.caller.current().clone(),
+        depth: u8::try_from(about.standing.agents.len()).unwrap_or(u8::MAX),
+        purpose: task.map(|task| task.purpose.clone()),
+        tool: about.tool.cloned(),
+        labels: task.map(|task| task.labels.clone()).unwrap_or_default(),
+        spent: spent
+            .filter(|spent| about.cost.is_none_or(|cost| cost.currency() == spent.currency())),
+        administrators,
     }
 }
 

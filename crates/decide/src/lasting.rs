@@ -15,7 +15,7 @@ use crate::{
     attempt::{final_word, lifted},
     authenticate::Caller,
     entries::PolicyMark,
-    evaluate::Asked,
+    evaluate::About,
     permit::{Dispatch, Held},
     refusal::Refusal,
     standing::Standing,
@@ -86,7 +86,7 @@ impl Dispatch {
 impl Held {
     /// Whether the policies in force permit the call to a caller in this standing.
     fn is_permitted(&self, caller: &Caller, standing: &Standing, now: Timestamp) -> bool {
-        let asked = Asked {
+        let asked = self.engine.ask(About {
             caller,
             standing,
             pairs: &self.pairs,
@@ -95,10 +95,10 @@ impl Held {
             tool: Some(&self.call.tool.name),
             cost: self.reserved.cost,
             now,
-        };
+        });
         let approval = self.reserved.approval.and_then(|id| self.engine.directory.approval(id));
         let lifted: BTreeSet<Name> = approval.map(|record| lifted(&record)).unwrap_or_default();
-        let outcome = self.engine.evaluate(&asked, &lifted);
+        let outcome = asked.evaluate(&lifted);
         let was_lifted = |mark: PolicyMark| self.lifted.contains(&mark);
         let mut demands = outcome.determining.iter().filter(|one| one.effect == Effect::SoftForbid);
         matches!(final_word(&outcome, self.action, true), Some(Ok(())))

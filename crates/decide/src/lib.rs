@@ -32,6 +32,7 @@ mod opening;
 mod parking;
 mod permit;
 mod question;
+mod recompute;
 mod record;
 mod records;
 mod refusal;
@@ -72,6 +73,7 @@ pub use opening::{OpenTask, Opened, TASK_SECONDS_MAX};
 pub use parking::UnparkTask;
 pub use permit::{Dispatch, Ending, FrozenCall, Permit};
 pub use question::{Answer, PolicyChange};
+pub use recompute::{Recomputed, Remade};
 pub use record::RECORD_BOUND;
 pub use records::{
     AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,

@@ -15,6 +15,7 @@ use crate::{
     catalog::{Pair, Tool},
     engine::Engine,
     entries::{self, Outcome, PolicyMark},
+    evaluate::within_authority,
     record::{NotRecorded, Told},
     records::{ServerRecord, Standing},
     refusal::{Code, Refusal},
@@ -235,7 +236,8 @@ impl Held {
         let (engine, action) = (&self.engine, self.action);
         let now = engine.sure_moment(action)?;
         let standing = engine.standing(caller, action, Some(&self.call.server.name), now)?;
-        engine.within_authority(caller, &standing, &self.pairs, action, now)?;
+        let held = engine.directory.held(&standing);
+        within_authority(&caller.claims.authority, &held, &self.pairs, action, now)?;
         let FrozenCall { server, account, tool, .. } = &self.call;
         if engine.account_for(server, caller, action)? != *account {
             let reason = "the account at the server changed after the decision; call again";

@@ -12,7 +12,7 @@ use crate::{
     catalog::{Pair, Tool},
     directory::with_guards,
     engine::Engine,
-    evaluate::{self, Asked, holds},
+    evaluate::{self, About, holds, within_authority},
     records::PolicyFile,
     refusal::{Code, Refusal},
     standing::Standing,
@@ -74,18 +74,20 @@ impl Engine {
             self.may_act(&entry, action)?;
             standing.agents.push(entry);
         }
-        let asked = Asked {
+        let pairs = std::slice::from_ref(pair);
+        let held = self.directory.held(&standing);
+        within_authority(&caller.claims.authority, &held, pairs, action, now)?;
+        let asked = self.ask(About {
             caller: &caller,
             standing: &standing,
-            pairs: std::slice::from_ref(pair),
+            pairs,
             owner: None,
             group: None,
             tool: None,
             cost: pair.amount,
             now,
-        };
-        self.within_authority(&caller, &standing, asked.pairs, action, now)?;
-        let outcome = self.evaluate(&asked, &BTreeSet::new());
+        });
+        let outcome = asked.evaluate(&BTreeSet::new());
         let policies = outcome.determining.iter().map(|one| one.policy.to_string()).collect();
         match final_word(&outcome, action, false) {
             Some(Ok(())) => Ok(policies),
@@ -149,7 +151,8 @@ impl Engine {
     ) -> Option<Listing<'l>> {
         let now = self.context.now();
         let standing = self.standing(caller, self.context.id(), Some(system), now).ok()?;
-        let mut held: Vec<Arc<Authority>> = self.held(&standing).map(|(_, one)| one).collect();
+        let held = self.directory.held(&standing).into_iter();
+        let mut held: Vec<Arc<Authority>> = held.map(|one| one.holding.authority).collect();
         held.push(Arc::new(caller.claims.authority.clone()));
         Some(Listing { engine: self, caller, system, standing, held, now })
     }
@@ -173,16 +176,18 @@ impl Listing<'_> {
         let reachable = verbs
             .all(|(verb, kind, _)| held.iter().all(|one| one.reaches(verb, system, kind, *now)));
         reachable
-            && !engine.denies_kinds(&Asked {
-                caller,
-                standing,
-                pairs: &on_anything(tool),
-                owner: None,
-                group: None,
-                tool: Some(&tool.name),
-                cost: None,
-                now: *now,
-            })
+            && !engine
+                .ask(About {
+                    caller,
+                    standing,
+                    pairs: &on_anything(tool),
+                    owner: None,
+                    group: None,
+                    tool: Some(&tool.name),
+                    cost: None,
+                    now: *now,
+                })
+                .denies_kinds()
     }
 }
 
@@ -196,7 +201,7 @@ fn on_anything(tool: &Tool) -> Vec<Pair> {
     tool.verbs().map(pair).collect()
 }
 
-fn supposed_claims(authority: Authority) -> Claims {
+pub(crate) fn supposed_claims(authority: Authority) -> Claims {
     Claims {
         iss: String::new(),
         sub: String::new(),

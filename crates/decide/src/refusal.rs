@@ -108,10 +108,30 @@ impl Refusal {
 
     /// The verdict's name: `deny`, `hold` or `step_up`.
     pub const fn verdict(&self) -> &'static str {
-        match self.code {
-            Code::Held => "hold",
-            Code::StepUp => "step_up",
+        self.code.verdict()
+    }
+}
+
+impl Code {
+    /// The verdict of a refusal with this code.
+    pub(crate) const fn verdict(self) -> &'static str {
+        match self {
+            Self::Held => "hold",
+            Self::StepUp => "step_up",
             _ => "deny",
         }
+    }
+
+    /// Whether it is authority or policy that refuses by this code, and not the state of something else.
+    pub(crate) const fn is_of_policy(self) -> bool {
+        matches!(
+            self,
+            Self::BeyondAuthority
+                | Self::Forbidden
+                | Self::Held
+                | Self::NotPermitted
+                | Self::PolicyError
+                | Self::StepUp
+        )
     }
 }

@@ -16,6 +16,7 @@ mod moved;
 mod outbox;
 mod parking;
 mod refusals;
+mod remade;
 mod restarts;
 mod taken_back;
 mod tampered;

@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod blueprints;
 pub(crate) mod catalog;
+pub(crate) mod decisions;
 pub(crate) mod doctor;
 pub(crate) mod grants;
 pub(crate) mod ledger;

@@ -1,6 +1,7 @@
 mod export;
 mod place;
 mod proof;
+mod recompute;
 mod show;
 mod verify;
 
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::{failure::Result, output::Answer};
 use place::Place;
 use proof::{Prove, VerifyProof};
+use recompute::Recompute;
 use show::Show;
 pub(crate) use verify::Verify;
 pub(super) use verify::given_key;
@@ -20,6 +22,8 @@ pub(super) use verify::given_key;
 pub(crate) enum Command {
     /// Show entries, from the server.
     Show(Show),
+    /// Make decisions of the past again, from the ledger alone; exit status 3 where one comes out otherwise.
+    Recompute(Recompute),
     /// Check a ledger or a pack, offline; exit status 3 where something is wrong.
     Verify(Verify),
     /// Copy the published ledger into a folder for an auditor, offline.
@@ -48,6 +52,7 @@ impl Command {
     pub(super) async fn run(self) -> Result<Answer> {
         match self {
             Self::Show(show) => show.run().await,
+            Self::Recompute(recompute) => recompute.run().await,
             Self::Verify(verify) => verify.run(),
             Self::Export { out, unwitnessed, place } => export::export(&place, &out, unwitnessed),
             Self::Proof(prove) => prove.run().await,

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::world::{Place, Ran};
+use crate::world::{Place, Ran, Somebody};
 
 const BLUEPRINT: &str = r#"
 name = "support"
@@ -199,6 +199,7 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
     olivia.run(&["approval", "show", &approval]).ends(0).says(no);
     olivia.run(&["policy", "apply", "wide.cedar"]).ends(5).says(no);
 
+    check_decisions(&olivia);
     olivia.run(&["ledger", "show", "--limit", "1000"]).ends(0).says("governance");
     let unknown = "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081";
     olivia.run(&["ledger", "show", "--action", unknown]).ends(6).says("no entry of action");
@@ -222,6 +223,20 @@ fn two_administrators_run_an_agent_by_hand_and_an_auditor_checks_it() {
 }
 
 /// What somebody does who was given one entry and its proof.
+/// What has been decided so far comes out the same once more.
+fn check_decisions(olivia: &Somebody<'_>) {
+    let made = olivia.run(&["ledger", "recompute", "-o", "json"]).ends(0).json();
+    let made = made["decisions"].as_array().unwrap().clone();
+    let same: Vec<_> = made.iter().filter(|one| one["result"] == "same").collect();
+    assert!(same.iter().any(|one| one["verdict"] == "permit" && one["today"] == "permit"));
+    assert!(same.iter().any(|one| one["verdict"] != "permit"));
+    let mut others = made.iter().filter(|one| one["result"] != "same");
+    assert!(others.all(|one| one["result"] == "before"), "{made:#?}");
+    let index = same[0]["index"].to_string();
+    olivia.run(&["ledger", "recompute", &index]).ends(0).says("1 as the ledger has them");
+    olivia.run(&["ledger", "recompute", "999999"]).ends(0).says("0 decisions");
+}
+
 fn check_proof(place: &Place) {
     let key = place.run(["ledger", "key", "--data", "acme/data"]).ends(0).stdout;
     let check = |proof, entry, key| {

@@ -1,11 +1,12 @@
 //! What happens to one attempt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Digest, Money, Name, Timestamp};
+use model::{Digest, IdentityId, Money, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Body;
+use crate::evaluate::{Asked, HeldBy};
 
 bodies! {
     /// One attempt and its verdict.
@@ -28,6 +29,9 @@ bodies! {
         /// What the call does.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         effects: Vec<EffectMark>,
+        /// What it was decided on, beside the call itself; nothing where it was refused before that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        given: Option<Given>,
         /// SHA-256 over the answers to what the server asked before.
         #[serde(skip_serializing_if = "Option::is_none")]
         inputs: Option<Digest>,
@@ -82,6 +86,61 @@ bodies! {
     Lapsed "lapsed" {
         /// Why.
         code: String,
+    }
+}
+
+/// What a decision stands on beside the call, so that whoever has the ledger and its payloads can decide it again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Given {
+    /// How many persons govern Bailiwick: rules that want a second one look at it.
+    pub(crate) administrators: u32,
+    /// The moment for which it was decided.
+    pub(crate) at: Timestamp,
+    /// For each policy that decides for a part of all actions, the part that this one belongs to, from 0 to 99.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) buckets: BTreeMap<Name, u8>,
+    /// The team that is asked to decide on the thing; governance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<Name>,
+    /// The labels that the task had gathered.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) labels: BTreeSet<Name>,
+    /// The digests of the governed objects, as `governance` entries have them: the person, the agents of the chain in
+    /// order, what says what they hold, server and tool.
+    pub(crate) objects: Vec<Digest>,
+    /// Who answers for the thing; governance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<IdentityId>,
+    /// What the task had spent or reserved, in the currency of what moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spent: Option<Money>,
+}
+
+impl Given {
+    /// What an answer will stand on.
+    pub(crate) fn of(asked: &Asked<'_>, held: &[HeldBy<'_>], more: &[Digest]) -> Self {
+        let (about, facts) = (&asked.about, &asked.facts);
+        let standing = about.standing;
+        let mut objects = vec![standing.person.row];
+        objects.extend(standing.agents.iter().map(|entry| entry.row));
+        objects.extend(held.iter().flat_map(|one| one.holding.rows.iter()));
+        objects.extend(more);
+        Self {
+            administrators: facts.administrators,
+            at: facts.at,
+            buckets: BTreeMap::new(),
+            group: about.group.cloned(),
+            labels: BTreeSet::clone(&facts.labels),
+            objects,
+            owner: about.owner.cloned(),
+            spent: facts.spent,
+        }
+    }
+
+    /// Notes the buckets that were asked for.
+    pub(crate) fn drawn(&mut self, asked: &Asked<'_>) {
+        self.buckets = asked.buckets();
     }
 }
 

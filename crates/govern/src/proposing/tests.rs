@@ -42,7 +42,10 @@ fn record(told: &str) -> ToolRecord {
 fn server(classes: &[&str], tools: Vec<ToolRecord>) -> ServerEntry {
     let tools: BTreeMap<String, ToolEntry> = tools
         .into_iter()
-        .map(|record| (record.name.clone(), ToolEntry { record: Arc::new(record), accepted: None }))
+        .map(|record| {
+            let row = record.digest;
+            (record.name.clone(), ToolEntry { record: Arc::new(record), row, accepted: None })
+        })
         .collect();
     let record = ServerRecord {
         name: "desk".parse().unwrap(),

@@ -95,7 +95,8 @@ async fn opening_a_payload_is_an_act_that_leaves_a_record() {
     let last = office.olivia.get("/v1/ledger/entries?limit=1&payload=true").await.ok();
     let leaf = &last["entries"][0]["leaf"];
     assert_eq!(leaf["verdict"], "permit", "the record of the first opening: {last}");
-    assert_eq!(last["entries"][0]["payload"]["content"], json!({ "first": index, "last": index }));
+    let act = &last["entries"][0]["payload"]["content"]["act"];
+    assert_eq!(*act, json!({ "first": index, "last": index }));
     assert_ne!(before, Value::Null);
     let una = office.person("una", &[]).await;
     assert_eq!(una.get(&format!("/v1/ledger/entries/{index}?payload=true")).await.status, 403);
