@@ -14,8 +14,8 @@ use std::{
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use model::{
-    Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, MAX_DEPTH, Name, Person,
-    Timestamp, ijson::Json,
+    Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, Name, Person, Timestamp,
+    ijson::Json,
 };
 use policy::{Policies, Principal, Source};
 use serde::de::DeserializeOwned;
@@ -33,9 +33,14 @@ use crate::{
     stop::AgentTouch,
 };
 
+mod holdings;
 mod seals;
 
-pub(crate) use self::seals::{Admission, Seals};
+use self::holdings::Held;
+pub(crate) use self::{
+    holdings::Holding,
+    seals::{Admission, Seals},
+};
 
 /// How long a request for approval is remembered after its end, in seconds.
 const FORGET_SECONDS: u32 = 24 * 3600;
@@ -74,20 +79,6 @@ pub struct ServerEntry {
     pub record: Arc<ServerRecord>,
     /// Its tools by name.
     pub tools: BTreeMap<String, ToolEntry>,
-}
-
-/// What somebody of a chain may do, and the digests of the rows that say so.
-#[derive(Clone)]
-pub(crate) struct Holding {
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) rows: Arc<[Digest]>,
-}
-
-/// What all grants of a person come to.
-struct Held {
-    /// Of those that may be passed on so many times, from none to [`MAX_DEPTH`].
-    by_hops: Vec<Arc<Authority>>,
-    rows: Arc<[Digest]>,
 }
 
 /// Servers and tools in force. A tool may be known before its server: the feed's order is that of the last changes.
@@ -270,22 +261,6 @@ impl Directory {
             agent,
         };
         self.agents.insert(entry.agent.id.clone(), Arc::new(entry));
-    }
-
-    fn apply_grant(&self, record: GrantRecord, row: Digest) {
-        let mut held = self.grants.entry(record.holder.clone()).or_default();
-        if record.revoked {
-            held.remove(&record.name);
-        } else {
-            held.insert(record.name, (record.authority, row));
-        }
-        self.hold(record.holder, &held);
-    }
-
-    /// Notes what all grants of a person come to.
-    fn hold(&self, holder: IdentityId, grants: &BTreeMap<Name, (Authority, Digest)>) {
-        let rows = grants.values().map(|(_, row)| *row).collect();
-        self.held.insert(holder, Held { by_hops: by_hops(grants), rows });
     }
 
     fn apply_server(&self, record: ServerRecord, row: Digest) {
@@ -482,33 +457,6 @@ impl Directory {
         self.policies.load_full()
     }
 
-    /// What a person holds by those grants that may be passed on at least `hops` times: with 0 all that they hold, with 1
-    /// what they may hand to an agent.
-    pub fn held_by_person(&self, id: &IdentityId, hops: usize) -> Arc<Authority> {
-        self.person_holds(id, hops).authority
-    }
-
-    /// The same, with the rows that say so.
-    pub(crate) fn person_holds(&self, id: &IdentityId, hops: usize) -> Holding {
-        let held = self.held.get(id);
-        let holding = held.and_then(|held| {
-            let authority = held.by_hops.get(hops)?.clone();
-            Some(Holding { authority, rows: held.rows.clone() })
-        });
-        holding.unwrap_or_else(Holding::nothing)
-    }
-
-    /// All that an agent may do: its blueprint's authority.
-    pub fn held_by_agent(&self, agent: &Agent) -> Arc<Authority> {
-        self.agent_holds(agent).authority
-    }
-
-    /// The same, with the row that says so.
-    pub(crate) fn agent_holds(&self, agent: &Agent) -> Holding {
-        let blueprint = self.blueprints.get(&agent.blueprint);
-        blueprint.map_or_else(Holding::nothing, |entry| entry.1.clone())
-    }
-
     /// The request for approval that binds exactly this.
     pub fn approval_for(&self, binding: &Digest) -> Option<Arc<ApprovalRecord>> {
         let id = *self.bindings.get(binding)?;
@@ -563,12 +511,6 @@ impl Directory {
     }
 }
 
-impl Holding {
-    fn nothing() -> Self {
-        Self { authority: Arc::new(Authority::nothing()), rows: Arc::default() }
-    }
-}
-
 /// An agent as policies see it.
 fn principal(agent: &Agent) -> Principal {
     Principal {
@@ -589,26 +531,6 @@ fn touch(agent: &Agent) -> AgentTouch {
         owner: agent.state.owner().map(|owner| owner.name().clone()),
         model: agent.version.model.clone(),
     }
-}
-
-/// What the grants come to that may be passed on at least so many times, for each number of times. Most grants of a person
-/// have the same depth, so most of these are one and the same.
-fn by_hops(grants: &BTreeMap<Name, (Authority, Digest)>) -> Vec<Arc<Authority>> {
-    let deep = |hops| grants.values().map(|(one, _)| one).filter(move |one| one.depth >= hops);
-    let mut held: Vec<Arc<Authority>> = vec![Arc::new(union(deep(0), 0))];
-    for hops in 1..=MAX_DEPTH {
-        let same = hops > 1 && deep(hops).count() == deep(hops - 1).count();
-        let shared = held.last().filter(|_| same).cloned();
-        held.push(shared.unwrap_or_else(|| {
-            let strictest = deep(hops).map(|one| one.depth).min().unwrap_or(0);
-            Arc::new(union(deep(hops), strictest.min(MAX_DEPTH)))
-        }));
-    }
-    held
-}
-
-fn union<'a>(grants: impl Iterator<Item = &'a Authority>, depth: u8) -> Authority {
-    Authority { clauses: grants.flat_map(|one| one.clauses.iter().cloned()).collect(), depth }
 }
 
 /// The guard pack, then what people wrote.
