@@ -6,6 +6,7 @@ pub(crate) mod approvals;
 pub(crate) mod blueprints;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
+pub(crate) mod erasures;
 pub(crate) mod grants;
 pub(crate) mod ledger;
 pub(crate) mod people;

@@ -68,6 +68,7 @@ pub static ROUTES: std::sync::LazyLock<Vec<Route>> = std::sync::LazyLock::new(||
         admin::stops::ROUTES,
         admin::questions::ROUTES,
         admin::ledger::ROUTES,
+        admin::erasures::ROUTES,
         admin::doctor::ROUTES,
     ]
     .concat()
