@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, ensure};
 use decide::{Clock, Context};
-use ledger::{CheckpointKey, Config, Files, Health, Keys, Log, Media, PayloadKey};
+use ledger::{CheckpointKey, Config, Files, Health, Keys, KeysInMemory, Log, Media};
 use model::Realm;
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -232,7 +232,7 @@ fn place(folder: &TempDir, context: &Context) -> anyhow::Result<(Config, Keys)> 
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),
-        payload: PayloadKey::new("p1".parse()?, &[2; 32]),
+        subjects: Arc::new(KeysInMemory::default()),
     };
     Ok((config, keys))
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod grant;
 mod init;
 mod key;
+mod keys;
 mod ledger;
 mod person;
 mod policy;
@@ -92,6 +93,9 @@ enum Command {
     /// Key pairs of people and agents.
     #[command(subcommand)]
     Key(key::Command),
+    /// The keys of an installation.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Where the server is and who you are.
     Profile(Online<profile::Command>),
     /// Who you are to the server.
@@ -176,6 +180,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
+            Command::Keys(command) => command.run(),
             Command::Profile(noun) => noun.verb.run(&noun.context),
             Command::Whoami(context) => profile::whoami(&context).await,
             Command::Person(noun) => noun.verb.run(&noun.context).await,

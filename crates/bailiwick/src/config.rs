@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) database: Target,
     pub(crate) master_key: SecretRef,
+    /// The keys of subjects, which seal payloads.
+    pub(crate) subject_keys: PathBuf,
     pub(crate) server: Listen,
     pub(crate) gateway: Listen,
     pub(crate) ops: std::net::SocketAddr,
@@ -64,6 +66,9 @@ const fn following(
     Key { section, name, default: None, follows, about }
 }
 
+/// The file of the keys of subjects, in the data folder when nobody says where else.
+pub(crate) const SUBJECT_KEYS: &str = "subject-keys.sqlite";
+
 /// Every setting.
 pub(crate) static KEYS: &[Key] = &[
     key("realm", "org", None, "the organization; the trust domain of its identities"),
@@ -81,6 +86,12 @@ pub(crate) static KEYS: &[Key] = &[
         "master_key",
         None,
         "`file:PATH` or `env:NAME`: where the key is that wraps all others",
+    ),
+    following(
+        "data",
+        "subject_keys",
+        "`subject-keys.sqlite` in the data folder",
+        "the SQLite file of the keys that seal what people and agents said; keep it out of backups of the ledger",
     ),
     key(
         "server",
@@ -140,6 +151,7 @@ impl Config {
                 node: settings.parsed("realm", "node")?,
             },
             database,
+            subject_keys: data.join(settings.text("data", "subject_keys").unwrap_or(SUBJECT_KEYS)),
             master_key: settings.parsed::<SecretRef>("data", "master_key")?.below(base),
             server: listen(settings, "server")?,
             gateway: listen(settings, "gateway")?,
@@ -152,9 +164,10 @@ impl Config {
         })
     }
 
-    /// What nobody else may read: the data folder, the ledger's last head, and the master key where it is a file.
+    /// What nobody else may read: the data folder, the ledger's last head, the keys of subjects, and the master key where it is
+    /// a file.
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
-        let mut own = vec![self.data.clone(), self.ledger_head.clone()];
+        let mut own = vec![self.data.clone(), self.ledger_head.clone(), self.subject_keys.clone()];
         if let SecretRef::File(path) = &self.master_key {
             own.push(path.clone());
         }

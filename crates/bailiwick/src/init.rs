@@ -68,6 +68,7 @@ pub(crate) fn init(wish: &Wish) -> Result<Made> {
     files::write_new_secret(&master_key, &[master.to_base64().expose(), b"\n"].concat())?;
     files::make_private_dir(&data)?;
     let verifier_key = keys::create(&master, &data.join("keys"), &config::origin(&wish.realm))?;
+    keys::create_subjects(&data.join(config::SUBJECT_KEYS), master)?;
     // Last: a configuration that is there names an installation that is whole.
     files::write_new(&file, text.as_bytes())?;
     Ok(Made { config: file, data, master_key, verifier_key })

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ledger::{CheckpointKey, PayloadKey};
+use ledger::CheckpointKey;
+use store::{KeyBookError, SubjectKeyBook};
 use token::{Algorithm, MasterKey, Secret, SigningKey};
 
 use crate::{
@@ -13,8 +14,6 @@ use crate::{
 
 /// The public half of the checkpoint key, as auditors need it.
 pub(crate) const VERIFIER_FILE: &str = "checkpoint.pub";
-/// Names the first payload key in what it seals.
-const PAYLOAD_KEY_NAME: &str = "payload-1";
 
 /// What to do about a key that is lost or damaged.
 const FROM_BACKUP: &str =
@@ -22,7 +21,6 @@ const FROM_BACKUP: &str =
 
 const TOKEN: &str = "token";
 const CHECKPOINT: &str = "checkpoint";
-const PAYLOAD: &str = "payload";
 const INDEX: &str = "index";
 const NONCE: &str = "nonce";
 const BROKER: &str = "broker";
@@ -33,8 +31,6 @@ pub(crate) struct Keys {
     pub(crate) token: SigningKey,
     /// Signs heads of the ledger.
     pub(crate) checkpoint: CheckpointKey,
-    /// Seals payloads.
-    pub(crate) payload: PayloadKey,
     /// Makes blind indexes.
     pub(crate) index: [u8; 32],
     /// Seals nonces.
@@ -55,9 +51,7 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
     let seed = Secret::new(random::bytes::<32>()?);
     put(master, dir, TOKEN, &token)?;
     put(master, dir, CHECKPOINT, &seed)?;
-    for name in [PAYLOAD, INDEX] {
-        put(master, dir, name, &Secret::new(random::bytes::<32>()?))?;
-    }
+    put(master, dir, INDEX, &Secret::new(random::bytes::<32>()?))?;
     for name in [NONCE, BROKER] {
         put(master, dir, name, &new_master()?.to_base64())?;
     }
@@ -95,12 +89,13 @@ pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
 /// Says of everything that is missing at once; then opens every key, so that no start fails on one.
 pub(crate) fn check(config: &Config) -> Result<()> {
     let dir = config.keys_dir();
-    let wrapped = [TOKEN, CHECKPOINT, PAYLOAD, INDEX, NONCE].map(|name| file(&dir, name));
+    let wrapped = [TOKEN, CHECKPOINT, INDEX, NONCE].map(|name| file(&dir, name));
     let master = match &config.master_key {
         SecretRef::File(path) => Some(path.clone()),
         SecretRef::Environment(_) => None,
     };
-    let files = master.into_iter().chain(wrapped).chain([dir.join(VERIFIER_FILE)]);
+    let others = [dir.join(VERIFIER_FILE), config.subject_keys.clone()];
+    let files = master.into_iter().chain(wrapped).chain(others);
     let missing: Vec<_> = files.filter(|file| file.symlink_metadata().is_err()).collect();
     if missing.len() > 1 {
         let missing: Vec<_> = missing.iter().map(|file| format!("`{}`", file.display())).collect();
@@ -108,12 +103,82 @@ pub(crate) fn check(config: &Config) -> Result<()> {
             .why(format!("these files are not there: {}", missing.join(", ")))
             .next(FROM_BACKUP));
     }
-    load(&self::master(&config.master_key)?, &dir)?;
+    let master = self::master(&config.master_key)?;
+    load(&master, &dir)?;
+    subjects(&config.subject_keys, master)?;
     files::read(&dir.join(VERIFIER_FILE)).map(|_| ())
+}
+
+/// Wraps every key by another master key, each in one step; those that it opens already stay. Says how many were wrapped.
+pub(crate) fn rewrap(dir: &Path, from: &MasterKey, to: &MasterKey) -> Result<u64> {
+    let mut count = 0;
+    for name in [TOKEN, CHECKPOINT, INDEX, NONCE, BROKER] {
+        if get(to, dir, name).is_err() {
+            let wrapped = wrap(to, name, &get(from, dir, name)?)?;
+            files::replace(&file(dir, name), &wrapped)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The same of the keys of subjects, all in one step.
+pub(crate) fn rewrap_subjects(file: &Path, from: MasterKey, to: MasterKey) -> Result<u64> {
+    if SubjectKeyBook::open(file, to.clone()).is_ok() {
+        return Ok(0);
+    }
+    let mut book = subjects(file, from)?;
+    book.rewrap(to).map_err(|error| {
+        let file = file.display();
+        Failure::new("not_rotated", format!("the keys of subjects, `{file}`, stay wrapped as they are"))
+            .because(&error)
+            .next("see that the file is whole and can be written, then rotate again: what is done stays done")
+    })
+}
+
+/// Begins the book of the keys of subjects.
+pub(crate) fn create_subjects(file: &Path, master: MasterKey) -> Result<()> {
+    SubjectKeyBook::create(file, master).map(drop).map_err(|error| {
+        Failure::new(
+            "subject_keys_not_made",
+            format!("the keys of subjects cannot be kept in `{}`", file.display()),
+        )
+        .because(&error)
+        .next("see that there is no such file and that its folder can be written")
+    })
+}
+
+/// Opens the keys of subjects.
+pub(crate) fn subjects(file: &Path, master: MasterKey) -> Result<SubjectKeyBook> {
+    SubjectKeyBook::open(file, master).map_err(|error| {
+        let file = file.display();
+        match &error {
+            KeyBookError::Missing => Failure::new(
+                "key_missing",
+                format!("the keys of subjects, `{file}`, are missing"),
+            )
+            .why("what people and agents said is sealed under them, and nothing else opens it")
+            .next("bring the file back from where you keep it, or correct `data.subject_keys`"),
+            KeyBookError::OtherMaster => Failure::new(
+                "key_closed",
+                format!("the keys of subjects, `{file}`, do not open"),
+            )
+            .because(&error)
+            .next("check that `data.master_key` is the key of this data folder; after `keys rotate` it is the new one"),
+            _ => Failure::new("subject_keys_closed", format!("the keys of subjects, `{file}`, cannot be used"))
+                .because(&error)
+                .next("see that this user may read and write the file, and that it is the one that belongs to this ledger"),
+        }
+    })
 }
 
 /// Opens every key.
 pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
+    if file(dir, "payload").symlink_metadata().is_ok() {
+        return Err(Failure::new("data_too_old", "this data folder was made by an older version")
+            .why("it seals all payloads under one key, `payload.key`, which this version does not know")
+            .next("go on with the version that made it, or make a new installation with `bailiwick init`"));
+    }
     let open = |name| get(master, dir, name);
     let wrong = |name: &str, error: &dyn std::error::Error| {
         Failure::new("key_invalid", format!("the {name} key cannot be used"))
@@ -131,11 +196,9 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
         let key = MasterKey::from_base64(key.expose_text().unwrap_or_default());
         key.map_err(|error| wrong(name, &error))
     };
-    let name = PAYLOAD_KEY_NAME.parse().expect("the constant is a name");
     Ok(Keys {
         token: token.map_err(|error| wrong(TOKEN, &error))?,
         checkpoint: CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &open(CHECKPOINT)?)?),
-        payload: PayloadKey::new(name, &exactly_32(PAYLOAD, &open(PAYLOAD)?)?),
         index: exactly_32(INDEX, &open(INDEX)?)?,
         nonce: master_key(NONCE)?,
         broker: master_key(BROKER)?,
@@ -143,13 +206,15 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
 }
 
 fn put(master: &MasterKey, dir: &Path, name: &str, secret: &Secret) -> Result<()> {
-    let wrapped = master.wrap(&purpose(name), secret.expose());
-    let wrapped = wrapped.map_err(|error| {
+    files::write_new_secret(&file(dir, name), &wrap(master, name, secret)?)
+}
+
+fn wrap(master: &MasterKey, name: &str, secret: &Secret) -> Result<Vec<u8>> {
+    master.wrap(&purpose(name), secret.expose()).map_err(|error| {
         Failure::new("key_not_wrapped", format!("the {name} key could not be wrapped"))
             .because(&error)
             .next(TELL_US)
-    })?;
-    files::write_new_secret(&file(dir, name), &wrapped)
+    })
 }
 
 fn get(master: &MasterKey, dir: &Path, name: &str) -> Result<Secret> {
@@ -214,6 +279,35 @@ mod tests {
         std::fs::remove_file(dir.join("broker.key")).unwrap();
         let sealed = load(&master, &dir).unwrap().broker.wrap("p", b"s").unwrap();
         assert!(load(&master, &dir).unwrap().broker.unwrap("p", &sealed).is_ok());
+    }
+
+    #[test]
+    fn keys_that_are_wrapped_anew_open_with_the_new_master_key_alone_and_a_cut_rotation_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("keys");
+        let (old, new) = (new_master().unwrap(), new_master().unwrap());
+        let line = create(&old, &dir, "acme/prod/1").unwrap();
+        // As if it had been cut behind the first.
+        let token = get(&old, &dir, TOKEN).unwrap();
+        files::replace(&file(&dir, TOKEN), &wrap(&new, TOKEN, &token).unwrap()).unwrap();
+        assert_eq!(rewrap(&dir, &old, &new).unwrap(), 4);
+        assert_eq!(rewrap(&dir, &old, &new).unwrap(), 0);
+        let keys = load(&new, &dir).unwrap();
+        assert_eq!(keys.checkpoint.verifier("acme/prod/1").unwrap().to_string(), line);
+        assert_eq!(load(&old, &dir).err().unwrap().code, "key_closed");
+        let third = new_master().unwrap();
+        assert!(rewrap(&dir, &old, &third).is_err(), "neither opens them");
+        assert!(load(&new, &dir).is_ok(), "and they stay as they are");
+    }
+
+    #[test]
+    fn a_data_folder_with_one_key_for_all_payloads_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("keys");
+        let master = new_master().unwrap();
+        create(&master, &dir, "acme/prod/1").unwrap();
+        std::fs::write(dir.join("payload.key"), b"wrapped").unwrap();
+        assert_eq!(load(&master, &dir).err().unwrap().code, "data_too_old");
     }
 
     #[test]

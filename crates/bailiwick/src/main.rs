@@ -20,6 +20,7 @@ mod moment;
 mod output;
 mod proving;
 mod random;
+mod rotate;
 mod serve;
 mod toml_input;
 mod trace;

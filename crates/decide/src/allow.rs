@@ -7,7 +7,7 @@ use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Person, Resource, Ve
 use policy::GOVERNED_SYSTEM;
 
 use crate::{
-    attempt::{final_word, lifted_word},
+    attempt::{Request, final_word, lifted_word},
     authenticate::Caller,
     catalog::Pair,
     deciding::Deciding,
@@ -34,6 +34,11 @@ pub trait Act: fmt::Debug + Send + Sync + 'static {
 
     /// The team that is asked to decide on the target, as policies see it; of several, one of the caller's `teams`.
     fn group(&self, _directory: &Directory, _teams: &[Name]) -> Option<Name> {
+        None
+    }
+
+    /// Under whose key what is shown of it is sealed, where that is not the caller, so that it is erased with whom it tells of.
+    fn about(&self) -> Option<String> {
         None
     }
 
@@ -98,6 +103,7 @@ impl Engine {
         let action = self.context.id();
         let mut deciding = Deciding::new(self, caller);
         deciding.body.system = GOVERNED_SYSTEM.parse().ok();
+        deciding.about = act.about();
         deciding.arguments = shown(&act).canonical();
         let decided = AssertUnwindSafe(self.decide_act(caller, &act, action, &mut deciding));
         let decided = decided.catch_unwind().await.unwrap_or_else(|_| {
@@ -151,9 +157,8 @@ impl Engine {
                     ("target", Json::String(pair.resource.to_string())),
                 ]);
                 let binding = self.binding(&asked, &outcome, rest);
-                let shown = shown(act);
-                let approval =
-                    self.approval(&asked, &outcome, binding, shown, action, told).await?;
+                let request = Request { about: act.about(), binding, shown: shown(act) };
+                let approval = self.approval(&asked, &outcome, request, action, told).await?;
                 lifted_word(&asked, &approval, action, false)?;
                 if !self.tasks.use_approval(approval.id) {
                     return Err(Refusal::new(
@@ -182,6 +187,7 @@ impl Engine {
         let mut draft = self.decision(caller, action, body);
         draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
         draft.approval = set_aside.approval;
+        draft.subject = act.about();
         draft.payload = Some(shown(act).canonical());
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let (hash, reserved) = (sealed.hash(), set_aside.taken());

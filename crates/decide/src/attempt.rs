@@ -18,10 +18,9 @@ use crate::{
     engine::Engine,
     entries::{Decision, EffectMark, Given, PolicyMark, to_json},
     evaluate::{self, About, Asked, holds, party, within_authority},
-    hash::sha256,
-    inputs::{FrozenInputs, Inputs, not_asked},
+    inputs::{Inputs, not_asked},
     permit::{FrozenCall, Held, Permit, Reserved, SetAside},
-    record::aside,
+    record::{NotRecorded, Said, aside},
     records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
@@ -55,13 +54,22 @@ pub struct Attempt {
     pub inputs: Option<Inputs>,
 }
 
+/// What people are asked to approve.
+pub(crate) struct Request {
+    /// Under whose key the request is sealed, where that is not the asker.
+    pub(crate) about: Option<String>,
+    pub(crate) binding: Digest,
+    pub(crate) shown: Json,
+}
+
 /// Everything of a call that is decided on.
 struct Call {
     server: Arc<ServerRecord>,
     tool: Arc<Tool>,
     pairs: Vec<Pair>,
     cost: Option<Money>,
-    digest: Digest,
+    /// Stands for the arguments.
+    said: Digest,
     /// The digests of the rows of server and tool.
     rows: [Digest; 2],
 }
@@ -101,13 +109,14 @@ impl Engine {
         let action = *action;
         deciding.body.system = Some(system.clone());
         deciding.body.tool = Some(recorded_name(tool));
-        (deciding.arguments, deciding.body.call) = {
-            let (bytes, digest) = canonical_arguments(arguments);
-            (bytes, Some(digest))
-        };
-        let inputs = inputs.as_ref().map(FrozenInputs::of);
-        deciding.body.inputs = inputs.as_ref().map(|inputs| inputs.digest);
-        let payload = payload(&deciding.arguments, inputs.as_ref());
+        deciding.arguments = arguments.canonical();
+        let blind = |said, bytes: &[u8]| self.blinded(caller, said, bytes);
+        let unavailable = |why: NotRecorded| why.refusal(action);
+        deciding.body.call = Some(blind(Said::Call, &deciding.arguments).map_err(unavailable)?);
+        let inputs = inputs.as_ref().map(|inputs| inputs.to_json().canonical());
+        let answers = inputs.as_ref().map(|inputs| blind(Said::Inputs, inputs)).transpose();
+        deciding.body.inputs = answers.map_err(unavailable)?;
+        let payload = payload(&deciding.arguments, inputs.as_deref());
         if payload.len() > MAX_PAYLOAD {
             // Numbers may be longer in canonical form than they came.
             let reason = format!("the arguments take more than {MAX_PAYLOAD} bytes to record");
@@ -145,7 +154,7 @@ impl Engine {
             tool: call.tool,
             policies: deciding.body.policy_epoch.unwrap_or_default(),
             arguments: deciding.arguments.as_slice().into(),
-            inputs: inputs.map(|inputs| inputs.bytes.into()),
+            inputs: inputs.map(Into::into),
             deadline: deadline(&standing, caller, tool, now),
         };
         deciding.body.deadline = Some(frozen.deadline);
@@ -193,8 +202,8 @@ impl Engine {
         let (pairs, cost) = tool.reading(arguments).map_err(|(code, why)| refuse(code, why))?;
         deciding.body.effects = pairs.iter().map(|pair| self.mark(pair)).collect();
         deciding.body.labels = pairs.iter().flat_map(|pair| pair.classes.iter().cloned()).collect();
-        let digest = deciding.body.call.unwrap_or_default();
-        Ok(Call { server, tool, pairs, cost, digest, rows })
+        let said = deciding.body.call.unwrap_or_default();
+        Ok(Call { server, tool, pairs, cost, said, rows })
     }
 
     /// An effect as a leaf may show it.
@@ -223,7 +232,7 @@ impl Engine {
             return refusal.map(|()| None);
         }
         let mut rest = vec![
-            ("arguments", to_json(&call.digest)),
+            ("arguments", to_json(&call.said)),
             ("catalog", to_json(&call.tool.mapping)),
             ("definition", to_json(&call.tool.definition)),
             ("server", to_json(&*call.server)),
@@ -231,8 +240,8 @@ impl Engine {
         rest.extend(deciding.body.inputs.map(|digest| ("inputs", to_json(&digest))));
         let binding = self.binding(asked, &outcome, Json::object(rest));
         let shown = shown_to_approver(asked, call, &deciding.arguments, inputs);
-        let told = &mut deciding.refusal;
-        let approval = self.approval(asked, &outcome, binding, shown, action, told).await?;
+        let (request, told) = (Request { about: None, binding, shown }, &mut deciding.refusal);
+        let approval = self.approval(asked, &outcome, request, action, told).await?;
         lifted_word(asked, &approval, action, true)?;
         Ok(Some(approval))
     }
@@ -243,8 +252,7 @@ impl Engine {
         self: &Arc<Self>,
         asked: &Asked<'_>,
         outcome: &Outcome,
-        binding: Digest,
-        shown: Json,
+        request: Request,
         action: ActionId,
         told: &mut Option<Refusal>,
     ) -> Result<Arc<ApprovalRecord>, Refusal> {
@@ -254,6 +262,7 @@ impl Engine {
             approval: Some(id),
             ..evaluate::refusal(action, Code::Held, outcome, for_agent)
         };
+        let Request { about, binding, shown } = request;
         let known = self
             .directory
             .approval_for(&binding)
@@ -276,6 +285,7 @@ impl Engine {
         }
         let record = ApprovalRecord {
             id: self.context.id(),
+            about,
             action,
             binding,
             chain: caller.chain(),
@@ -436,20 +446,11 @@ pub(crate) fn policy_marks(outcome: &Outcome) -> Vec<PolicyMark> {
     outcome.determining.iter().map(PolicyMark::of).collect()
 }
 
-/// The canonical arguments of a call, and what an approval binds of them.
-fn canonical_arguments(arguments: &Json) -> (Vec<u8>, Digest) {
-    let bytes = arguments.canonical();
-    let digest = sha256(&[b"arguments/v1\0", &bytes]);
-    (bytes, digest)
-}
-
 /// What the ledger keeps, sealed: the arguments; where answers came with them, both.
-fn payload(arguments: &[u8], inputs: Option<&FrozenInputs>) -> Vec<u8> {
+fn payload(arguments: &[u8], inputs: Option<&[u8]>) -> Vec<u8> {
     match inputs {
         None => arguments.to_vec(),
-        Some(inputs) => {
-            [b"{\"arguments\":", arguments, b",\"inputs\":", &inputs.bytes, b"}"].concat()
-        }
+        Some(inputs) => [b"{\"arguments\":", arguments, b",\"inputs\":", inputs, b"}"].concat(),
     }
 }
 

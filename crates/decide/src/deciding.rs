@@ -2,7 +2,9 @@
 
 use model::ijson::Json;
 
-use crate::{authenticate::Caller, engine::Engine, entries::Decision, refusal::Refusal};
+use crate::{
+    authenticate::Caller, engine::Engine, entries::Decision, record::Shown, refusal::Refusal,
+};
 
 /// What is known about an attempt so far; its record says as much of it as there is.
 ///
@@ -11,6 +13,8 @@ pub(crate) struct Deciding<'e> {
     engine: &'e Engine,
     caller: &'e Caller,
     pub(crate) body: Decision,
+    /// Under whose key it is sealed, where that is not the caller.
+    pub(crate) about: Option<String>,
     /// What is asked for, in canonical form: a call's arguments, or a governance act.
     pub(crate) arguments: Vec<u8>,
     /// The refusal, as far as it has come to one.
@@ -19,14 +23,16 @@ pub(crate) struct Deciding<'e> {
 
 impl<'e> Deciding<'e> {
     pub(crate) fn new(engine: &'e Engine, caller: &'e Caller) -> Self {
-        Self { engine, caller, body: Decision::default(), arguments: Vec::new(), refusal: None }
+        let (body, arguments) = (Decision::default(), Vec::new());
+        Self { engine, caller, body, about: None, arguments, refusal: None }
     }
 }
 
 impl Drop for Deciding<'_> {
     fn drop(&mut self) {
         let Some(refusal) = self.refusal.take() else { return };
-        let shown = shown(&self.arguments, &refusal);
+        let bytes = shown(&self.arguments, &refusal);
+        let shown = Shown { about: self.about.take(), bytes };
         self.engine.note_refusal(
             self.caller,
             &refusal,

@@ -27,13 +27,14 @@ use crate::{
     accounts::{AccountRecord, AccountState},
     catalog::ToolEntry,
     records::{
-        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, PolicyFile,
-        PolicySetRecord, ServerRecord, StopRecord, ToolRecord,
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, HoldRecord, PersonRecord,
+        PolicyFile, PolicySetRecord, ServerRecord, StopRecord, ToolRecord,
     },
     stop::AgentTouch,
 };
 
 mod holdings;
+mod holds;
 mod seals;
 
 use self::holdings::Held;
@@ -106,6 +107,8 @@ pub struct Directory {
     policies_changed: watch::Sender<()>,
     approvals: DashMap<ApprovalId, Arc<ApprovalRecord>>,
     bindings: DashMap<Digest, ApprovalId>,
+    /// Legal holds by subject, the lifted ones too.
+    holds: DashMap<String, HoldRecord>,
     /// Linked accounts by their keys.
     accounts: DashMap<String, Arc<AccountRecord>>,
     pub(crate) seals: Seals,
@@ -128,6 +131,7 @@ impl Default for Directory {
             policies_changed: watch::Sender::default(),
             approvals: DashMap::new(),
             bindings: DashMap::new(),
+            holds: DashMap::new(),
             accounts: DashMap::new(),
             seals: Seals::default(),
             seen: AtomicU64::new(0),
@@ -185,6 +189,7 @@ impl Directory {
             PolicySetRecord::KIND => self.apply_policies(parse(row)?),
             ApprovalRecord::KIND => self.apply_approval(parse(row)?),
             AccountRecord::KIND => self.apply_account(parse(row)?),
+            HoldRecord::KIND => drop(self.holds.insert(row.key.clone(), parse(row)?)),
             // The engine merges it into the stop set.
             StopRecord::KIND => {}
             _ => tracing::warn!(
@@ -227,6 +232,8 @@ impl Directory {
                 }
             }),
             (AccountRecord::KIND, _) => drop(self.accounts.remove(&row.key)),
+            // What the ledger tells of and no row does is in force.
+            (HoldRecord::KIND, _) => drop(self.holds.remove(&row.key)),
             (PolicySetRecord::KIND, _) => {
                 self.sources.store(Arc::new(None));
                 self.stale_policies.store(true, Ordering::Release);

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
     calls::{Decision, EffectMark, Given, Input, Lapsed, Outcome, PolicyMark},
+    erasure::Erased,
     governance::Governed,
     node::{Resumed, Started, StopFinal, Stopped},
     tasks::{EndedBy, Parked, TaskEnded, TaskOpened, Unparked},
@@ -35,6 +36,7 @@ macro_rules! bodies {
 }
 
 mod calls;
+mod erasure;
 mod governance;
 mod node;
 mod tasks;

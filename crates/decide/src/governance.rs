@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use ledger::Draft;
+use ledger::{Draft, ORGANIZATION};
 use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Timestamp, ijson::Json};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -22,8 +22,8 @@ use crate::{
     engine::{Engine, to_the_end},
     entries::{self, Governed},
     records::{
-        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, ServerRecord,
-        StopRecord, ToolRecord,
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, HoldRecord, PersonRecord,
+        ServerRecord, StopRecord, ToolRecord,
     },
 };
 
@@ -557,7 +557,32 @@ impl Waiting {
         draft.approval = self.approval;
         draft.parents = self.parents;
         draft.person = self.person;
+        draft.subject = Some(self.body.about(&self.content));
         draft.payload = Some(self.content.canonical());
         draft
     }
+}
+
+impl Governed {
+    /// Whom the content of an object tells of, and under whose key it is sealed: not whoever changed it.
+    fn about(&self, content: &Json) -> String {
+        let member = |name| content.member(name).and_then(Json::as_str).map(str::to_owned);
+        let about = match self.object.as_str() {
+            PersonRecord::KIND | AgentRecord::KIND => Some(self.key.clone()),
+            GrantRecord::KIND => member("holder"),
+            AccountRecord::KIND => member("person"),
+            HoldRecord::KIND => Some(self.key.clone()),
+            ApprovalRecord::KIND => {
+                member("about").or_else(|| content.member("chain").and_then(first_of))
+            }
+            _ => None,
+        };
+        about.unwrap_or_else(|| ORGANIZATION.to_owned())
+    }
+}
+
+/// The first text of a list.
+fn first_of(list: &Json) -> Option<String> {
+    let Json::Array(list) = list else { return None };
+    list.first()?.as_str().map(str::to_owned)
 }

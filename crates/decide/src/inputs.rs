@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use model::{Digest, ijson::Json};
+use model::ijson::Json;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     entries::{self, Input},
-    hash::sha256,
     permit::Dispatch,
+    record::{NotRecorded, Said},
     refusal::{Code, Refusal},
 };
 
@@ -106,14 +106,16 @@ impl Dispatch {
                 format!("the answer takes more than {} bytes to record", ledger::MAX_PAYLOAD);
             return Err(Refusal::new(action, Code::ArgumentsInvalid, reason));
         }
-        let body = Input { answer: Some(digest(&bytes)), method: kind.method().to_owned() };
+        let unavailable = |why: NotRecorded| why.refusal(action);
+        let said = engine.blinded(&held.caller, Said::Inputs, &bytes).map_err(unavailable)?;
+        let body = Input { answer: Some(said), method: kind.method().to_owned() };
         let draft = engine.about(&held.caller, &body, engine.context.id());
         // An action of its own: were its record late, it would lapse and leave the call as it is.
         let own = engine.context.id();
         let mut draft = entries::of_action(draft, own, vec![held.decision]);
         draft.payload = Some(bytes);
-        let sealed = engine.seal(draft).map_err(|why| why.refusal(action))?;
-        engine.record(sealed, own, |_| {}).await.map_err(|why| why.refusal(action))?;
+        let sealed = engine.seal(draft).map_err(unavailable)?;
+        engine.record(sealed, own, |_| {}).await.map_err(unavailable)?;
         held.unmoved()?;
         if self.is_cut() {
             return Err(Refusal::new(
@@ -129,22 +131,4 @@ impl Dispatch {
 /// Why an answer does not pass.
 pub(crate) fn not_asked(kind: InputMethod) -> String {
     format!("nobody has accepted that this tool asks clients for `{}`", kind.method())
-}
-
-fn digest(answers: &[u8]) -> Digest {
-    sha256(&[b"inputs/v1\0", answers])
-}
-
-/// A call's answers in canonical form, with their digest.
-#[derive(Debug, Clone)]
-pub(crate) struct FrozenInputs {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) digest: Digest,
-}
-
-impl FrozenInputs {
-    pub(crate) fn of(inputs: &Inputs) -> Self {
-        let bytes = inputs.to_json().canonical();
-        Self { digest: digest(&bytes), bytes }
-    }
 }

@@ -18,6 +18,7 @@ mod ending;
 mod enforcement;
 mod engine;
 mod entries;
+mod erasing;
 mod evaluate;
 mod exchange;
 mod fold;
@@ -61,6 +62,7 @@ pub use directory::{AgentEntry, Directory, PersonEntry, ServerEntry, with_guards
 pub use ending::{EndTask, Ended};
 pub use enforcement::{EnforcementPoint, LEASE_MILLIS};
 pub use engine::{Counters, Engine, Parts, StartError};
+pub use erasing::{EraseSubject, Erasure, NotErased, subject_by_handle};
 pub use exchange::Exchange;
 pub use governance::{Changes, NotInForce};
 pub use hash::sha256;
@@ -77,8 +79,8 @@ pub use recompute::{Recomputed, Remade};
 pub use record::RECORD_BOUND;
 pub use records::{
     AgentRecord, Answer as ApprovalAnswer, ApprovalRecord, BlueprintRecord, DemandRecord, Effect,
-    Former, GrantRecord, Mapping, PROGRAM, PersonRecord, PolicyFile, PolicySetRecord, ServerRecord,
-    Standing, ToolRecord, UNSEPARATED,
+    Former, GrantRecord, HoldRecord, Mapping, PROGRAM, PersonRecord, PolicyFile, PolicySetRecord,
+    ServerRecord, Standing, ToolRecord, UNSEPARATED,
 };
 pub use refusal::{Code, Refusal};
 pub use stop::{

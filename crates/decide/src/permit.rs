@@ -16,7 +16,7 @@ use crate::{
     engine::Engine,
     entries::{self, Outcome, PolicyMark},
     evaluate::within_authority,
-    record::{NotRecorded, Told},
+    record::{NotRecorded, Said, Told},
     records::{ServerRecord, Standing},
     refusal::{Code, Refusal},
     standing::Standing as ChainStanding,
@@ -289,7 +289,9 @@ impl Held {
                 engine.tasks.release(task, cost);
             }
         }
-        let body = Outcome::of(ending, result, self.reserved.cost);
+        // Where its key is out of reach the outcome is worth more than what stands for the result.
+        let blind = |result: Digest| engine.blinded(&self.caller, Said::Result, &result.0).ok();
+        let body = Outcome::of(ending, result.and_then(blind), self.reserved.cost);
         let draft = engine.about(&self.caller, &body, engine.context.id());
         let draft = entries::of_action(draft, self.action, vec![self.decision]);
         Some(Told { draft, spent: body.spent })

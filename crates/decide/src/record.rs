@@ -40,6 +40,28 @@ impl NotRecorded {
     }
 }
 
+/// What a caller or a server said, of which a leaf holds what stands for it: equal things of one subject look equal, and once
+/// the subject's key is gone nobody can find out by trying what it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Said {
+    /// The canonical arguments of a call.
+    Call,
+    /// The canonical answers to what a server asked.
+    Inputs,
+    /// SHA-256 over the bytes of a result.
+    Result,
+}
+
+impl Said {
+    const fn purpose(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Inputs => "inputs",
+            Self::Result => "result",
+        }
+    }
+}
+
 /// What an entry is to say, and how much was spent by what it tells of.
 pub(crate) struct Told {
     pub(crate) draft: Draft,
@@ -99,6 +121,17 @@ impl Engine {
         let (task, counts) = (told.draft.task, Counts::of_told(&told));
         told.draft.payload = told.draft.payload.map(without_secrets);
         Ok(Ready { sealed: self.log.seal(told.draft)?, task, counts })
+    }
+
+    /// What stands in a leaf for what was said in a caller's action, under the key that the action's payload is sealed under.
+    pub(crate) fn blinded(
+        &self,
+        caller: &Caller,
+        said: Said,
+        bytes: &[u8],
+    ) -> Result<Digest, NotRecorded> {
+        let blinded = self.log.blind(&caller.person.to_string(), said.purpose(), bytes);
+        blinded.map_err(|why| NotRecorded::Unavailable(why.to_string()))
     }
 
     /// Appends the record of a grant and waits until it is durable, or the bound is over.
@@ -169,16 +202,20 @@ impl Engine {
         caller: &Caller,
         refusal: &Refusal,
         body: Decision,
-        shown: Option<Vec<u8>>,
+        shown: Option<Shown>,
     ) {
-        let too_long = shown.as_ref().map(Vec::len).filter(|length| *length > MAX_PAYLOAD);
+        let too_long = shown.as_ref().map(|shown| shown.bytes.len());
+        let too_long = too_long.filter(|length| *length > MAX_PAYLOAD);
         let body = Decision {
             code: Some(refusal.code.text().to_owned()),
             not_kept: too_long.map(|length| length as u64),
             ..body
         };
         let mut draft = self.decision(caller, refusal.action, &body);
-        draft.payload = shown.filter(|_| too_long.is_none());
+        if let Some(Shown { about, bytes }) = shown.filter(|_| too_long.is_none()) {
+            draft.subject = about;
+            draft.payload = Some(bytes);
+        }
         draft.approval = refusal.approval;
         self.note_refused(caller.agents.last().unwrap_or(&caller.person), draft, refusal);
     }
@@ -209,7 +246,7 @@ impl Engine {
             caller,
             &refusal,
             body,
-            Some(Json::String(refusal.reason.clone()).canonical()),
+            Some(Shown { about: None, bytes: Json::String(refusal.reason.clone()).canonical() }),
         );
         refusal
     }
@@ -247,6 +284,13 @@ impl Engine {
         });
         draft
     }
+}
+
+/// What is kept of something refused, sealed.
+pub(crate) struct Shown {
+    /// Under whose key, where that is not the caller.
+    pub(crate) about: Option<String>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A payload as it is kept. What was sent, approved and hashed is the call itself.

@@ -60,6 +60,20 @@ pub struct GrantRecord {
     pub revoked: bool,
 }
 
+/// A legal hold: while it lasts, nothing that is sealed for its subject is erased.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRecord {
+    /// Whose payloads are kept.
+    pub subject: IdentityId,
+    /// Why, and until when.
+    pub reason: String,
+    /// Who laid it on, or lifted it.
+    pub by: IdentityId,
+    /// Lifted; kept so that it shows there was one.
+    pub lifted: bool,
+}
+
 /// How the address of a program starts that runs behind a fence; its name follows.
 pub const PROGRAM: &str = "program:";
 /// How the address of one starts that does not.
@@ -197,6 +211,9 @@ pub(crate) struct StopRecord {
 pub struct ApprovalRecord {
     /// Names the request.
     pub id: ApprovalId,
+    /// Under whose key it is sealed, where that is not the asker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// The attempt that was held first.
     pub action: ActionId,
     /// SHA-256 over everything that can move: what an approval binds.
@@ -345,6 +362,7 @@ governed! {
     AgentRecord, "agent", |it| it.agent.id.to_string();
     BlueprintRecord, "blueprint", |it| it.0.name.to_string();
     GrantRecord, "grant", |it| it.name.to_string();
+    HoldRecord, "hold", |it| it.subject.to_string();
     ServerRecord, "server", |it| it.name.to_string();
     ToolRecord, "tool", |it| format!("{}/{}", it.server, it.name);
     PolicySetRecord, "policy_set", |_it| "current".to_owned();

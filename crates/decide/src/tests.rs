@@ -4,6 +4,7 @@ mod bearer;
 mod cast;
 mod closed;
 mod database;
+mod erased;
 mod faults;
 mod finals;
 mod fragile;

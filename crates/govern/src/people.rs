@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use decide::{Act, Allowed, Changes, Engine, PersonRecord};
+use decide::{Act, Allowed, Changes, Engine, PersonRecord, subject_by_handle};
 use model::{IdentityId, IdentityKind, Name, Person, Verb, ijson::Json};
 use store::Expect;
 use token::{Jwk, PublicKey};
@@ -36,6 +36,10 @@ impl Act for AddPerson {
 
     fn target(&self) -> (&'static str, String) {
         ("Registration", format!("person/{}", self.handle))
+    }
+
+    fn about(&self) -> Option<String> {
+        Some(subject_by_handle(&self.handle))
     }
 
     fn shown(&self) -> Json {

@@ -8,9 +8,10 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 
-use ledger::{CheckpointKey, Config, Draft, Keys, Log, PayloadKey};
+use ledger::{CheckpointKey, Config, Draft, Keys, KeysInMemory, Log, ORGANIZATION};
 use model::{EntryId, Realm, Timestamp};
 
 /// How many records are under way at once.
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),
-        payload: PayloadKey::new("k1".parse().unwrap(), &[2; 32]),
+        subjects: Arc::new(KeysInMemory::with(ORGANIZATION, "k1", [2; 32])),
     };
     let Ok(log) = Log::open(config, keys) else { return ExitCode::from(2) };
     let first = log.acknowledged();

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     anchor::HeadFile,
+    erasure::{self, Erased},
     merkle::TILE,
     note::{Checkpoint, NoteError},
     tile::{self, CHECKPOINT, Kind, README},
@@ -25,6 +26,11 @@ pub enum ExportError {
     /// A file of the log is missing or has fewer entries than the checkpoint covers.
     #[error("`{0}` is missing or cut short; `verify` on the log says what else is wrong")]
     Damaged(String),
+    /// A payload was erased by an entry behind the head, so that the pack could not say why it is gone.
+    #[error(
+        "the payload of entry {0} was erased, and the head at hand does not cover the entry that says so"
+    )]
+    Erased(u64),
     /// Reading or writing failed.
     #[error("`{file}` could not be copied")]
     Io {
@@ -46,7 +52,8 @@ This folder is a copy of a tamper-evident log, in open formats:
   tile/entries/   the entries: C2SP tlog-tiles bundles; each entry is JSON in the form of RFC 8785
   tile/0, 1, ...  the hashes of the Merkle tree of RFC 6962, 256 to a tile
   payload/        sealed payloads, one file for each bundle: for each entry a length of four bytes,
-                  big end first, and so many bytes; zero where the entry has none
+                  big end first, and so many bytes; zero where the entry has none. Where they are all
+                  zero an entry of kind `erasure` names the key `payload.key` that was destroyed
 
 Check it with `bailiwick verify`, or with any program that reads C2SP tlog-tiles. The key to check it
 with is not in here: a pack that brought its own key could be made by anybody. Get it from whoever
@@ -64,7 +71,7 @@ check it without any key.
 /// # Errors
 /// The target is not empty, the log is damaged, or copying failed.
 pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, ExportError> {
-    let pack = Pack { dir, out };
+    let mut pack = Pack { dir, out, erased: Erased::default(), gone: Vec::new() };
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(ExportError::NotEmpty(out.to_owned()));
     }
@@ -82,11 +89,14 @@ pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, Expo
             let width = (hashes - index * TILE as u64).min(TILE as u64) as usize;
             pack.copy(Kind::Hashes(level), index, width)?;
             if level == 0 {
-                pack.copy(Kind::Entries, index, width)?;
-                pack.copy_payloads(index, width)?;
+                let bundle = pack.copy(Kind::Entries, index, width)?;
+                pack.copy_payloads(index, width, &bundle)?;
             }
         }
         (level, hashes) = (level + 1, hashes / TILE as u64);
+    }
+    if let Some((index, _)) = pack.gone.iter().find(|(_, key)| pack.erased.by(key).is_none()) {
+        return Err(ExportError::Erased(*index));
     }
     pack.write(README, ABOUT.as_bytes())?;
     if let Some(witnessed) = witnessed {
@@ -99,11 +109,14 @@ pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, Expo
 struct Pack<'a> {
     dir: &'a Path,
     out: &'a Path,
+    erased: Erased,
+    /// Entries whose payloads were written over, with the names of their keys.
+    gone: Vec<(u64, String)>,
 }
 
 impl Pack<'_> {
     /// One tile or bundle. Where a live log has grown past this width, the narrower one is the start of the full one.
-    fn copy(&self, kind: Kind, index: u64, width: usize) -> Result<(), ExportError> {
+    fn copy(&self, kind: Kind, index: u64, width: usize) -> Result<Vec<u8>, ExportError> {
         let name = tile::path(kind, index, width);
         let bytes = match self.read(&name)? {
             Some(bytes) => Some(bytes),
@@ -111,19 +124,34 @@ impl Pack<'_> {
                 self.read(&tile::path(kind, index, TILE))?.and_then(|full| start(kind, full, width))
             }
         };
-        self.write(&name, &bytes.ok_or(ExportError::Damaged(name.clone()))?)
+        let bytes = bytes.ok_or(ExportError::Damaged(name.clone()))?;
+        self.write(&name, &bytes)?;
+        Ok(bytes)
     }
 
     /// The payload file of a bundle, where it has one, up to the last payload of an entry that the checkpoint covers.
-    fn copy_payloads(&self, index: u64, width: usize) -> Result<(), ExportError> {
+    fn copy_payloads(
+        &mut self,
+        index: u64,
+        width: usize,
+        mut bundle: &[u8],
+    ) -> Result<(), ExportError> {
+        let entries: Vec<_> = std::iter::from_fn(|| tile::take_entry(&mut bundle)).collect();
+        for (entry, at) in entries.iter().zip(index * TILE as u64..) {
+            self.erased.note_entry(entry, at);
+        }
         let name = tile::payloads(index);
         let Some(bytes) = self.read(&name)? else { return Ok(()) };
         let (mut rest, mut end) = (bytes.as_slice(), 0);
-        for _ in 0..width {
+        for slot in 0..width {
             let Some((length, record)) = rest.split_first_chunk::<4>() else { break };
             let length = u32::from_be_bytes(*length) as usize;
-            let Some(next) = record.get(length..) else { break };
+            let Some((record, next)) = record.split_at_checked(length) else { break };
             rest = next;
+            let key = entries.get(slot).and_then(|entry| erasure::key(entry));
+            if let Some(key) = key.filter(|_| erasure::is_written_over(record)) {
+                self.gone.push((index * TILE as u64 + slot as u64, key.to_owned()));
+            }
             if length > 0 {
                 end = bytes.len() - rest.len();
             }

@@ -8,6 +8,8 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::keys::ORGANIZATION;
+
 #[cfg(test)]
 mod tests;
 
@@ -92,7 +94,7 @@ pub struct PayloadMark {
     pub ciphertext: Digest,
     /// SHA-256 over `payload/v1`, a salt that is sealed with the payload, and the payload.
     pub commit: Digest,
-    /// The name of the key that it is sealed under.
+    /// The name of its subject's key, which tells nothing of the subject.
     pub key: String,
     /// How long the payload is before sealing, in bytes.
     pub size: u32,
@@ -122,6 +124,8 @@ pub struct Draft {
     pub payload: Option<Vec<u8>>,
     /// The person at the root of the chain, by pseudonym.
     pub person: Option<IdentityId>,
+    /// Under whose key the payload is sealed, where that is not the person or else the agent above.
+    pub subject: Option<String>,
     /// The task that it belongs to.
     pub task: Option<TaskId>,
     /// How it was decided; the same form as `kind`.
@@ -173,9 +177,17 @@ impl Draft {
             parents: Vec::new(),
             payload: None,
             person: None,
+            subject: None,
             task: None,
             verdict: None,
         }
+    }
+
+    /// Under whose key the payload is sealed.
+    pub fn whose(&self) -> String {
+        let agent = || self.agent.as_ref().map(|agent| &agent.id);
+        let acting = || self.person.as_ref().or_else(agent).map(ToString::to_string);
+        self.subject.clone().or_else(acting).unwrap_or_else(|| ORGANIZATION.to_owned())
     }
 
     /// Writes the leaf that this becomes at its place, with what its payload became, behind what `out` holds.

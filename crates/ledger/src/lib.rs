@@ -9,10 +9,12 @@
 //! they can be erased) and `gap` (how many refusals could not be written).
 
 mod anchor;
+mod erasure;
 mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod gap;
+mod keys;
 mod leaf;
 mod log;
 mod medium;
@@ -35,7 +37,9 @@ pub mod verify;
 mod wal;
 
 pub use anchor::HeadFile;
+pub use erasure::EraseError;
 pub use export::{ExportError, export};
+pub use keys::{Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, StoredKey, SubjectKeys};
 pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{
     AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, RESERVE, Receipt,
@@ -44,7 +48,7 @@ pub use medium::{Extent, FileId, Files, Medium};
 pub use merkle::leaf_hash;
 pub use note::{Checkpoint, CheckpointKey, NoteError, VerifierKey, WitnessKey};
 pub use open::OpenError;
-pub use payload::{MAX_PAYLOAD, PayloadError, PayloadKey};
+pub use payload::{MAX_PAYLOAD, PayloadError, SubjectKey};
 pub use proof::{ProofError, Tiles, extends, includes};
 pub use quorum::{TlogPolicy, TlogPolicyError, Witness, Witnessed, WitnessedError};
 pub use read::{Entries, Entry, ReadError};

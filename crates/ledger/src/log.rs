@@ -18,13 +18,14 @@ use model::{Digest, EntryId, Realm, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
+    erasure::Erased,
     gap::{Cause, Gaps},
+    keys::{KeyStore, SubjectKeys},
     leaf::Draft,
     locked,
     medium::{Files, Medium},
     note::{CheckpointKey, VerifierKey},
     open::{self, OpenError},
-    payload::PayloadKey,
     queue::{Queue, Waiting, Weight},
     seal::{self, SealError, Sealed},
     segments::{Pool, Segment},
@@ -57,8 +58,8 @@ pub struct Config {
 pub struct Keys {
     /// Signs heads.
     pub checkpoint: CheckpointKey,
-    /// Seals payloads.
-    pub payload: PayloadKey,
+    /// Where the keys are that seal payloads.
+    pub subjects: Arc<dyn KeyStore>,
 }
 
 /// Where a log lies when it is not in the folders of its [`Config`].
@@ -194,9 +195,18 @@ impl Log {
     /// Makes a record of a draft, on this thread: seals its payload, writes its leaf, hashes it.
     ///
     /// # Errors
-    /// The draft says what a leaf cannot hold, or its payload is too long.
+    /// The draft says what a leaf cannot hold, its payload is too long, or its subject's key is out of reach.
     pub fn seal(&self, draft: Draft) -> Result<Sealed, SealError> {
-        seal::seal(draft, &self.shared.realm, &self.shared.keys.payload)
+        seal::seal(draft, &self.shared.realm, &self.shared.subjects)
+    }
+
+    /// Stands in a leaf for something that a subject said: see [`SubjectKey::blind`](crate::SubjectKey::blind). A subject
+    /// whose key is in memory is waited for by nobody.
+    ///
+    /// # Errors
+    /// The subject's key is out of reach.
+    pub fn blind(&self, subject: &str, purpose: &str, said: &[u8]) -> Result<Digest, SealError> {
+        Ok(self.shared.subjects.of(subject)?.blind(purpose, said))
     }
 
     /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused. Await it
@@ -380,7 +390,10 @@ impl Drop for Rouse {
 /// What the threads of a log share.
 pub(crate) struct Shared {
     pub(crate) realm: Realm,
-    pub(crate) keys: Keys,
+    pub(crate) checkpoint_key: CheckpointKey,
+    pub(crate) subjects: SubjectKeys,
+    /// The keys that entries say are erased.
+    pub(crate) erased: Mutex<Erased>,
     pub(crate) verifier: VerifierKey,
     pub(crate) medium: Arc<dyn Medium>,
     pub(crate) lock: Arc<dyn Medium>,

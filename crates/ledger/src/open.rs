@@ -11,7 +11,9 @@ use std::{
 use model::EntryId;
 
 use crate::{
+    erasure::{self, Erased},
     gap::Gaps,
+    keys::{KeysError, SubjectKeys},
     leaf::Leaf,
     locked,
     log::{Config, Head, Keys, Media, Receipt, Shared, Span, Tail},
@@ -78,6 +80,9 @@ pub enum OpenError {
         /// How many the lock remembers.
         lock: u64,
     },
+    /// Keys that were erased may still be there.
+    #[error("what was erased could not be destroyed again")]
+    Keys(#[source] KeysError),
     /// The entries are not the ones that were signed.
     #[error("the first {0} entries are not the ones that were signed; `verify` says which differ")]
     Forked(u64),
@@ -125,7 +130,9 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
     let pool = Pool::new(Arc::clone(&media.log), config.segment_bytes, config.reserve_bytes);
     let shared = Arc::new(Shared {
         realm: config.realm,
-        keys,
+        checkpoint_key: keys.checkpoint,
+        subjects: SubjectKeys::new(keys.subjects),
+        erased: Mutex::new(known.erased),
         verifier,
         medium: media.log,
         lock: media.lock,
@@ -143,7 +150,9 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
     });
     let publisher = Publisher::new(Arc::clone(&shared), known.growth, lock.size);
     discard_uncovered(&*shared.medium, published.size, size).map_err(OpenError::Io)?;
-    start(shared, publisher, segments, lock.size == 0).map_err(OpenError::Io)
+    let opened = start(shared, publisher, segments, lock.size == 0).map_err(OpenError::Io)?;
+    opened.shared.finish_erasures()?;
+    Ok(opened)
 }
 
 /// Removes narrower tiles that a publication left which did not come to its end: no head covers them, and a power cut may
@@ -242,35 +251,30 @@ fn is_empty(medium: &dyn Medium) -> io::Result<bool> {
 }
 
 /// What reading the log again gives.
+#[derive(Default)]
 struct Known {
     growth: Growth,
     positions: HashMap<EntryId, Receipt>,
+    erased: Erased,
 }
 
 impl Known {
     fn see(&mut self, entry: &[u8]) {
         let index = self.growth.edge.size();
         let hash = leaf_hash(entry);
-        if let Some(id) = id_to_find_again(entry) {
-            self.positions.insert(id, Receipt { index, hash });
+        if erasure::kind(entry).is_some_and(is_found_again)
+            && let Ok(leaf) = Leaf::parse(entry)
+        {
+            self.positions.insert(leaf.id, Receipt { index, hash });
         }
+        self.erased.note_entry(entry, index);
         self.growth.edge.push(hash, |_| ());
     }
 }
 
-/// The id of an entry that is found again by it. Most entries are told apart without being parsed.
-fn id_to_find_again(entry: &[u8]) -> Option<EntryId> {
-    let text = std::str::from_utf8(entry).ok()?;
-    if !text.contains(r#""kind":"g"#) {
-        return None;
-    }
-    let leaf = Leaf::parse(entry).ok()?;
-    is_found_again(&leaf.kind).then_some(leaf.id)
-}
-
 /// Reads and hashes the published entries.
 fn reread(medium: &dyn Medium, size: u64) -> Result<Known, OpenError> {
-    let mut known = Known { growth: Growth::default(), positions: HashMap::new() };
+    let mut known = Known::default();
     let tile_len = TILE as u64;
     for index in 0..size.div_ceil(tile_len) {
         let width = (size - index * tile_len).min(tile_len) as usize;
@@ -320,7 +324,7 @@ fn recover(
     lock: &Checkpoint,
 ) -> Result<(Vec<Arc<Segment>>, VecDeque<Span>), OpenError> {
     let published = known.growth.edge.size();
-    let mut ahead = Known { growth: known.growth.clone(), positions: HashMap::new() };
+    let mut ahead = Known { growth: known.growth.clone(), ..Known::default() };
     let mut same = published == lock.size && ahead.growth.edge.root() == lock.root;
     let (mut segments, mut spans) = (Vec::new(), VecDeque::new());
     let mut torn: Option<OpenError> = None;
@@ -371,6 +375,7 @@ fn recover(
         return Err(OpenError::Forked(lock.size));
     }
     known.positions.extend(ahead.positions);
+    known.erased.extend(ahead.erased);
     Ok((segments, spans))
 }
 

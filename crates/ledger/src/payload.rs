@@ -1,4 +1,4 @@
-//! Payloads: sealed beside the leaf under a key of their own, committed to inside it.
+//! Payloads: sealed beside the leaf under a key of their subject, committed to inside it.
 
 use std::cell::RefCell;
 
@@ -6,9 +6,10 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac, rand,
 };
-use model::{Digest, EntryId, Name};
+use model::{Digest, EntryId};
 
 use crate::{
+    keys::{KeysError, StoredKey},
     leaf::PayloadMark,
     merkle::{sha256, sha256_of},
 };
@@ -25,9 +26,13 @@ const FRESH: usize = NONCE_LEN + SALT_LEN;
 /// How many bytes sealing adds: the nonce before, the salt inside, the tag behind.
 pub(crate) const OVERHEAD: usize = NONCE_LEN + SALT_LEN + TAG_LEN;
 
-/// The key that payload keys are derived from, one for each entry. It cannot be printed.
-pub struct PayloadKey {
-    name: Name,
+/// What blinded values are for; no information of a payload's key starts like it.
+const BLIND: &[u8] = b"blind/v1\0";
+
+/// The key of a subject: payload keys are derived from it, one for each entry, and what blinds what the subject said. It
+/// cannot be printed.
+pub struct SubjectKey {
+    id: String,
     /// The pseudorandom key of HKDF, ready to expand.
     root: hmac::Key,
 }
@@ -35,12 +40,20 @@ pub struct PayloadKey {
 /// Why a payload could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// It is sealed under another key.
-    #[error("the payload is sealed under the key `{0}`, which is not the one at hand")]
-    OtherKey(String),
-    /// It is not where it was put: erased, or lost.
-    #[error("the payload of entry {0} is gone")]
+    /// It was erased with its subject's key.
+    #[error("the payload was erased by entry {0}")]
+    Erased(u64),
+    /// There is no such key, and no entry erased it.
+    #[error(
+        "the payload is sealed under the key `{0}`, which is not there, and no entry erased it"
+    )]
+    NoKey(String),
+    /// It is not where it was put, and no entry erased it.
+    #[error("the payload of entry {0} is gone, and no entry erased it")]
     Gone(u64),
+    /// The keys could not be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The sealed bytes, or what they hold, are not what the leaf commits to.
     #[error("the payload is not the one that the leaf commits to: its {0} differs")]
     Differs(&'static str),
@@ -49,16 +62,32 @@ pub enum PayloadError {
     Io(#[source] std::io::Error),
 }
 
-impl PayloadKey {
-    /// The key of that name; leaves say the name, so that a later key can stand beside it.
-    pub fn new(name: Name, secret: &[u8; 32]) -> Self {
+impl SubjectKey {
+    /// The key of that name; leaves say the name.
+    pub fn new(id: &str, secret: &[u8; 32]) -> Self {
         let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, LABEL), secret);
-        Self { name, root: hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()) }
+        Self { id: id.to_owned(), root: hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()) }
+    }
+
+    pub(crate) fn of(stored: &StoredKey) -> Self {
+        Self::new(&stored.id, &stored.secret)
     }
 
     /// The name that leaves say.
-    pub fn name(&self) -> &Name {
-        &self.name
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Stands for something that the subject said, for one purpose: equal things of one subject look equal, and without the
+    /// key nobody can find out by trying which it was (HMAC-SHA-256).
+    pub fn blind(&self, purpose: &str, said: &[u8]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.root);
+        for part in [BLIND, purpose.as_bytes(), b"\0", said] {
+            context.update(part);
+        }
+        let mut blinded = Digest::default();
+        blinded.0.copy_from_slice(context.sign().as_ref());
+        blinded
     }
 
     /// Seals a payload: a random nonce, then AES-256-GCM over a random salt and the payload.
@@ -76,7 +105,7 @@ impl PayloadKey {
         let mark = PayloadMark {
             ciphertext: sha256_of(&sealed),
             commit,
-            key: self.name.as_str().to_owned(),
+            key: self.id.clone(),
             size: u32::try_from(payload.len()).ok()?,
         };
         Some((sealed, mark))
@@ -89,8 +118,8 @@ impl PayloadKey {
         mark: &PayloadMark,
         mut sealed: Vec<u8>,
     ) -> Result<Vec<u8>, PayloadError> {
-        if mark.key != self.name.as_str() {
-            return Err(PayloadError::OtherKey(mark.key.clone()));
+        if mark.key != self.id {
+            return Err(PayloadError::NoKey(mark.key.clone()));
         }
         if !is_sealed_form(mark, &sealed) {
             return Err(PayloadError::Differs("digest or size"));
@@ -149,17 +178,17 @@ fn commitment(salt_and_payload: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    fn key(name: &str, secret: u8) -> PayloadKey {
-        PayloadKey::new(name.parse().unwrap(), &[secret; 32])
+    fn key(id: &str, secret: u8) -> SubjectKey {
+        SubjectKey::new(id, &[secret; 32])
     }
 
     #[test]
     fn a_payload_opens_only_with_its_key_for_its_entry() {
         let id = EntryId::from_bits(1);
         let (sealed, mark) = key("k1", 1).seal(id, b"pay 5 EUR to Olivia").unwrap();
-        let open = |key: PayloadKey, id| key.open(id, &mark, sealed.clone());
+        let open = |key: SubjectKey, id| key.open(id, &mark, sealed.clone());
         assert_eq!(open(key("k1", 1), id).unwrap(), b"pay 5 EUR to Olivia");
-        assert!(matches!(open(key("k2", 1), id), Err(PayloadError::OtherKey(_))));
+        assert!(matches!(open(key("k2", 1), id), Err(PayloadError::NoKey(_))));
         assert!(matches!(open(key("k1", 2), id), Err(PayloadError::Differs(_))));
         assert!(matches!(open(key("k1", 1), EntryId::from_bits(2)), Err(PayloadError::Differs(_))));
     }
@@ -178,6 +207,20 @@ mod tests {
         let plain = theirs.open_in_place(nonce, Aad::from(LABEL), &mut rest).unwrap();
         assert_eq!(&plain[SALT_LEN..], b"payload");
         assert_eq!(commitment(plain), mark.commit);
+    }
+
+    #[test]
+    fn what_a_subject_said_twice_looks_equal_and_nothing_else_does() {
+        let blind = |secret, purpose, said: &[u8]| key("k1", secret).blind(purpose, said);
+        assert_eq!(blind(1, "call", b"yes"), blind(1, "call", b"yes"));
+        let others = [
+            blind(2, "call", b"yes"),
+            blind(1, "result", b"yes"),
+            blind(1, "call", b"no"),
+            blind(1, "cal", b"l\0yes"),
+            sha256_of(b"yes"),
+        ];
+        assert!(!others.contains(&blind(1, "call", b"yes")));
     }
 
     #[test]

@@ -242,6 +242,8 @@ impl Publisher {
             retired.push(segment);
         }
         drop(tail);
+        // Whoever erases waits for it, too.
+        self.shared.grown.notify_all();
         retired.into_iter().for_each(|segment| self.shared.pool.retire(segment));
         left
     }
@@ -340,7 +342,7 @@ impl Shared {
     pub(crate) fn sign(&self, head: Head) -> io::Result<()> {
         let origin = self.verifier.name().to_owned();
         let checkpoint = Checkpoint { origin, size: head.size, root: head.root };
-        let note = self.keys.checkpoint.sign(&checkpoint, &self.verifier);
+        let note = self.checkpoint_key.sign(&checkpoint, &self.verifier);
         let places = [(&self.lock, LOCK), (&self.medium, CHECKPOINT)];
         for ((medium, name), last) in places.into_iter().zip(&mut *locked(&self.signed)) {
             if read_if_there(&**medium, name)? != *last {

@@ -8,7 +8,7 @@ use crate::{
     leaf::{Leaf, LeafError},
     locked,
     log::{Log, Shared, Span},
-    medium::read_exact_at,
+    medium::{Extent, read_exact_at},
     merkle::{TILE, leaf_hash},
     payload::{MAX_PAYLOAD, OVERHEAD, PayloadError},
     tile::{self, Kind},
@@ -80,12 +80,17 @@ impl Log {
     /// Opens the payload of an entry; `None` where it has none.
     ///
     /// # Errors
-    /// It is gone, damaged, or sealed under another key.
+    /// It was erased, is gone or damaged, or its key is out of reach.
     pub fn open_payload(&self, entry: &Entry) -> Result<Option<Vec<u8>>, PayloadError> {
         let Some(mark) = &entry.leaf.payload else { return Ok(None) };
+        if let Some(by) = locked(&self.shared.erased).by(&mark.key) {
+            return Err(PayloadError::Erased(by));
+        }
+        let key = self.shared.subjects.by_id(&mark.key)?;
+        let key = key.ok_or_else(|| PayloadError::NoKey(mark.key.clone()))?;
         let sealed = self.shared.sealed_payload(entry.index).map_err(PayloadError::Io)?;
         let sealed = sealed.ok_or(PayloadError::Gone(entry.index))?;
-        self.shared.keys.payload.open(entry.leaf.id, mark, sealed).map(Some)
+        key.open(entry.leaf.id, mark, sealed).map(Some)
     }
 }
 
@@ -153,7 +158,8 @@ impl Shared {
         span.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn read_bundle(&self, index: u64, size: u64) -> io::Result<VecDeque<Vec<u8>>> {
+    /// The entries of a bundle of a log of this size, from one on.
+    pub(crate) fn read_bundle(&self, index: u64, size: u64) -> io::Result<VecDeque<Vec<u8>>> {
         let (number, slot) = (index / TILE as u64, (index % TILE as u64) as usize);
         let width = (size - number * TILE as u64).min(TILE as u64) as usize;
         let bundle = match self.medium.read(&tile::path(Kind::Entries, number, width)) {
@@ -179,29 +185,37 @@ impl Shared {
         Ok(payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec))
     }
 
-    /// Walks the records of a payload file up to the one of this entry.
     fn payload_record(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
         let file = match self.medium.open(&tile::payloads(index / TILE as u64)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let (end, mut at) = (file.len()?, 0);
-        for slot in 0..=index % TILE as u64 {
-            if at + 4 > end {
-                return Ok(None);
-            }
-            let record = read_exact_at(&*file, 4, at)?;
-            let bytes = u32::from_be_bytes([record[0], record[1], record[2], record[3]]) as usize;
-            if bytes > MAX_PAYLOAD + OVERHEAD {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            if slot == index % TILE as u64 && bytes > 0 {
-                return read_exact_at(&*file, bytes, at + 4).map(Some);
-            }
-            at += 4 + bytes as u64;
+        match payload_place(&*file, index)? {
+            Some((at, bytes)) => read_exact_at(&*file, bytes, at).map(Some),
+            None => Ok(None),
         }
-        Ok(None)
     }
+}
+
+/// Where a payload file has the sealed bytes of an entry, and how many: walks the records up to its own. `None` where it has
+/// none.
+pub(crate) fn payload_place(file: &dyn Extent, index: u64) -> io::Result<Option<(u64, usize)>> {
+    let (end, mut at) = (file.len()?, 0);
+    for slot in 0..=index % TILE as u64 {
+        if at + 4 > end {
+            return Ok(None);
+        }
+        let record = read_exact_at(file, 4, at)?;
+        let bytes = u32::from_be_bytes([record[0], record[1], record[2], record[3]]) as usize;
+        if bytes > MAX_PAYLOAD + OVERHEAD {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        if slot == index % TILE as u64 && bytes > 0 {
+            return Ok(Some((at + 4, bytes)));
+        }
+        at += 4 + bytes as u64;
+    }
+    Ok(None)
 }
 
 fn frames<'a>(bytes: &'a [u8], span: &Span) -> io::Result<Vec<wal::Frame<'a>>> {

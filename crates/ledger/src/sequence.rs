@@ -165,7 +165,7 @@ impl Sequencer {
     /// The open gap, as the first member of the batch.
     fn take_gap(&mut self) -> Option<Gap> {
         let gap = self.shared.gaps.take()?;
-        let sealed = seal::seal(gap.draft(), &self.shared.realm, &self.shared.keys.payload).ok()?;
+        let sealed = seal::seal(gap.draft(), &self.shared.realm, &self.shared.subjects).ok()?;
         self.builder.push(&sealed.frame);
         self.members.push(Waiting { sealed, weight: Weight::TakesAway, caller: None });
         Some(gap)

@@ -15,22 +15,22 @@ mod tree;
 
 use std::path::Path;
 
-use crate::payload::PayloadKey;
+use crate::keys::SubjectKeys;
 
-pub use report::{Class, Finding, OpenAction, Place, Report};
+pub use report::{Class, Erasure, Finding, OpenAction, Place, Report};
 
 /// Checks everything in a pack that [`crate::export`] made: signature, entries, tiles, older checkpoints, leaves, payloads,
 /// what the entries tell, and that nothing is there of which the signed head does not speak, but for the `README`.
 ///
 /// `verifier_key` is the line that [`crate::Log::verifier_key`] gave, `older` are signed checkpoints that the auditor has
-/// kept, as files. With the payload key the commitments are checked too; without it, the sealed bytes.
+/// kept, as files. With the keys of subjects the commitments are checked too; without them, the sealed bytes.
 pub fn pack(
     place: &Path,
     verifier_key: &str,
     older: &[&[u8]],
-    payload_key: Option<&PayloadKey>,
+    keys: Option<&SubjectKeys>,
 ) -> Report {
-    whole(Form::Pack, place, verifier_key, older, payload_key)
+    whole(Form::Pack, place, verifier_key, older, keys)
 }
 
 /// Checks a node's own folder as [`pack`] checks a copy of it. A node writes ahead of its signed head, so what lies beside
@@ -39,9 +39,9 @@ pub fn log(
     place: &Path,
     verifier_key: &str,
     older: &[&[u8]],
-    payload_key: Option<&PayloadKey>,
+    keys: Option<&SubjectKeys>,
 ) -> Report {
-    whole(Form::Log, place, verifier_key, older, payload_key)
+    whole(Form::Log, place, verifier_key, older, keys)
 }
 
 /// Checks signature, entries, tiles and older checkpoints, and nothing that the entries say: what any program that knows
@@ -69,7 +69,7 @@ fn whole(
     place: &Path,
     verifier_key: &str,
     older: &[&[u8]],
-    payload_key: Option<&PayloadKey>,
+    keys: Option<&SubjectKeys>,
 ) -> Report {
     let mut report = Report::default();
     let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) else {
@@ -77,7 +77,7 @@ fn whole(
     };
     let org = heads.signed.origin.split('/').next().unwrap_or_default().to_owned();
     let payloads = payloads::Payloads::new(place, form, heads.signed.size);
-    let mut meaning = meaning::Meaning::new(payloads, org, payload_key);
+    let mut meaning = meaning::Meaning::new(payloads, org, keys);
     tree::check(place, form, &heads, &mut report, |index, hash, bytes, report| {
         meaning.see(index, hash, bytes, report);
     });

@@ -7,6 +7,7 @@ pub(crate) mod blueprints;
 pub(crate) mod catalog;
 pub(crate) mod decisions;
 pub(crate) mod doctor;
+pub(crate) mod erasures;
 pub(crate) mod grants;
 pub(crate) mod ledger;
 pub(crate) mod people;

@@ -69,6 +69,11 @@ pub(crate) fn agent(text: &str) -> Result<IdentityId, Problem> {
     Ok(IdentityId::new(IdentityKind::Agent, name(text.strip_prefix("agent/").unwrap_or(text))?))
 }
 
+/// A person or an agent: `agent/NAME`, or whatever names a person.
+pub(crate) async fn subject(engine: &Engine, text: &str) -> Result<IdentityId, Problem> {
+    if text.starts_with("agent/") { agent(text) } else { person(engine, text).await }
+}
+
 /// A name.
 pub(crate) fn name(text: &str) -> Result<Name, Problem> {
     text.parse().map_err(|why: model::NameError| Problem::new(Fault::Invalid, why.to_string()))

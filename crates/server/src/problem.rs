@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use decide::{Code, NotAuthenticated, NotInForce, Refusal, ResumeError};
+use decide::{Code, NotAuthenticated, NotErased, NotInForce, Refusal, ResumeError};
 use model::{ActionId, ApprovalId};
 use serde::Serialize;
 
@@ -60,6 +60,8 @@ faults! {
         "Try again in a few seconds.",
     Ledger SERVICE_UNAVAILABLE "ledger_unavailable" "The ledger cannot write"
         "Try again later; tell the operator if it stays so.",
+    Unfinished INTERNAL_SERVER_ERROR "erasure_unfinished" "The erasure is recorded and not done to its end"
+        "Tell the operator to start the node again: it does the rest before anything else.",
     Clock SERVICE_UNAVAILABLE "clock" "The clock cannot be trusted"
         "Try again when it has caught up; tell the operator if it stays so.",
     Timeout SERVICE_UNAVAILABLE "timeout" "The request took too long"
@@ -265,6 +267,21 @@ impl From<ResumeError> for Problem {
                 Self::new(Fault::Ledger, why.to_string())
             }
         }
+    }
+}
+
+impl From<NotErased> for Problem {
+    fn from(why: NotErased) -> Self {
+        let fault = match why {
+            NotErased::Held(_) => Fault::Conflict,
+            NotErased::Nothing(_) => Fault::NotFound,
+            NotErased::OutOfReach(_) | NotErased::NotRecorded(_) => Fault::Ledger,
+            NotErased::Unfinished { .. } => Fault::Unfinished,
+        };
+        if matches!(fault, Fault::Ledger | Fault::Unfinished) {
+            log(&why);
+        }
+        Self::new(fault, why.to_string())
     }
 }
 

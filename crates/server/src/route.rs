@@ -69,6 +69,7 @@ pub static ROUTES: std::sync::LazyLock<Vec<Route>> = std::sync::LazyLock::new(||
         admin::questions::ROUTES,
         admin::ledger::ROUTES,
         admin::decisions::ROUTES,
+        admin::erasures::ROUTES,
         admin::doctor::ROUTES,
     ]
     .concat()

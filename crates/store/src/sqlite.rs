@@ -24,6 +24,10 @@ const ATTEMPTS: u32 = 5;
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF";
 
+/// The same for a file in which nothing may be left of what is deleted: not in its free pages, and in no file beside it.
+const FORGETTING: &str = "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; \
+     PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF";
+
 /// More than the crate has statements.
 const STATEMENTS: usize = 64;
 
@@ -36,6 +40,15 @@ pub(crate) struct Session(Connection);
 impl Session {
     /// Opens the file, or a database in memory.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Error> {
+        Self::open_with(path, SETTINGS)
+    }
+
+    /// Opens a file that keeps nothing of what is deleted in it.
+    pub(crate) fn open_forgetting(path: &Path) -> Result<Self, Error> {
+        Self::open_with(Some(path), FORGETTING)
+    }
+
+    fn open_with(path: Option<&Path>, settings: &str) -> Result<Self, Error> {
         let connection = match path {
             Some(path) => {
                 reserve(path).map_err(Error::unavailable)?;
@@ -49,7 +62,7 @@ impl Session {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let mut session = Self(connection);
         let mut attempts = 1;
-        while let Err(error) = session.run(SETTINGS) {
+        while let Err(error) = session.run(settings) {
             if attempts == ATTEMPTS || !matches!(error, Error::Contention(_)) {
                 return Err(error);
             }

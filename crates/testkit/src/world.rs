@@ -18,11 +18,11 @@ use std::{
 use axum::Router;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
-use ledger::{CheckpointKey, Config, Keys, Log, PayloadKey};
+use ledger::{CheckpointKey, Config, Keys, Log};
 use model::{Realm, Timestamp, ijson::Json};
 pub use server::Bounds;
 use server::{Discover, Server};
-use store::{Store, Target};
+use store::{Store, SubjectKeyBook, Target};
 use tempfile::TempDir;
 use token::{
     Algorithm, Keyring, MasterKey, SigningKey,
@@ -239,12 +239,13 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
         segment_bytes: 2 * 1024 * 1024,
         reserve_bytes: 0,
     };
+    let master = || MasterKey::generate().expect("a master key");
+    let book = SubjectKeyBook::create(&dir.path().join("subject-keys.sqlite"), master());
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),
-        payload: PayloadKey::new("payload-1".parse().expect("a name"), &[2; 32]),
+        subjects: Arc::new(book.expect("a new file")),
     };
     let signing = SigningKey::generate(Algorithm::EdDSA).expect("a key");
-    let master = MasterKey::generate().expect("a master key");
     let parts = Parts {
         issuer: Issuer {
             url: url.to_owned(),
@@ -257,7 +258,7 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
         store: Store::open(&Target::Memory).await.expect("a database in memory"),
         stops: Stops::open(&dir.path().join("stops")).expect("an empty journal"),
         index_key: [3; 32],
-        nonces: Nonces::new(&master, realm.node, context.random(), NONCE_SECONDS)
+        nonces: Nonces::new(&master(), realm.node, context.random(), NONCE_SECONDS)
             .expect("a nonce key"),
         context,
     };

@@ -21,6 +21,7 @@ const WRAP: &str = "wrap/v1";
 /// The key that wraps all others; it lives outside the data directory and is worth everything.
 ///
 /// It does not print and is wiped when dropped.
+#[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; 32]>);
 
 /// Why a text is no master key, or none could be made.

@@ -1,3 +1,4 @@
+mod erase;
 mod export;
 mod place;
 mod proof;
@@ -11,6 +12,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::{failure::Result, output::Answer};
+use erase::{Hold, Subject};
 use place::Place;
 use proof::{Prove, VerifyProof};
 use recompute::Recompute;
@@ -41,6 +43,11 @@ pub(crate) enum Command {
     Proof(Prove),
     /// Check such a proof, offline; exit status 3 where it does not hold.
     VerifyProof(VerifyProof),
+    /// Destroy the keys of everything that is sealed for a person or an agent. Needs a second person; nobody brings it back.
+    Erase(Subject),
+    /// Legal holds: who is not erased.
+    #[command(subcommand)]
+    Hold(Hold),
     /// Print the key that checks the ledger's signatures, offline. Give it to auditors by another way than the pack.
     Key {
         #[command(flatten)]
@@ -57,6 +64,8 @@ impl Command {
             Self::Export { out, unwitnessed, place } => export::export(&place, &out, unwitnessed),
             Self::Proof(prove) => prove.run().await,
             Self::VerifyProof(verify) => verify.run(),
+            Self::Erase(subject) => subject.erase().await,
+            Self::Hold(hold) => hold.run().await,
             Self::Key { place } => {
                 let key = place.key()?;
                 Ok(Answer::new(json!({ "key": &key }), key))

@@ -83,7 +83,8 @@ impl FromStr for SecretRef {
 }
 
 impl SecretRef {
-    pub(super) fn below(self, base: &Path) -> Self {
+    /// The same, with a relative path below that folder.
+    pub(crate) fn below(self, base: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(base.join(path)),
             other => other,

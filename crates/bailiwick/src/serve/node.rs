@@ -58,7 +58,9 @@ impl Node {
         config::check_programs(&config.programs, &config.own_files())?;
         let descriptors = descriptors();
         // Keys first: without them nothing listens.
-        let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
+        let master = keys::master(&config.master_key)?;
+        let keys = keys::load(&master, &config.keys_dir())?;
+        let subjects = keys::subjects(&config.subject_keys, master)?;
         let server = bind("server", &config.server.address).await?;
         let gateway = bind("gateway", &config.gateway.address).await?;
         let ops = bind("ops", &config.ops).await?;
@@ -67,7 +69,7 @@ impl Node {
             gateway: url(&config.gateway, &gateway)?,
         };
         let ops_url = format!("http://{}", local(&ops)?);
-        let (engine, broker_key) = parts::start_engine(config, keys, &urls).await?;
+        let (engine, broker_key) = parts::start_engine(config, keys, subjects, &urls).await?;
         let socket = config.data.join("enroll.sock");
         let door = Door::open(&engine, &socket, &urls.server).await?;
         let addresses = Addresses {

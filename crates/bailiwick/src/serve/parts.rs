@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use ledger::Log;
-use store::Store;
+use store::{Store, SubjectKeyBook};
 use token::{Keyring, MasterKey, dpop::Nonces};
 
 use crate::{
@@ -28,6 +28,7 @@ pub(super) struct Urls {
 pub(super) async fn start_engine(
     config: &Config,
     keys: Keys,
+    subjects: SubjectKeyBook,
     urls: &Urls,
 ) -> Result<(Arc<Engine>, MasterKey)> {
     files::make_private_dir(&config.data)?;
@@ -38,7 +39,7 @@ pub(super) async fn start_engine(
     })?;
     let context = Context::new(config.realm.clone(), Clock::system());
     let issuer = issuer(keys.token, urls);
-    let ledger_keys = ledger::Keys { checkpoint: keys.checkpoint, payload: keys.payload };
+    let ledger_keys = ledger::Keys { checkpoint: keys.checkpoint, subjects: Arc::new(subjects) };
     let log = open_log(config, ledger_keys)?;
     let store = Store::open(&config.database).await.map_err(|error| {
         Failure::new(

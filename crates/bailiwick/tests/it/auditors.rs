@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Output};
 
-use ledger::{CheckpointKey, Config, Draft, HeadFile, Keys, Log, PayloadKey, export};
+use ledger::{CheckpointKey, Config, Draft, HeadFile, Keys, KeysInMemory, Log, export};
 use model::{EntryId, Realm, Timestamp};
 
 use crate::{
@@ -25,8 +25,8 @@ fn open(place: &Path, seed: u8) -> Log {
         segment_bytes: 2 << 20,
         reserve_bytes: 0,
     };
-    let payload = PayloadKey::new("k1".parse().unwrap(), &[2; 32]);
-    Log::open(config, Keys { checkpoint: CheckpointKey::from_seed(&[seed; 32]), payload }).unwrap()
+    let subjects = std::sync::Arc::new(KeysInMemory::default());
+    Log::open(config, Keys { checkpoint: CheckpointKey::from_seed(&[seed; 32]), subjects }).unwrap()
 }
 
 /// A pack of a log that has so many entries now, and its key.

@@ -21,9 +21,12 @@ fn the_master_key_lies_outside_the_data_and_secrets_are_for_their_owner() {
         .says("outside the data folder");
     assert!(!exists(&place.path("x/data")));
     let place = Place::initialized();
-    for secret in
-        ["master.key", "data/keys/token.key", "data/keys/checkpoint.key", "data/keys/payload.key"]
-    {
+    for secret in [
+        "master.key",
+        "data/keys/token.key",
+        "data/keys/checkpoint.key",
+        "data/subject-keys.sqlite",
+    ] {
         let mode = std::fs::metadata(place.path("acme").join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
@@ -59,6 +62,34 @@ fn every_setting_is_explained_with_where_it_comes_from() {
     assert!(explained["server.public_url"]["from"].as_str().unwrap().contains("server.listen"));
     let one = place.run(["config", "explain", "realm.nod"].into_iter().chain(config)).ends(1);
     one.says("did you mean `node`?");
+}
+
+#[test]
+fn another_master_key_takes_over_and_the_former_one_opens_nothing() {
+    let place = Place::initialized();
+    let node = place.serve();
+    place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
+    let config = ["--config", "acme/bailiwick.toml"];
+    let rotate =
+        |to: &'static str| place.run(["keys", "rotate", "--to", to].into_iter().chain(config));
+    rotate("file:new.key").ends(7).says("while no node runs");
+    assert!(!exists(&place.path("new.key")));
+    assert_eq!(node.stop(), 0);
+    rotate("file:acme/master.key").ends(2).says("is the master key in use");
+    rotate("file:acme/data/new.key").ends(1).says("outside the data folder");
+    rotate("env:NO_SUCH_VARIABLE").ends(1).says("NO_SUCH_VARIABLE");
+    rotate("file:new.key").ends(0).says("set `data.master_key`");
+    let serve = ["serve", "--print-addresses"];
+    place.run(serve.into_iter().chain(config)).ends(1).says("key_closed");
+    rotate("file:new.key").ends(0).says("0 wrapped anew");
+    let text = std::fs::read_to_string(place.path("acme/bailiwick.toml")).unwrap();
+    place.write("acme/bailiwick.toml", &text.replace("file:master.key", "file:../new.key"));
+    let node = place.serve();
+    let known = place.known("olivia");
+    known.run(&["profile", "set", "--server", node.server()]).ends(0);
+    known.run(&["ledger", "show", "--payload"]).ends(0).says("Somebody");
+    assert_eq!(node.stop(), 0);
+    place.run(["ledger", "verify"].into_iter().chain(config)).ends(0).says("VERIFIED");
 }
 
 #[test]

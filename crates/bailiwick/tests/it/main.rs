@@ -16,6 +16,7 @@ mod connecting;
 mod demo;
 mod documented;
 mod enrolling;
+mod erasing;
 mod exits;
 mod lending;
 mod office;

@@ -11,7 +11,7 @@ use crate::evaluate::{Asked, HeldBy};
 bodies! {
     /// One attempt and its verdict.
     Decision "decision" {
-        /// SHA-256 over the canonical arguments.
+        /// Stands for the canonical arguments.
         #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<Digest>,
         /// SHA-256 over the accepted mapping.
@@ -32,7 +32,7 @@ bodies! {
         /// What it was decided on, beside the call itself; nothing where it was refused before that.
         #[serde(skip_serializing_if = "Option::is_none")]
         given: Option<Given>,
-        /// SHA-256 over the answers to what the server asked before.
+        /// Stands for the answers to what the server asked before.
         #[serde(skip_serializing_if = "Option::is_none")]
         inputs: Option<Digest>,
         /// The data classes touched.
@@ -44,7 +44,7 @@ bodies! {
         /// The digest of all policies in force.
         #[serde(skip_serializing_if = "Option::is_none")]
         policy_epoch: Option<Digest>,
-        /// How long arguments and reason are where they are too long to keep; their digest is `call`.
+        /// How long arguments and reason are where they are too long to keep; `call` stands for them.
         #[serde(skip_serializing_if = "Option::is_none")]
         not_kept: Option<u64>,
         /// What was set aside in the task's budget.
@@ -63,7 +63,7 @@ bodies! {
 
     /// How a dispatched call ended.
     Outcome "outcome" {
-        /// SHA-256 over the result's bytes, as far as they came.
+        /// Stands for the result, as far as it came.
         #[serde(skip_serializing_if = "Option::is_none")]
         result: Option<Digest>,
         /// What was spent; what was reserved and is not here was given back.
@@ -75,7 +75,7 @@ bodies! {
 
     /// An answer went to the server of a call that is on its way.
     Input "input" {
-        /// SHA-256 over the canonical answer.
+        /// Stands for the canonical answer.
         #[serde(skip_serializing_if = "Option::is_none")]
         answer: Option<Digest>,
         /// What the server had asked for.

@@ -43,7 +43,7 @@ bodies! {
 
     /// An agent's work in a task was parked: it was refused the same again and again.
     Parked "parked" {
-        /// SHA-256 over the canonical arguments of the call.
+        /// Stands for the canonical arguments of the call.
         #[serde(skip_serializing_if = "Option::is_none")]
         call: Option<Digest>,
         /// Why it was refused.

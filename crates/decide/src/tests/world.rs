@@ -1,14 +1,17 @@
 //! A small organization on one node: people, agents, a desk with tools, policies, and real tokens for all of them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use ledger::{Appending, CheckpointKey, Config, Draft, Entry, Keys, Log, Media, PayloadKey};
+use ledger::{Appending, CheckpointKey, Config, Draft, Entry, KeyStore, Keys, Log, Media};
 use model::{ApprovalId, Digest, IdentityId, Money, Realm, TaskId, Timestamp, Verb, ijson::Json};
-use store::{Expect, Store, Target};
+use store::{Expect, Store, SubjectKeyBook, Target};
 use tempfile::TempDir;
 use token::{
     Keyring, MasterKey, assertion,
@@ -403,6 +406,12 @@ impl World {
     }
 }
 
+fn subject_keys(place: &Path) -> Arc<dyn KeyStore> {
+    let file = place.join("subject-keys.sqlite");
+    let open = if file.exists() { SubjectKeyBook::open } else { SubjectKeyBook::create };
+    Arc::new(open(&file, master()).unwrap())
+}
+
 async fn boot(
     directory: &TempDir,
     clock: &Clock,
@@ -426,7 +435,7 @@ async fn boot(
     };
     let keys = Keys {
         checkpoint: CheckpointKey::from_seed(&[1; 32]),
-        payload: PayloadKey::new("p1".parse().unwrap(), &[2; 32]),
+        subjects: subject_keys(directory.path()),
     };
     let media = Media {
         log: Arc::new(Fragile::new(&config.dir, faults.clone())),

@@ -2,33 +2,56 @@
 //! that together they tell a course of events that may be.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
+    sync::Arc,
 };
 
 use model::{ActionId, Digest, EntryId};
 
 use super::{
     payloads::Payloads,
-    report::{Class, OpenAction, Place, Report},
+    report::{Class, Erasure, OpenAction, Place, Report},
 };
 use crate::{
+    erasure::{self, Erased},
+    keys::{KeysError, SubjectKeys},
     leaf::{Leaf, PayloadMark},
-    payload::{PayloadError, PayloadKey, is_sealed_form},
+    payload::{SubjectKey, is_sealed_form},
 };
 
-/// The most open actions that are listed.
-const MAX_OPEN: usize = 1000;
+/// The most open actions, and the most erasures, that are listed.
+const MAX_LISTED: usize = 1000;
+/// The most keys that are in memory.
+const MAX_KEYS: usize = 16_384;
 
 pub(super) struct Meaning<'a> {
     org: String,
-    key: Option<&'a PayloadKey>,
+    keys: Option<Keys<'a>>,
     payloads: Payloads<'a>,
+    erased: Erased,
+    /// Payloads that are not what their entries name, with the names of their keys: an entry to come may have erased them.
+    missing: Vec<(u64, Arc<str>, Missing)>,
+    names: HashSet<Arc<str>>,
     ids: HashSet<EntryId>,
     leaves: HashSet<Digest>,
     /// Parents that were not known when they were named, with the entry that names them.
     unknown: Vec<(Digest, u64)>,
     actions: HashMap<ActionId, Action>,
+}
+
+/// The keys at hand, as far as they were asked for.
+struct Keys<'a> {
+    all: &'a SubjectKeys,
+    read: HashMap<String, Option<SubjectKey>>,
+}
+
+/// What is missing of a payload.
+#[derive(Clone, Copy)]
+enum Missing {
+    Record,
+    Bytes,
+    Key,
 }
 
 /// What is known of one action.
@@ -43,11 +66,14 @@ struct Action {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(payloads: Payloads<'a>, org: String, key: Option<&'a PayloadKey>) -> Self {
+    pub(super) fn new(payloads: Payloads<'a>, org: String, keys: Option<&'a SubjectKeys>) -> Self {
         Self {
             org,
-            key,
+            keys: keys.map(|all| Keys { all, read: HashMap::new() }),
             payloads,
+            erased: Erased::default(),
+            missing: Vec::new(),
+            names: HashSet::new(),
             ids: HashSet::new(),
             leaves: HashSet::new(),
             unknown: Vec::new(),
@@ -75,6 +101,9 @@ impl<'a> Meaning<'a> {
         }
         let missing = leaf.parents.iter().filter(|parent| !self.leaves.contains(parent));
         self.unknown.extend(missing.map(|parent| (*parent, index)));
+        if leaf.kind == erasure::KIND {
+            self.erased.note(&leaf, index);
+        }
         match (&leaf.payload, record) {
             (Some(mark), record) => self.payload(index, leaf.id, mark, record, report),
             (None, Ok(Some(_))) => {
@@ -94,6 +123,7 @@ impl<'a> Meaning<'a> {
     /// What only the end shows: parents that never came, and actions without an outcome.
     pub(super) fn finish(mut self, report: &mut Report) {
         self.payloads.close(report);
+        self.finish_erased(report);
         for (parent, index) in self.unknown {
             if !self.leaves.contains(&parent) {
                 let what = format!("its parent {parent} is not in this log");
@@ -109,40 +139,100 @@ impl<'a> Meaning<'a> {
             })
             .collect();
         open.sort_unstable_by_key(|open| open.index);
-        open.truncate(MAX_OPEN);
+        open.truncate(MAX_LISTED);
         report.open = open;
     }
 
     fn payload(
-        &self,
+        &mut self,
         index: u64,
         id: EntryId,
         mark: &PayloadMark,
         record: io::Result<Option<Vec<u8>>>,
         report: &mut Report,
     ) {
-        let (place, file) = (Place::Entry(index), Payloads::file(index));
-        match record {
-            Ok(None) => report.find(Class::Completeness, place, "its payload is gone"),
+        let place = Place::Entry(index);
+        if let Some(by) = self.erased.by(&mark.key) {
+            let what = format!("its payload has a key that entry {by} had erased before");
+            report.find(Class::Correctness, place.clone(), what);
+        }
+        let missing = match record {
+            Ok(None) => Missing::Record,
             Ok(Some(sealed)) if is_sealed_form(mark, &sealed) => {
                 report.payloads += 1;
-                match self.key.map(|key| key.open(id, mark, sealed)) {
-                    Some(Ok(_)) => report.commitments += 1,
-                    None | Some(Err(PayloadError::OtherKey(_))) => {}
-                    Some(Err(error)) => {
-                        report.find(Class::Integrity, place, error.to_string());
+                let Some(keys) = &mut self.keys else { return };
+                match keys.of(&mark.key).map(|key| key.map(|key| key.open(id, mark, sealed))) {
+                    Ok(None) => Missing::Key,
+                    Ok(Some(Ok(_))) => {
+                        report.commitments += 1;
+                        return;
                     }
+                    Ok(Some(Err(error))) => {
+                        return report.find(Class::Integrity, place, error.to_string());
+                    }
+                    Err(error) => return report.find(Class::Integrity, place, error.to_string()),
                 }
             }
-            Ok(Some(_)) => {
-                let what = format!("its payload in {file} is not the one it names");
-                report.find(Class::Integrity, place, what);
-            }
+            Ok(Some(_)) => Missing::Bytes,
             Err(error) => {
+                let file = Payloads::file(index);
                 let what = format!("its payload in {file} cannot be read: {error}");
-                report.find(Class::Integrity, place, what);
+                return report.find(Class::Integrity, place, what);
+            }
+        };
+        let key: Arc<str> = self.names.get(mark.key.as_str()).cloned().unwrap_or_else(|| {
+            let name: Arc<str> = mark.key.as_str().into();
+            self.names.insert(Arc::clone(&name));
+            name
+        });
+        self.missing.push((index, key, missing));
+    }
+
+    /// What is missing was erased, or it is a finding; and what was erased has to be gone.
+    fn finish_erased(&mut self, report: &mut Report) {
+        let mut erasures: BTreeMap<u64, u64> = BTreeMap::new();
+        for (index, key, missing) in std::mem::take(&mut self.missing) {
+            if let Some(by) = self.erased.by(&key) {
+                *erasures.entry(by).or_default() += 1;
+                report.erased += 1;
+                continue;
+            }
+            let (class, what) = match missing {
+                Missing::Record => {
+                    (Class::Completeness, "its payload is gone, and no entry erased it".to_owned())
+                }
+                Missing::Bytes => {
+                    let file = Payloads::file(index);
+                    (Class::Integrity, format!("its payload in {file} is not the one it names"))
+                }
+                Missing::Key => (
+                    Class::Completeness,
+                    format!("the key `{key}` of its payload is gone, and no entry erased it"),
+                ),
+            };
+            report.find(class, Place::Entry(index), what);
+        }
+        let listed = erasures.into_iter().map(|(index, payloads)| Erasure { index, payloads });
+        report.erasures = listed.take(MAX_LISTED).collect();
+        let Some(keys) = &mut self.keys else { return };
+        for (key, by) in self.erased.iter() {
+            if keys.of(key).is_ok_and(|key| key.is_some()) {
+                let what = format!("it erased the key `{key}`, which is there again");
+                report.find(Class::Correctness, Place::Entry(by), what);
             }
         }
+    }
+}
+
+impl Keys<'_> {
+    fn of(&mut self, id: &str) -> Result<Option<&SubjectKey>, KeysError> {
+        if !self.read.contains_key(id) {
+            if self.read.len() == MAX_KEYS {
+                self.read.clear();
+            }
+            self.read.insert(id.to_owned(), self.all.by_id(id)?);
+        }
+        Ok(self.read.get(id).and_then(Option::as_ref))
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Report {
     pub tiles: u64,
     /// How many sealed payloads were compared with the digest in their leaf.
     pub payloads: u64,
+    /// How many payloads are gone because their subject's key was erased.
+    pub erased: u64,
+    /// The entries that erased them; at most a thousand.
+    pub erasures: Vec<Erasure>,
     /// How many payloads were opened and compared with the commitment in their leaf.
     pub commitments: u64,
     /// How many files of a node's own log lie beside the ones that the signed head covers, or go on behind what it covers: a
@@ -49,6 +53,15 @@ pub struct OpenAction {
     pub action: ActionId,
     /// The entry that permitted it.
     pub index: u64,
+}
+
+/// An entry that erased payloads of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasure {
+    /// Which entry.
+    pub index: u64,
+    /// How many payloads are gone by it.
+    pub payloads: u64,
 }
 
 /// One thing that is wrong.

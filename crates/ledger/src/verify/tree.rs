@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     anchor::HeadFile,
+    erasure::MARK,
     leaf::MAX_LEAF,
     merkle::{TILE, leaf_hash, perfect_root, root},
     note::{Checkpoint, VerifierKey},
@@ -377,9 +378,13 @@ pub(super) fn read_file(place: &Path, name: &str, limit: u64) -> io::Result<Vec<
 }
 
 /// Files of a node's own folder that are not of the published log: the write-ahead log, the count of refusals that were not
-/// written, room that is set aside, and what a writer had not finished.
+/// written, how far erasures were carried out, room that is set aside, and what a writer had not finished.
 fn is_working_file(name: &str) -> bool {
-    name.starts_with("wal/") || name == "gap" || name == SPARE || name.ends_with(".new")
+    name.starts_with("wal/")
+        || name == "gap"
+        || name == SPARE
+        || name == MARK
+        || name.ends_with(".new")
 }
 
 /// The names of all files below a folder; of what is no folder, too.

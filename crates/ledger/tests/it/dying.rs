@@ -53,7 +53,7 @@ fn all_there(place: &Path, said: &Said) {
         assert_eq!(there.as_ref(), Some(hash), "entry {index} was acknowledged");
     }
     log.close().unwrap();
-    let report = verify::log(&place.join("log"), &log.verifier_key(), &[], Some(&payload_key()));
+    let report = verify::log(&place.join("log"), &log.verifier_key(), &[], Some(&subject_keys()));
     assert!(report.is_clean(), "{report:?}");
 }
 

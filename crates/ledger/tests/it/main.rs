@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod displaced;
 mod dying;
+mod erasing;
 mod faults;
 mod meaning;
 mod reserve;
@@ -16,8 +17,8 @@ mod tiles;
 use std::{collections::HashSet, path::Path, sync::Arc};
 
 use ledger::{
-    Appending, CheckpointKey, Config, Draft, Entry, Keys, Log, Media, OpenError, PayloadKey,
-    Receipt, Sealed,
+    Appending, CheckpointKey, Config, Draft, Entry, KeyStore, Keys, KeysInMemory, Log, Media,
+    ORGANIZATION, OpenError, Receipt, Sealed, SubjectKeys,
 };
 use model::{
     EntryId, Realm, Timestamp,
@@ -29,8 +30,13 @@ use crate::disk::Disk;
 /// The key that the tests' logs sign with.
 const SIGNING: [u8; 32] = [1; 32];
 
-fn payload_key() -> PayloadKey {
-    PayloadKey::new("k1".parse().unwrap(), &[2; 32])
+/// Keys that are the same in each process: those of whom the drafts below are about.
+fn key_store() -> Arc<dyn KeyStore> {
+    Arc::new(KeysInMemory::with(ORGANIZATION, "k1", [2; 32]))
+}
+
+fn subject_keys() -> SubjectKeys {
+    SubjectKeys::new(key_store())
 }
 
 fn config(place: &Path) -> Config {
@@ -49,7 +55,7 @@ fn config(place: &Path) -> Config {
 }
 
 fn keys() -> Keys {
-    Keys { checkpoint: CheckpointKey::from_seed(&SIGNING), payload: payload_key() }
+    Keys { checkpoint: CheckpointKey::from_seed(&SIGNING), subjects: key_store() }
 }
 
 fn open(place: &Path) -> Log {

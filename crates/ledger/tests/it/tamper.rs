@@ -34,7 +34,7 @@ fn flipped(pack: &Path, key: &str, file: &str, bit: usize) -> Report {
     let open = fs::File::options().read(true).write(true).open(pack.join(file)).unwrap();
     open.read_exact_at(&mut byte, at).unwrap();
     open.write_all_at(&[byte[0] ^ 1 << (bit % 8)], at).unwrap();
-    let report = verify::pack(pack, key, &[], Some(&payload_key()));
+    let report = verify::pack(pack, key, &[], Some(&subject_keys()));
     open.write_all_at(&byte, at).unwrap();
     report
 }
@@ -43,7 +43,7 @@ fn flipped(pack: &Path, key: &str, file: &str, bit: usize) -> Report {
 fn a_flipped_bit_is_found_wherever_it_is_and_its_place_is_named() {
     let place = tempfile::tempdir().unwrap();
     let (dir, key) = pack_of_700(place.path());
-    let clean = verify::pack(&dir, &key, &[], Some(&payload_key()));
+    let clean = verify::pack(&dir, &key, &[], Some(&subject_keys()));
     assert!(clean.is_clean(), "{:?}", findings(&clean));
     assert_eq!((clean.entries, clean.tiles, clean.payloads, clean.commitments), (700, 4, 70, 70));
 
@@ -90,7 +90,7 @@ fn pack_of_700(place: &Path) -> (PathBuf, String) {
     let key = log_of_700(place);
     let pack = place.join("pack");
     export(&place.join("log"), &pack, HeadFile::Newest).unwrap();
-    let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
+    let report = verify::pack(&pack, &key, &[], Some(&subject_keys()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     (pack, key)
 }
@@ -276,8 +276,8 @@ fn what_was_added_to_a_pack_is_named() {
         let pack = place.path().join(name);
         export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
         damage(&pack);
-        for payload_key in [None, Some(&payload_key())] {
-            let found = findings(&verify::pack(&pack, &key, &[], payload_key));
+        for keys in [None, Some(&subject_keys())] {
+            let found = findings(&verify::pack(&pack, &key, &[], keys));
             assert!(found.iter().any(|finding| finding.contains(expected)), "{name}: {found:?}");
         }
     }
@@ -329,7 +329,7 @@ fn a_pack_of_a_log_that_wrote_ahead_of_its_head_is_clean() {
     fs::write(dir.join("checkpoint"), &heads[0]).unwrap();
     let pack = place.path().join("pack");
     assert_eq!(export(&dir, &pack, HeadFile::Newest).unwrap().size, 120);
-    let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
+    let report = verify::pack(&pack, &key, &[], Some(&subject_keys()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     assert_eq!((report.entries, report.commitments), (120, 1));
 }
@@ -382,7 +382,7 @@ fn a_pack_is_clean_and_brings_no_key() {
     let key = log_of_700(place.path());
     let pack = place.path().join("pack");
     assert_eq!(export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap().size, 700);
-    let report = verify::pack(&pack, &key, &[], Some(&payload_key()));
+    let report = verify::pack(&pack, &key, &[], Some(&subject_keys()));
     assert!(report.is_clean(), "{:?}", findings(&report));
     assert_eq!((report.entries, report.commitments), (700, 70));
     let public = key.rsplit('+').next().unwrap();
@@ -422,18 +422,23 @@ fn another_key_or_a_rewritten_history_is_refused() {
 }
 
 #[test]
-fn without_the_payload_key_the_sealed_bytes_are_still_checked() {
+fn without_the_keys_of_subjects_the_sealed_bytes_are_still_checked() {
     let place = tempfile::tempdir().unwrap();
     let key = log_of_700(place.path());
     let dir = place.path().join("log");
     let report = verify::log(&dir, &key, &[], None);
     assert_eq!((report.is_clean(), report.payloads, report.commitments), (true, 70, 0));
-    let other = PayloadKey::new("k1".parse().unwrap(), &[3; 32]);
-    let report = verify::log(&dir, &key, &[], Some(&other));
-    assert_eq!(report.findings.len(), 70, "a wrong key under the same name opens nothing");
-    let later = PayloadKey::new("k2".parse().unwrap(), &[3; 32]);
-    let report = verify::log(&dir, &key, &[], Some(&later));
-    assert!(report.is_clean() && report.commitments == 0, "a key of another name says nothing");
+    let report = |id, secret| {
+        let keys = SubjectKeys::new(Arc::new(KeysInMemory::with(ORGANIZATION, id, secret)));
+        verify::log(&dir, &key, &[], Some(&keys))
+    };
+    let other = report("k1", [3; 32]);
+    assert_eq!(other.findings.len(), 70, "a wrong key under the same name opens nothing");
+    let gone = report("k2", [3; 32]);
+    assert_eq!((gone.payloads, gone.commitments, gone.erased), (70, 0, 0));
+    let what = "completeness: entry 0: the key `k1` of its payload is gone, and no entry erased it";
+    assert_eq!(findings(&gone)[0], what);
+    assert_eq!(gone.findings.len(), 70);
 }
 
 #[test]

@@ -95,7 +95,9 @@ enum Payload {
     None,
     /// What was sealed.
     Open { content: Box<RawValue> },
-    /// It was erased, or cannot be opened.
+    /// It was erased with its subject's key.
+    Erased { by: u64 },
+    /// It is lost, or cannot be opened.
     Gone { reason: &'static str },
 }
 
@@ -245,7 +247,7 @@ fn shown(log: &Log, entry: Entry, open: bool) -> Result<Shown, Problem> {
     let payload = open.then(|| match log.open_payload(&entry) {
         Ok(None) => Payload::None,
         Ok(Some(bytes)) => Payload::Open { content: json(&bytes) },
-        Err(PayloadError::Gone(_)) => Payload::Gone { reason: "it was erased, or was never written" },
+        Err(PayloadError::Erased(by)) => Payload::Erased { by },
         Err(why) => {
             tracing::error!(code = "BW-1502", index = entry.index, %why, "a payload cannot be opened");
             Payload::Gone { reason: "it cannot be opened; the log of this node says why" }

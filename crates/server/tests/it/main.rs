@@ -3,6 +3,7 @@
 mod bodies;
 mod cataloguing;
 mod describing;
+mod erasing;
 mod governing;
 mod listening;
 mod living;

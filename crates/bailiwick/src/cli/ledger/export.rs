@@ -24,6 +24,9 @@ pub(super) fn export(place: &Place, out: &Path, unwitnessed: bool) -> Result<Ans
             ledger::ExportError::Checkpoint(_) | ledger::ExportError::Damaged(_) => {
                 failure.next(format!("look with `bailiwick verify{}`", place.said()))
             }
+            ledger::ExportError::Erased(_) => failure.next(
+                "remove the folder and export again in a moment; where witnesses have not cosigned the newest head, with `--unwitnessed`",
+            ),
             ledger::ExportError::Io { .. } => {
                 failure.next("see that both folders can be used, and that there is room")
             }

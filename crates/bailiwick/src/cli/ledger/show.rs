@@ -114,9 +114,11 @@ fn entries(document: &Value) -> String {
         ];
         if opened {
             let payload = &row["payload"];
-            cells.push(show::text(
-                payload.get("content").or_else(|| payload.get("reason")).unwrap_or(&Value::Null),
-            ));
+            let said = payload.get("content").or_else(|| payload.get("reason"));
+            cells.push(match payload["by"].as_u64() {
+                Some(entry) => format!("erased by entry {entry}"),
+                None => show::text(said.unwrap_or(&Value::Null)),
+            });
         }
         table.row(cells);
     }

@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     io::ErrorKind,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -59,10 +60,10 @@ impl Verify {
         };
         let older = self.older.iter().map(|file| files::read(file)).collect::<Result<Vec<_>>>()?;
         let older: Vec<&[u8]> = older.iter().map(Vec::as_slice).collect();
-        let payloads = self.payload_key()?;
+        let keys = self.subject_keys()?;
         let check = if self.pack.is_some() { ledger::verify::pack } else { ledger::verify::log };
         let policy = self.policy.as_deref().map(read_policy).transpose()?;
-        let mut report = check(&folder, &key, &older, payloads.as_ref());
+        let mut report = check(&folder, &key, &older, keys.as_ref());
         if let (Some(policy), Ok(key)) = (&policy, key.parse()) {
             report.ask_for_witnesses(&key, policy, now());
         }
@@ -71,13 +72,13 @@ impl Verify {
     }
 
     /// Whoever checks their own ledger with its configuration at hand has commitments checked, too.
-    fn payload_key(&self) -> Result<Option<ledger::PayloadKey>> {
+    fn subject_keys(&self) -> Result<Option<ledger::SubjectKeys>> {
         if self.pack.is_some() || self.place.data.is_some() {
             return Ok(None);
         }
         let config = self.place.load()?;
-        let keys = keys::load(&keys::master(&config.master_key)?, &config.keys_dir())?;
-        Ok(Some(keys.payload))
+        let book = keys::subjects(&config.subject_keys, keys::master(&config.master_key)?)?;
+        Ok(Some(ledger::SubjectKeys::new(Arc::new(book))))
     }
 }
 
@@ -149,6 +150,10 @@ fn text(report: &Report) -> String {
             ("correctness", word(Class::Correctness).to_owned()),
         ])
     );
+    for erasure in &report.erasures {
+        let _ =
+            write!(text, "\n  erased by entry {}: {} payloads", erasure.index, erasure.payloads);
+    }
     if let Some(Witnessed { checkpoint, by }) = &report.witnessed {
         let who: Vec<String> =
             by.iter().map(|(name, at)| format!("`{name}` at {}", moment::text(*at))).collect();
@@ -199,6 +204,8 @@ fn document(report: &Report) -> Value {
         "tiles": report.tiles,
         "payloads": report.payloads,
         "commitments": report.commitments,
+        "erased": report.erased,
+        "erasures": report.erasures.iter().map(|erasure| json!({ "entry": erasure.index, "payloads": erasure.payloads })).collect::<Vec<_>>(),
         "uncovered": report.uncovered,
         "witnessed": report.witnessed.as_ref().map(|witnessed| json!({
             "size": witnessed.checkpoint.size,

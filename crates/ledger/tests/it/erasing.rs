@@ -1,0 +1,220 @@
+//! What is sealed for a subject can be erased: the key is destroyed, the bytes are written over, the proofs stay.
+
+use std::fs;
+
+use ledger::{
+    ExportError, HeadFile, PayloadError, TlogProof, export,
+    verify::{self, Erasure, Report},
+};
+
+use super::*;
+
+const OLIVIA: &str = "person/olivia";
+const PETER: &str = "person/peter";
+
+fn said(number: u64, subject: &str) -> Draft {
+    let mut draft = draft(number);
+    draft.subject = Some(subject.to_owned());
+    draft.payload = Some(format!("{subject} said {number}").into_bytes());
+    draft
+}
+
+/// The entry that erases these keys.
+fn erasure(log: &Log, number: u64, keys: &[String]) -> Receipt {
+    let mut draft = draft(number);
+    draft.kind = "erasure".to_owned();
+    let keys = keys.iter().cloned().map(Json::String).collect();
+    draft.body = Canonical::of(&Json::object([("keys", Json::Array(keys))])).unwrap();
+    log.append(log.seal(draft).unwrap()).wait().unwrap()
+}
+
+/// A log in which both have said something 300 times, one after the other; entries with an even index are Olivia's.
+fn conversation(log: &Log) {
+    let under_way: Vec<_> = (0..600)
+        .map(|number| said(number, if number % 2 == 0 { OLIVIA } else { PETER }))
+        .map(|draft| log.append(log.seal(draft).unwrap()))
+        .collect();
+    assert!(under_way.into_iter().all(|appending| appending.wait().is_ok()));
+}
+
+fn store() -> Arc<KeysInMemory> {
+    Arc::default()
+}
+
+fn open_with(place: &Path, store: &Arc<KeysInMemory>) -> Log {
+    let subjects: Arc<dyn KeyStore> = store.clone();
+    Log::open(config(place), Keys { checkpoint: CheckpointKey::from_seed(&SIGNING), subjects })
+        .unwrap()
+}
+
+fn checked(place: &Path, key: &str, store: &Arc<KeysInMemory>) -> Report {
+    let keys = SubjectKeys::new(store.clone());
+    verify::log(&place.join("log"), key, &[], Some(&keys))
+}
+
+fn opened(log: &Log, index: u64) -> Result<String, PayloadError> {
+    let payload = log.open_payload(&log.entry(index).unwrap().unwrap())?;
+    Ok(String::from_utf8(payload.unwrap()).unwrap())
+}
+
+fn findings(report: &Report) -> Vec<String> {
+    report.findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_erased_is_gone_and_everything_else_is_as_it_was() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    conversation(&log);
+    let before = opened(&log, 599).unwrap();
+    let ids = log.end_keys(OLIVIA).unwrap();
+    assert_eq!(ids.len(), 1);
+    let receipt = erasure(&log, 600, &ids);
+    assert_eq!(log.erase(receipt.index, &ids).unwrap(), 300);
+
+    assert!(matches!(opened(&log, 0), Err(PayloadError::Erased(600))));
+    assert_eq!(
+        (before, opened(&log, 599).unwrap()),
+        (opened(&log, 599).unwrap(), "person/peter said 599".to_owned())
+    );
+    // What she says from now on has a key that nobody erased.
+    let later = log.append(log.seal(said(601, OLIVIA)).unwrap()).wait().unwrap();
+    assert_eq!(opened(&log, later.index).unwrap(), "person/olivia said 601");
+    log.close().unwrap();
+
+    let key = log.verifier_key();
+    let report = checked(place.path(), &key, &store);
+    assert_eq!(findings(&report), [""; 0]);
+    assert_eq!((report.entries, report.payloads, report.commitments), (602, 301, 301));
+    assert_eq!(
+        (report.erased, &*report.erasures),
+        (300, &[Erasure { index: 600, payloads: 300 }][..])
+    );
+    let pack = place.path().join("pack");
+    export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
+    let report = verify::pack(&pack, &key, &[], None);
+    assert!(report.is_clean() && report.erased == 300, "{report:?}");
+    let note = fs::read(place.path().join("log/checkpoint")).unwrap();
+    assert!(TlogProof::make(&place.path().join("log"), &note, 0).is_ok());
+}
+
+#[test]
+fn a_process_that_ends_between_the_steps_is_followed_by_one_that_does_the_rest() {
+    for step in ["entry", "key"] {
+        let (place, store) = (tempfile::tempdir().unwrap(), store());
+        let log = open_with(place.path(), &store);
+        conversation(&log);
+        let ids = log.end_keys(OLIVIA).unwrap();
+        erasure(&log, 600, &ids);
+        if step == "key" {
+            store.destroy(&ids).unwrap();
+        }
+        drop(log);
+        let log = open_with(place.path(), &store);
+        assert!(matches!(opened(&log, 0), Err(PayloadError::Erased(600))), "{step}");
+        assert!(store.by_id(&ids[0]).unwrap().is_none(), "{step}");
+        let payloads = fs::read(place.path().join("log/payload/000")).unwrap();
+        let length = u32::from_be_bytes(*payloads.first_chunk().unwrap()) as usize;
+        assert!(payloads[4..4 + length].iter().all(|byte| *byte == 0), "{step}");
+        log.close().unwrap();
+        let report = checked(place.path(), &log.verifier_key(), &store);
+        assert_eq!((findings(&report).len(), report.erased), (0, 300), "{step}");
+    }
+}
+
+#[test]
+fn an_old_store_of_keys_that_was_put_back_is_noticed_and_gives_nothing_back() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    conversation(&log);
+    let ids = log.end_keys(OLIVIA).unwrap();
+    let old = store.by_id(&ids[0]).unwrap().unwrap();
+    let receipt = erasure(&log, 600, &ids);
+    log.erase(receipt.index, &ids).unwrap();
+    let key = log.verifier_key();
+    drop(log);
+
+    store.keep(OLIVIA, &old).unwrap();
+    let report = checked(place.path(), &key, &store);
+    let what =
+        format!("correctness: entry 600: it erased the key `{}`, which is there again", ids[0]);
+    assert_eq!(findings(&report), [what]);
+    let log = open_with(place.path(), &store);
+    assert!(store.by_id(&ids[0]).unwrap().is_none());
+    assert!(matches!(opened(&log, 0), Err(PayloadError::Erased(600))));
+}
+
+#[test]
+fn a_payload_that_is_gone_and_that_no_entry_erased_is_a_finding() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    conversation(&log);
+    let key = log.verifier_key();
+    drop(log);
+    let ids = store.ids(OLIVIA).unwrap();
+    store.destroy(&ids).unwrap();
+    let report = checked(place.path(), &key, &store);
+    assert_eq!(report.findings.len(), 300);
+    assert!(findings(&report)[0].contains("is gone, and no entry erased it"));
+    let payloads = place.path().join("log/payload/000");
+    let mut bytes = fs::read(&payloads).unwrap();
+    bytes[4..40].fill(0);
+    fs::write(&payloads, bytes).unwrap();
+    let report = verify::log(&place.path().join("log"), &key, &[], None);
+    let what = "integrity: entry 0: its payload in payload/000 is not the one it names";
+    assert_eq!(findings(&report), [what]);
+    let log = open_with(place.path(), &store);
+    assert!(matches!(opened(&log, 0), Err(PayloadError::NoKey(_))));
+}
+
+#[test]
+fn nothing_is_sealed_under_a_key_behind_the_entry_that_erased_it() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    let late = log.seal(said(0, OLIVIA)).unwrap();
+    let ids = store.ids(OLIVIA).unwrap();
+    assert!(matches!(log.end_keys(OLIVIA), Err(ledger::EraseError::InUse)));
+    erasure(&log, 1, &ids);
+    log.append(late).wait().unwrap();
+    log.close().unwrap();
+    let report = verify::log(&place.path().join("log"), &log.verifier_key(), &[], None);
+    let what = "correctness: entry 1: its payload has a key that entry 0 had erased before";
+    assert_eq!(findings(&report), [what]);
+}
+
+#[test]
+fn one_subjects_key_opens_nothing_of_another() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    conversation(&log);
+    // Peter's key under the name of Olivia's.
+    let (hers, his) = (store.ids(OLIVIA).unwrap(), store.ids(PETER).unwrap());
+    let mut his = store.by_id(&his[0]).unwrap().unwrap();
+    store.destroy(&hers).unwrap();
+    his.id.clone_from(&hers[0]);
+    store.keep(OLIVIA, &his).unwrap();
+    assert!(matches!(opened(&log, 0), Err(PayloadError::Differs("key or seal"))));
+    assert!(opened(&log, 1).is_ok());
+    assert_ne!(
+        log.blind(OLIVIA, "call", b"yes").unwrap(),
+        log.blind(PETER, "call", b"yes").unwrap()
+    );
+}
+
+#[test]
+fn a_pack_under_a_head_that_does_not_say_what_was_erased_is_not_made() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    conversation(&log);
+    drop(log);
+    let dir = place.path().join("log");
+    fs::create_dir(dir.join("anchor")).unwrap();
+    fs::copy(dir.join("checkpoint"), dir.join(HeadFile::Witnessed.name())).unwrap();
+    let log = open_with(place.path(), &store);
+    let ids = log.end_keys(PETER).unwrap();
+    let receipt = erasure(&log, 600, &ids);
+    log.erase(receipt.index, &ids).unwrap();
+    let export_to = |pack: &str, head| export(&dir, &place.path().join(pack), head);
+    assert!(matches!(export_to("old", HeadFile::Witnessed), Err(ExportError::Erased(1))));
+    assert_eq!(export_to("new", HeadFile::Newest).unwrap().size, 601);
+}

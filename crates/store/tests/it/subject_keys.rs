@@ -1,0 +1,138 @@
+//! The keys of subjects, which are always in a SQLite file of their own.
+
+use std::{fs, path::Path};
+
+use ledger::{KeyStore, StoredKey};
+use store::{KeyBookError, SubjectKeyBook};
+use token::MasterKey;
+use zeroize::Zeroizing;
+
+fn master(byte: u8) -> MasterKey {
+    let text = format!("{}A=", char::from(b'A' + byte).to_string().repeat(42));
+    MasterKey::from_base64(&text).unwrap()
+}
+
+fn key(id: &str, byte: u8) -> StoredKey {
+    StoredKey { id: id.to_owned(), secret: Zeroizing::new([byte; 32]) }
+}
+
+fn secret(key: Option<StoredKey>) -> Option<(String, [u8; 32])> {
+    key.map(|key| (key.id, *key.secret))
+}
+
+/// The bytes of every file of the folder, one after the other.
+fn all_bytes(folder: &Path) -> Vec<u8> {
+    let files = fs::read_dir(folder).unwrap();
+    files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn the_newest_key_of_a_subject_seals_and_the_others_open() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let missing = SubjectKeyBook::open(&file, master(1)).err().unwrap();
+    assert!(matches!(missing, KeyBookError::Missing) && !file.exists());
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    assert!(SubjectKeyBook::create(&file, master(1)).is_err(), "it is there already");
+    assert_eq!(secret(book.newest("person/a").unwrap()), None);
+    book.keep("person/a", &key("k1", 1)).unwrap();
+    book.keep("person/b", &key("k2", 2)).unwrap();
+    book.keep("person/a", &key("k3", 3)).unwrap();
+    assert!(book.keep("person/b", &key("k1", 9)).is_err(), "no two keys have one name");
+    drop(book);
+    let book = SubjectKeyBook::open(&file, master(1)).unwrap();
+    assert_eq!(secret(book.newest("person/a").unwrap()), Some(("k3".to_owned(), [3; 32])));
+    assert_eq!(secret(book.by_id("k1").unwrap()), Some(("k1".to_owned(), [1; 32])));
+    assert_eq!(book.ids("person/a").unwrap(), ["k1", "k3"]);
+    assert_eq!(secret(book.by_id("k4").unwrap()), None);
+}
+
+#[test]
+fn another_master_key_opens_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    SubjectKeyBook::create(&file, master(1)).unwrap().keep("person/a", &key("k1", 1)).unwrap();
+    let other = SubjectKeyBook::open(&file, master(2)).err().unwrap();
+    assert!(matches!(other, KeyBookError::OtherMaster), "{other}");
+    fs::write(&file, b"").unwrap();
+    assert!(SubjectKeyBook::open(&file, master(1)).is_err(), "a file that is no book");
+}
+
+#[test]
+fn of_a_destroyed_key_nothing_is_left_in_any_file() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    let before = all_bytes(place.path());
+    for number in 0..200 {
+        book.keep(&format!("person/{number}"), &key(&format!("key-number-{number}"), 7)).unwrap();
+    }
+    let with = all_bytes(place.path());
+    assert!(!holds(&with, &[7; 32]), "keys are wrapped");
+    assert!(holds(&with, b"key-number-77") && holds(&with, b"person/77"));
+    assert!(!holds(&before, b"key-number-77"));
+    book.destroy(&["key-number-77".to_owned(), "no-such-key".to_owned()]).unwrap();
+    let without = all_bytes(place.path());
+    assert!(!holds(&without, b"key-number-77") && !holds(&without, b"person/77"));
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing stands beside it");
+    assert!(book.by_id("key-number-77").unwrap().is_none());
+    assert!(book.by_id("key-number-78").unwrap().is_some());
+}
+
+#[test]
+fn a_wrapped_key_opens_for_its_own_subject_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    book.keep("person/a", &key("k1", 1)).unwrap();
+    drop(book);
+    let mut bytes = fs::read(&file).unwrap();
+    let at: Vec<usize> =
+        (0..bytes.len() - 8).filter(|at| bytes[*at..].starts_with(b"person/a")).collect();
+    at.iter().for_each(|at| bytes[at + 7] = b'b');
+    fs::write(&file, bytes).unwrap();
+    let book = SubjectKeyBook::open(&file, master(1)).unwrap();
+    assert!(book.by_id("k1").is_err(), "as the key of another subject");
+}
+
+#[test]
+fn a_new_master_key_opens_what_the_former_one_did_and_the_former_one_opens_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let mut book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    for number in 0..2_001u64 {
+        let key = key(&format!("k{number}"), (number % 251) as u8);
+        book.keep(&format!("person/{number}"), &key).unwrap();
+    }
+    assert_eq!(book.rewrap(master(2)).unwrap(), 2_001);
+    assert_eq!(secret(book.by_id("k1500").unwrap()).unwrap().1, [(1500 % 251) as u8; 32]);
+    drop(book);
+    assert!(SubjectKeyBook::open(&file, master(1)).is_err());
+    let book = SubjectKeyBook::open(&file, master(2)).unwrap();
+    assert_eq!(secret(book.by_id("k2000").unwrap()).unwrap().1, [(2000 % 251) as u8; 32]);
+}
+
+#[test]
+fn a_key_that_does_not_open_leaves_all_under_the_former_master_key() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    book.keep("person/a", &key("k1", 1)).unwrap();
+    book.keep("person/b", &key("k2", 2)).unwrap();
+    drop(book);
+    let mut bytes = fs::read(&file).unwrap();
+    let at: Vec<usize> =
+        (0..bytes.len() - 8).filter(|at| bytes[*at..].starts_with(b"person/b")).collect();
+    at.iter().for_each(|at| bytes[at + 7] = b'c');
+    fs::write(&file, bytes).unwrap();
+    let mut book = SubjectKeyBook::open(&file, master(1)).unwrap();
+    assert!(matches!(book.rewrap(master(2)), Err(KeyBookError::Closed { .. })));
+    assert!(book.by_id("k1").unwrap().is_some());
+    drop(book);
+    assert!(SubjectKeyBook::open(&file, master(2)).is_err());
+    assert!(SubjectKeyBook::open(&file, master(1)).unwrap().by_id("k1").unwrap().is_some());
+}
