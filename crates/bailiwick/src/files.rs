@@ -40,6 +40,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads a secret, which nobody but its owner may be able to read.
 pub(crate) fn read_secret(path: &Path) -> Result<Secret> {
+    check_private(path)?;
+    read(path).map(Secret::new)
+}
+
+/// Whether nobody but its owner can read a file.
+pub(crate) fn check_private(path: &Path) -> Result<()> {
     let mode = fs::metadata(path).map_err(|error| unreadable(path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         let what = format!("`{}` can be read by others", path.display());
@@ -47,7 +53,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Secret> {
             .why(format!("its mode is {:03o}; a secret is for its owner alone", mode & 0o777))
             .next(format!("chmod 600 {}", path.display())));
     }
-    read(path).map(Secret::new)
+    Ok(())
 }
 
 /// Writes a new file that anybody may read.

@@ -150,6 +150,9 @@ pub(crate) fn create_subjects(file: &Path, master: MasterKey) -> Result<()> {
 
 /// Opens the keys of subjects.
 pub(crate) fn subjects(file: &Path, master: MasterKey) -> Result<SubjectKeyBook> {
+    if file.symlink_metadata().is_ok() {
+        files::check_private(file)?;
+    }
     SubjectKeyBook::open(file, master).map_err(|error| {
         let file = file.display();
         match &error {

@@ -126,6 +126,10 @@ impl Engine {
             let reason = "governance acts need a person's own session";
             return Err(Refusal::new(action, Code::Forbidden, reason));
         }
+        if !act.takes_away() {
+            let subjects = act.about().into_iter().chain([caller.person.to_string()]);
+            self.keys_at_hand(subjects).await.map_err(|why| why.refusal(action))?;
+        }
         // What takes away works on the last known state: a store that is down must not keep a stop from happening.
         let now = if act.takes_away() { self.context.now() } else { self.sure_moment(action)? };
         let standing = self.standing(caller, action, None, now)?;
@@ -189,6 +193,9 @@ impl Engine {
         draft.approval = set_aside.approval;
         draft.subject = act.about();
         draft.payload = Some(shown(act).canonical());
+        if act.takes_away() {
+            self.bare_without_key(&mut draft);
+        }
         let sealed = self.seal(draft).map_err(|why| why.refusal(action))?;
         let (hash, reserved) = (sealed.hash(), set_aside.taken());
         if act.takes_away() {

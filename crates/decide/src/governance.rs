@@ -423,6 +423,10 @@ impl Engine {
             if rows.is_empty() {
                 return Ok(());
             }
+            // All new ones by one sync; a row that is not ours is found below.
+            let waiting = rows.iter().filter_map(|row| self.own(row));
+            let subjects = waiting.map(|waiting| waiting.body.about(&waiting.content));
+            self.keys_at_hand(subjects).await.map_err(|why| NotInForce::Ledger(why.to_string()))?;
             let mut sealed = Vec::with_capacity(rows.len());
             for row in &rows {
                 sealed.push((row.entry, self.append_row(row).await?));

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -123,6 +124,27 @@ impl Engine {
         Ok(Ready { sealed: self.log.seal(told.draft)?, task, counts })
     }
 
+    /// Has the keys of these subjects in memory, so that nothing on a call's way blocks for where they are kept. For nearly all
+    /// they are.
+    pub(crate) async fn keys_at_hand(
+        &self,
+        subjects: impl IntoIterator<Item = String>,
+    ) -> Result<(), NotRecorded> {
+        let away = subjects.into_iter().filter(|subject| !self.log.has_key(subject));
+        let away: BTreeSet<String> = away.collect();
+        if away.is_empty() {
+            return Ok(());
+        }
+        let log = self.log.clone();
+        let reading = tokio::task::spawn_blocking(move || log.prepare_keys(&away));
+        match tokio::time::timeout(RECORD_BOUND, reading).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(NotRecorded::Unavailable(why.to_string())),
+            Ok(Err(panicked)) => Err(NotRecorded::Unavailable(panicked.to_string())),
+            Err(_) => Err(NotRecorded::Slow),
+        }
+    }
+
     /// What stands in a leaf for what was said in a caller's action, under the key that the action's payload is sealed under.
     pub(crate) fn blinded(
         &self,
@@ -165,9 +187,22 @@ impl Engine {
         }
     }
 
+    /// A draft of what takes away or says no: no key that is out of reach may keep it from happening or from being recorded, so
+    /// what would be sealed is left out then.
+    pub(crate) fn bare_without_key(&self, draft: &mut Draft) {
+        if draft.payload.is_none() {
+            return;
+        }
+        if let Err(why) = self.log.prepare_keys(&BTreeSet::from([draft.whose()])) {
+            tracing::error!(code = "BW-1202", %why, "an entry is recorded without what would be sealed with it");
+            draft.payload = None;
+        }
+    }
+
     /// Seals what takes away; where no entry can be made of it, that is a gap.
     pub(crate) fn seal_or_gap(&self, told: impl Into<Told>) -> Option<Ready> {
-        let told = told.into();
+        let mut told = told.into();
+        self.bare_without_key(&mut told.draft);
         let at = told.draft.at;
         let ready = self.ready(told);
         if let Err(why) = &ready {

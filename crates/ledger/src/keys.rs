@@ -2,7 +2,7 @@
 //! the ones in use are in memory, and whoever seals under one of those waits for nobody.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     error::Error,
     sync::{Arc, Mutex, Weak},
 };
@@ -45,11 +45,11 @@ pub trait KeyStore: Send + Sync + 'static {
     /// They cannot be read.
     fn ids(&self, subject: &str) -> Result<Vec<String>, KeysError>;
 
-    /// Keeps a new key of a subject. It is durable when this returns.
+    /// Keeps new keys, each of a subject, all or none. They are durable when this returns.
     ///
     /// # Errors
-    /// It cannot be written.
-    fn keep(&self, subject: &str, key: &StoredKey) -> Result<(), KeysError>;
+    /// They cannot be written.
+    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError>;
 
     /// Destroys the keys of these names, as many of them as there are: when this returns, they are nowhere in the store's
     /// files any more, all or none.
@@ -120,29 +120,44 @@ impl SubjectKeys {
     /// # Errors
     /// The store fails, or there is no randomness.
     pub fn of(&self, subject: &str) -> Result<Arc<SubjectKey>, KeysError> {
-        if let Some(key) = locked(&self.known).find(subject) {
-            return Ok(key);
-        }
-        let _giving = locked(&self.giving);
-        let ended = {
-            let mut known = locked(&self.known);
-            if let Some(key) = known.find(subject) {
+        loop {
+            if let Some(key) = locked(&self.known).find(subject) {
                 return Ok(key);
             }
-            known.ended.contains(subject)
-        };
-        let stored = if ended { None } else { self.store.newest(subject)? };
-        let stored = match stored {
-            Some(stored) => stored,
-            None => {
-                let drawn = draw()?;
-                self.store.keep(subject, &drawn)?;
-                drawn
+            self.prepare(&BTreeSet::from([subject.to_owned()]))?;
+        }
+    }
+
+    /// Whether a subject's key is in memory.
+    pub(crate) fn has(&self, subject: &str) -> bool {
+        locked(&self.known).find(subject).is_some()
+    }
+
+    /// Has the keys of these subjects in memory. Those that are not there are drawn together.
+    pub(crate) fn prepare(&self, subjects: &BTreeSet<String>) -> Result<(), KeysError> {
+        let _giving = locked(&self.giving);
+        let (mut kept, mut drawn) = (Vec::new(), Vec::new());
+        for subject in subjects {
+            let (has, ended) = {
+                let mut known = locked(&self.known);
+                (known.find(subject).is_some(), known.ended.contains(subject))
+            };
+            if has {
+                continue;
             }
-        };
-        let key = Arc::new(SubjectKey::of(&stored));
-        locked(&self.known).remember(subject, Arc::clone(&key));
-        Ok(key)
+            match if ended { None } else { self.store.newest(subject)? } {
+                Some(key) => kept.push((subject.clone(), key)),
+                None => drawn.push((subject.clone(), draw()?)),
+            }
+        }
+        if !drawn.is_empty() {
+            self.store.keep(&drawn)?;
+        }
+        let mut known = locked(&self.known);
+        for (subject, key) in kept.into_iter().chain(drawn) {
+            known.remember(subject, Arc::new(SubjectKey::of(&key)));
+        }
+        Ok(())
     }
 
     /// The key of this name; `None` where there is none, or none any more.
@@ -180,9 +195,9 @@ impl Known {
         Some(key)
     }
 
-    fn remember(&mut self, subject: &str, key: Arc<SubjectKey>) {
-        self.ended.remove(subject);
-        self.put(subject.to_owned(), key);
+    fn remember(&mut self, subject: String, key: Arc<SubjectKey>) {
+        self.ended.remove(&subject);
+        self.put(subject, key);
     }
 
     fn put(&mut self, subject: String, key: Arc<SubjectKey>) {
@@ -245,8 +260,8 @@ impl KeyStore for KeysInMemory {
         Ok(keys.iter().filter(|(of, _)| of == subject).map(|(_, key)| key.id.clone()).collect())
     }
 
-    fn keep(&self, subject: &str, key: &StoredKey) -> Result<(), KeysError> {
-        locked(&self.0).push((subject.to_owned(), key.copy()));
+    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError> {
+        locked(&self.0).extend(keys.iter().map(|(subject, key)| (subject.clone(), key.copy())));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The log as its users see it: seal, append, note, read, close.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     future::Future,
     io,
     path::PathBuf,
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     erasure::Erased,
     gap::{Cause, Gaps},
-    keys::{KeyStore, SubjectKeys},
+    keys::{KeyStore, KeysError, SubjectKeys},
     leaf::Draft,
     locked,
     medium::{Files, Medium},
@@ -198,6 +198,19 @@ impl Log {
     /// The draft says what a leaf cannot hold, its payload is too long, or its subject's key is out of reach.
     pub fn seal(&self, draft: Draft) -> Result<Sealed, SealError> {
         seal::seal(draft, &self.shared.realm, &self.shared.subjects)
+    }
+
+    /// Whether a subject's key is in memory, so that sealing and blinding for it wait for nobody.
+    pub fn has_key(&self, subject: &str) -> bool {
+        self.shared.subjects.has(subject)
+    }
+
+    /// Has the keys of these subjects in memory; new ones are durable when this returns, all by one sync. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn prepare_keys(&self, subjects: &BTreeSet<String>) -> Result<(), KeysError> {
+        self.shared.subjects.prepare(subjects)
     }
 
     /// Stands in a leaf for something that a subject said: see [`SubjectKey::blind`](crate::SubjectKey::blind). A subject

@@ -129,12 +129,15 @@ impl KeyStore for SubjectKeyBook {
             .map_err(|error| KeysError::because(&error))
     }
 
-    fn keep(&self, subject: &str, key: &StoredKey) -> Result<(), KeysError> {
-        let keep = || {
+    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError> {
+        let wrap = |(subject, key): &(String, StoredKey)| {
             storable(subject)?;
             let wrapped = self.master.wrap(&purpose(&key.id, subject), &*key.secret)?;
-            let sql = "INSERT INTO subject_key (id, subject, wrapped) VALUES ($1, $2, $3)";
-            self.with(|session| session.execute(sql, &[&key.id, &subject, &wrapped]))?;
+            Ok::<_, KeyBookError>((key.id.clone(), subject.clone(), wrapped))
+        };
+        let keep = || {
+            let rows = keys.iter().map(wrap).collect::<Result<Vec<_>, _>>()?;
+            self.with(|session| in_one(session, |session| insert(session, &rows)))?;
             Ok::<_, KeyBookError>(())
         };
         keep().map_err(|error| KeysError::because(&error))
@@ -168,6 +171,15 @@ fn row(columns: &Columns<'_>) -> Result<Row, Error> {
         subject: columns.get(2)?,
         wrapped: columns.get(3)?,
     })
+}
+
+/// Keeps keys: name, subject, wrapped bytes.
+fn insert(session: &mut Session, rows: &[(String, String, Vec<u8>)]) -> Result<(), Error> {
+    for (id, subject, wrapped) in rows {
+        let sql = "INSERT INTO subject_key (id, subject, wrapped) VALUES ($1, $2, $3)";
+        session.execute(sql, &[id, subject, wrapped])?;
+    }
+    Ok(())
 }
 
 /// What wrapped bytes are bound to: moved to another subject's row, or under another name, they do not open.

@@ -65,6 +65,31 @@ fn every_setting_is_explained_with_where_it_comes_from() {
 }
 
 #[test]
+fn a_node_starts_with_the_keys_of_its_subjects_or_says_what_is_wrong_with_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::initialized();
+    let serve = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
+    let file = place.path("acme/data/subject-keys.sqlite");
+    let mode = |mode| std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o640);
+    place.run(serve).ends(1).says("secret_open_to_others").says("subject-keys.sqlite");
+    mode(0o600);
+    std::fs::rename(&file, place.path("kept")).unwrap();
+    place.run(serve).ends(1).says("key_missing").says("the keys of subjects");
+    assert!(!exists(&file), "they are not made anew");
+    std::fs::write(&file, b"").unwrap();
+    mode(0o600);
+    place.run(serve).ends(1).says("subject_keys_closed");
+    // Those of another installation.
+    place.run(["init", "--dir", "other"]).ends(0);
+    std::fs::copy(place.path("other/data/subject-keys.sqlite"), &file).unwrap();
+    place.run(serve).ends(1).says("key_closed").says("another master key");
+    std::fs::rename(place.path("kept"), &file).unwrap();
+    std::fs::write(place.path("acme/data/keys/payload.key"), b"one key for all").unwrap();
+    place.run(serve).ends(1).says("made by an older version");
+}
+
+#[test]
 fn another_master_key_takes_over_and_the_former_one_opens_nothing() {
     let place = Place::initialized();
     let node = place.serve();

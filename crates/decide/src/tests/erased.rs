@@ -4,7 +4,7 @@ use model::IdentityId;
 use store::Target;
 
 use super::{database::Database, world::World};
-use crate::{EraseSubject, HoldRecord, NotErased};
+use crate::{EraseSubject, HoldRecord, NotErased, Stop};
 
 const READ: (&str, &str) = ("get_order", r#"{"order":"A-1"}"#);
 
@@ -84,4 +84,35 @@ async fn a_hold_whose_row_is_changed_or_gone_still_holds() {
     assert!(world.engine.directory.is_held(&lena()), "after a restart, too");
     let world = world.restart(&Target::Memory).await;
     assert!(world.engine.directory.is_held(&lena()), "without any row");
+}
+
+#[tokio::test]
+async fn keys_that_are_out_of_reach_permit_nothing_and_keep_no_stop_from_happening() {
+    let database = Database::new();
+    let world = database.world().await;
+    let bot = world.bot(None).await;
+    // A fresh process has no key in memory; somebody holds the file's lock.
+    let world = world.restart(&database.target()).await;
+    let olivia = world.session("olivia").await;
+    let file = world.directory.path().join("subject-keys.sqlite");
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let verdict = world.verdict(&bot, READ.0, READ.1).await;
+    assert!(verdict.starts_with("deny ledger_"), "{verdict}");
+    let verdict_before = verdict;
+    let stop = Stop { scope: "agent:support-bot".parse().unwrap(), reason: "now".to_owned() };
+    let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+    let report = world.engine.stop(&allowed).await;
+    assert!(report.is_final.is_some());
+    other.execute_batch("COMMIT").unwrap();
+    let verdict = world.verdict(&bot, READ.0, READ.1).await;
+    assert!(verdict.starts_with("deny stopped"), "{verdict}");
+    let entries = world.entries().await;
+    let refused = |code: &str| {
+        let code = model::ijson::Json::String(code.to_owned());
+        let said = |entry: &&ledger::Entry| entry.leaf.body.member("code") == Some(&code);
+        entries.iter().find(said).unwrap().leaf.payload.is_some()
+    };
+    assert!(!refused(verdict_before.split([' ', ':']).nth(1).unwrap()), "recorded, and bare");
+    assert!(refused("stopped"), "the key is within reach again");
 }

@@ -1,6 +1,6 @@
 //! What is sealed for a subject can be erased: the key is destroyed, the bytes are written over, the proofs stay.
 
-use std::fs;
+use std::{fs, io::ErrorKind, sync::atomic::Ordering::Relaxed};
 
 use ledger::{
     ExportError, HeadFile, PayloadError, TlogProof, export,
@@ -134,7 +134,7 @@ fn an_old_store_of_keys_that_was_put_back_is_noticed_and_gives_nothing_back() {
     let key = log.verifier_key();
     drop(log);
 
-    store.keep(OLIVIA, &old).unwrap();
+    store.keep(&[(OLIVIA.to_owned(), old)]).unwrap();
     let report = checked(place.path(), &key, &store);
     let what =
         format!("correctness: entry 600: it erased the key `{}`, which is there again", ids[0]);
@@ -192,7 +192,7 @@ fn one_subjects_key_opens_nothing_of_another() {
     let mut his = store.by_id(&his[0]).unwrap().unwrap();
     store.destroy(&hers).unwrap();
     his.id.clone_from(&hers[0]);
-    store.keep(OLIVIA, &his).unwrap();
+    store.keep(&[(OLIVIA.to_owned(), his)]).unwrap();
     assert!(matches!(opened(&log, 0), Err(PayloadError::Differs("key or seal"))));
     assert!(opened(&log, 1).is_ok());
     assert_ne!(
@@ -217,4 +217,53 @@ fn a_pack_under_a_head_that_does_not_say_what_was_erased_is_not_made() {
     let export_to = |pack: &str, head| export(&dir, &place.path().join(pack), head);
     assert!(matches!(export_to("old", HeadFile::Witnessed), Err(ExportError::Erased(1))));
     assert_eq!(export_to("new", HeadFile::Newest).unwrap().size, 601);
+}
+
+/// A log on simulated disks.
+fn said_on(disk: &Disk, lock: &Disk, store: &Arc<KeysInMemory>) -> Log {
+    let media = Media { log: Arc::new(disk.clone()), lock: Arc::new(lock.clone()) };
+    let subjects: Arc<dyn KeyStore> = store.clone();
+    let keys = Keys { checkpoint: CheckpointKey::from_seed(&SIGNING), subjects };
+    Log::open_on(config(Path::new("")), keys, media).unwrap()
+}
+
+#[test]
+fn a_disk_that_fails_and_loses_power_at_any_step_of_an_erasure_keeps_nothing_of_it() {
+    let mut cuts = 0;
+    loop {
+        let ((disk, lock), store) = (<(Disk, Disk)>::default(), store());
+        let log = said_on(&disk, &lock, &store);
+        for (number, subject) in [(0, OLIVIA), (1, PETER), (2, OLIVIA), (3, OLIVIA)] {
+            log.append(log.seal(said(number, subject)).unwrap()).wait().unwrap();
+        }
+        let ids = log.end_keys(OLIVIA).unwrap();
+        let receipt = erasure(&log, 4, &ids);
+        // From some change on, nothing that touches payloads works any more; half of what was not synced is kept.
+        let left = std::sync::atomic::AtomicUsize::new(cuts);
+        disk.hook(move |_, path| {
+            let enough = !path.starts_with("payload/")
+                || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            if enough { Ok(()) } else { Err(ErrorKind::Other.into()) }
+        });
+        let done = log.erase(receipt.index, &ids);
+        assert!(store.by_id(&ids[0]).unwrap().is_none(), "its key goes first");
+        let (disk, lock) = (disk.after_power_cut(|all| all / 2), lock.as_it_is());
+        drop(log);
+
+        let log = said_on(&disk, &lock, &store);
+        assert!(matches!(opened(&log, 0), Err(PayloadError::Erased(4))), "after {cuts} changes");
+        assert_eq!(opened(&log, 1).unwrap(), "person/peter said 1");
+        log.close().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        disk.write_to("", &place.path().join("log"));
+        let report = checked(place.path(), &log.verifier_key(), &store);
+        assert_eq!((findings(&report), report.erased), (Vec::new(), 3), "after {cuts} changes");
+        let payloads = fs::read(place.path().join("log/payload/000")).unwrap();
+        let zeros = payloads.split(|byte| *byte != 0).filter(|zeros| zeros.len() > 40).count();
+        assert_eq!(zeros, 3, "after {cuts} changes");
+        if done.is_ok() {
+            return assert!(cuts > 3, "nothing failed");
+        }
+        cuts += 1;
+    }
 }

@@ -20,6 +20,10 @@ fn secret(key: Option<StoredKey>) -> Option<(String, [u8; 32])> {
     key.map(|key| (key.id, *key.secret))
 }
 
+fn keep(book: &SubjectKeyBook, subject: &str, key: StoredKey) -> bool {
+    book.keep(&[(subject.to_owned(), key)]).is_ok()
+}
+
 /// The bytes of every file of the folder, one after the other.
 fn all_bytes(folder: &Path) -> Vec<u8> {
     let files = fs::read_dir(folder).unwrap();
@@ -39,10 +43,12 @@ fn the_newest_key_of_a_subject_seals_and_the_others_open() {
     let book = SubjectKeyBook::create(&file, master(1)).unwrap();
     assert!(SubjectKeyBook::create(&file, master(1)).is_err(), "it is there already");
     assert_eq!(secret(book.newest("person/a").unwrap()), None);
-    book.keep("person/a", &key("k1", 1)).unwrap();
-    book.keep("person/b", &key("k2", 2)).unwrap();
-    book.keep("person/a", &key("k3", 3)).unwrap();
-    assert!(book.keep("person/b", &key("k1", 9)).is_err(), "no two keys have one name");
+    assert!(keep(&book, "person/a", key("k1", 1)));
+    assert!(keep(&book, "person/b", key("k2", 2)));
+    assert!(keep(&book, "person/a", key("k3", 3)));
+    let twice = [("person/c", "k4"), ("person/b", "k1")];
+    let twice = twice.map(|(subject, id)| (subject.to_owned(), key(id, 9)));
+    assert!(book.keep(&twice).is_err(), "no two keys have one name");
     drop(book);
     let book = SubjectKeyBook::open(&file, master(1)).unwrap();
     assert_eq!(secret(book.newest("person/a").unwrap()), Some(("k3".to_owned(), [3; 32])));
@@ -55,7 +61,9 @@ fn the_newest_key_of_a_subject_seals_and_the_others_open() {
 fn another_master_key_opens_nothing() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("keys.sqlite");
-    SubjectKeyBook::create(&file, master(1)).unwrap().keep("person/a", &key("k1", 1)).unwrap();
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    assert!(keep(&book, "person/a", key("k1", 1)));
+    drop(book);
     let other = SubjectKeyBook::open(&file, master(2)).err().unwrap();
     assert!(matches!(other, KeyBookError::OtherMaster), "{other}");
     fs::write(&file, b"").unwrap();
@@ -69,7 +77,8 @@ fn of_a_destroyed_key_nothing_is_left_in_any_file() {
     let book = SubjectKeyBook::create(&file, master(1)).unwrap();
     let before = all_bytes(place.path());
     for number in 0..200 {
-        book.keep(&format!("person/{number}"), &key(&format!("key-number-{number}"), 7)).unwrap();
+        let key = key(&format!("key-number-{number}"), 7);
+        assert!(keep(&book, &format!("person/{number}"), key));
     }
     let with = all_bytes(place.path());
     assert!(!holds(&with, &[7; 32]), "keys are wrapped");
@@ -88,7 +97,7 @@ fn a_wrapped_key_opens_for_its_own_subject_alone() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("keys.sqlite");
     let book = SubjectKeyBook::create(&file, master(1)).unwrap();
-    book.keep("person/a", &key("k1", 1)).unwrap();
+    assert!(keep(&book, "person/a", key("k1", 1)));
     drop(book);
     let mut bytes = fs::read(&file).unwrap();
     let at: Vec<usize> =
@@ -104,10 +113,9 @@ fn a_new_master_key_opens_what_the_former_one_did_and_the_former_one_opens_nothi
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("keys.sqlite");
     let mut book = SubjectKeyBook::create(&file, master(1)).unwrap();
-    for number in 0..2_001u64 {
-        let key = key(&format!("k{number}"), (number % 251) as u8);
-        book.keep(&format!("person/{number}"), &key).unwrap();
-    }
+    let key = |number: u64| key(&format!("k{number}"), (number % 251) as u8);
+    let keys: Vec<_> = (0..2_001).map(|number| (format!("person/{number}"), key(number))).collect();
+    book.keep(&keys).unwrap();
     assert_eq!(book.rewrap(master(2)).unwrap(), 2_001);
     assert_eq!(secret(book.by_id("k1500").unwrap()).unwrap().1, [(1500 % 251) as u8; 32]);
     drop(book);
@@ -121,8 +129,8 @@ fn a_key_that_does_not_open_leaves_all_under_the_former_master_key() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("keys.sqlite");
     let book = SubjectKeyBook::create(&file, master(1)).unwrap();
-    book.keep("person/a", &key("k1", 1)).unwrap();
-    book.keep("person/b", &key("k2", 2)).unwrap();
+    assert!(keep(&book, "person/a", key("k1", 1)));
+    assert!(keep(&book, "person/b", key("k2", 2)));
     drop(book);
     let mut bytes = fs::read(&file).unwrap();
     let at: Vec<usize> =
