@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use self::{
     calls::{Decision, EffectMark, Input, Lapsed, Outcome, PolicyMark},
     governance::Governed,
-    node::{Resumed, Started, StopFinal, Stopped},
+    node::{Resumed, Searched, Started, StopFinal, Stopped},
     tasks::{EndedBy, Parked, TaskEnded, TaskOpened, Unparked},
     tokens::{Revoked, TokenIssued},
 };

@@ -35,6 +35,7 @@ mod question;
 mod record;
 mod records;
 mod refusal;
+mod searching;
 mod spare;
 mod standing;
 mod stop;

@@ -60,6 +60,8 @@ faults! {
         "Try again in a few seconds.",
     Ledger SERVICE_UNAVAILABLE "ledger_unavailable" "The ledger cannot write"
         "Try again later; tell the operator if it stays so.",
+    Search SERVICE_UNAVAILABLE "search_unavailable" "The search index cannot be used"
+        "Try again later; tell the operator if it stays so. Reading by position (`from`) needs no index.",
     Clock SERVICE_UNAVAILABLE "clock" "The clock cannot be trusted"
         "Try again when it has caught up; tell the operator if it stays so.",
     Timeout SERVICE_UNAVAILABLE "timeout" "The request took too long"
@@ -105,7 +107,12 @@ impl Problem {
             next: next.into(),
             retryable: matches!(
                 fault,
-                Fault::Store | Fault::Ledger | Fault::Clock | Fault::Upstream | Fault::TooSlow
+                Fault::Store
+                    | Fault::Ledger
+                    | Fault::Search
+                    | Fault::Clock
+                    | Fault::Upstream
+                    | Fault::TooSlow
             ),
             action: None,
             approval: None,
@@ -285,6 +292,13 @@ impl From<store::Error> for Problem {
 impl From<ledger::ReadError> for Problem {
     fn from(why: ledger::ReadError) -> Self {
         Self::internal(&why)
+    }
+}
+
+impl From<insight::SearchError> for Problem {
+    fn from(why: insight::SearchError) -> Self {
+        log(&why);
+        Self::new(Fault::Search, why.to_string())
     }
 }
 

@@ -16,6 +16,7 @@ mod once;
 mod outbox;
 mod postgres;
 mod sealed;
+mod search;
 mod sqlite;
 mod store;
 mod target;
@@ -32,6 +33,7 @@ pub use object::{
 pub use once::{MAX_RESULT, Once};
 pub use outbox::{MAX_BACKLOG, MAX_DRAFT, ObjectVersion, OutboxRow};
 pub use sealed::MAX_SEALED;
+pub use search::{BLOCK, SEGMENT, SearchBatch, SearchIndex, SearchMark, SearchView, Term};
 pub use store::Store;
 pub use target::{Local, Target, TargetError};
 pub use tx::{Tx, View};

@@ -10,5 +10,6 @@ mod office;
 mod operating;
 mod reading;
 mod refusing;
+mod searching;
 mod stopping;
 mod tokens;

@@ -9,6 +9,7 @@ mod once;
 mod opening;
 mod outbox;
 mod sealed;
+mod search;
 mod transactions;
 mod witness;
 
