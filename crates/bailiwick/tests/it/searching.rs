@@ -101,6 +101,8 @@ fn what_an_agent_did_is_found_drawn_and_still_there_when_the_index_is_lost() {
     let Office { place, node, .. } = office;
     let identity = place.known("olivia").run(&["whoami", "-o", "json"]).ends(0).json();
     assert_eq!(node.stop(), 0);
+    let verify = ["ledger", "verify", "--config", "acme/bailiwick.toml"];
+    place.run(verify).ends(0).says("VERIFIED");
     for file in ["search.sqlite", "search.sqlite-wal", "search.sqlite-shm"] {
         let gone = std::fs::remove_file(place.path(&format!("acme/data/{file}")));
         assert!(gone.is_ok() || file != "search.sqlite", "{file} was there");

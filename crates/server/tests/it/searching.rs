@@ -6,6 +6,8 @@ use testkit::world::{Agent, Person};
 use crate::office::{Office, task};
 
 const ENTRIES: &str = "/v1/ledger/entries";
+/// How long something may take to come to pass.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Every entry, in order.
 async fn all(person: &Person) -> Vec<Value> {
@@ -31,6 +33,16 @@ async fn found(person: &Person, query: &str) -> Vec<u64> {
             None => return found,
         }
     }
+}
+
+/// Waits for a record that nobody waits for: of a refusal, and of how something ended.
+async fn eventually_found(person: &Person, query: &str) {
+    let is_recorded = async {
+        while found(person, query).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_recorded).await.expect("it is recorded");
 }
 
 /// An office in which something of everything happened; the agent, and a task as it was opened.
@@ -207,6 +219,7 @@ async fn a_search_of_payloads_is_an_act_whose_record_tells_what_but_not_in_the_l
     let (opened, gone) = (page["opened"].as_u64().unwrap(), page["gone"].as_u64().unwrap());
     assert_eq!((opened, gone), (3, 0), "one for each task");
 
+    eventually_found(olivia, "kind=searched").await;
     let all = all(olivia).await;
     assert!(!json!(all).to_string().to_lowercase().contains("yellow"), "not in any leaf");
     let end = all.iter().rfind(|entry| entry["leaf"]["kind"] == "searched").unwrap();
@@ -228,14 +241,7 @@ async fn a_search_of_payloads_is_an_act_whose_record_tells_what_but_not_in_the_l
     olivia.call_with(&office.omar, "PUT", "/v1/policies", &files).await;
     let refused = olivia.get(&format!("{ENTRIES}?text=yellow")).await;
     assert_eq!(refused.status, 403, "{}", refused.text());
-    // Nobody waits for the record of a refusal.
-    let is_recorded = async {
-        while found(olivia, "verdict=deny").await.is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    let patience = std::time::Duration::from_secs(20);
-    tokio::time::timeout(patience, is_recorded).await.expect("the refusal is recorded");
+    eventually_found(olivia, "verdict=deny").await;
     assert_eq!(olivia.get(&format!("{ENTRIES}?kind=task")).await.status, 200);
 }
 
@@ -290,6 +296,18 @@ async fn governance_now_is_what_the_store_holds_and_before_what_it_held_then() {
     let grant = then(Some(reinstated), "&object=grant&key=olivia-desk").await;
     assert_eq!(grant["items"][0]["content"]["revoked"], false);
 
+    // The stop goes to the store last, and nobody waits for it.
+    let is_stored = async {
+        let read = |view: &mut store::View<'_>| {
+            Ok::<_, store::Error>((view.count("stop")?, view.outbox(1)?.is_empty()))
+        };
+        while office.world.engine().store().read(read).await.expect("the store answers")
+            != (1, true)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_stored).await.expect("everything is recorded");
     // What the store holds now, row by row; the search itself changes none of it.
     let now = then(None, "").await;
     let items = now["items"].as_array().unwrap().clone();

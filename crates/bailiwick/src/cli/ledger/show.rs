@@ -1,7 +1,7 @@
 //! `ledger show`.
 
 use clap::Args;
-use model::{ActionId, TaskId, Timestamp};
+use model::{ActionId, Foreign, TaskId, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -145,7 +145,9 @@ pub(crate) fn behind(document: &Value) -> String {
     let mut said = String::new();
     match &document["next"] {
         Value::Number(next) => said += &format!("\n\nmore: --from {next}"),
-        Value::String(next) => said += &format!("\n\nmore: --after {next}"),
+        Value::String(next) => {
+            said += &format!("\n\nmore: --after {}", Foreign::new(next.as_str()));
+        }
         _ => {}
     }
     if let Some(opened) = document["opened"].as_u64() {
