@@ -73,9 +73,11 @@ impl Index {
         limit: usize,
     ) -> Result<TextFound, SearchError> {
         let (mut opened, mut gone) = (0, 0);
-        let until = Instant::now() + MAX_TIME;
+        // From the first payload on, so that each search gets on, however long it waited for the index.
+        let mut until = None;
         let page = self.search_keeping(query, at_most, limit, |_, _, entry| {
-            if opened + gone >= MAX_OPENED || Instant::now() >= until {
+            let now = Instant::now();
+            if opened + gone >= MAX_OPENED || now >= *until.get_or_insert(now + MAX_TIME) {
                 return Ok(Keep::Stop);
             }
             match self.log().open_payload(entry) {
