@@ -1,6 +1,6 @@
 //! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
 //!
-//! `bench [NAME] [--json]` measures `ledger-append`, `ledger-append-slow-disk`, `gateway`, `gateway-stream`, `gateway-peers` and `start`, or one of them. What serves during a
+//! `bench [NAME] [--json] [--entries N]` measures `ledger-append`, `ledger-append-slow-disk`, `ledger-search` (of N entries), `gateway`, `gateway-stream`, `gateway-peers` and `start`, or one of them. What serves during a
 //! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
 //! Machines differ and are shared: read the ratios, not the values.
 
@@ -11,6 +11,7 @@ mod gateway;
 mod http;
 mod memory;
 mod role;
+mod search;
 mod start;
 
 use std::process::ExitCode;
@@ -24,16 +25,17 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// A measurement.
-type Bench = fn(&mut Report) -> anyhow::Result<()>;
+/// A measurement; one of a ledger is told how many entries that has, where somebody says.
+type Bench = fn(&mut Report, Option<u64>) -> anyhow::Result<()>;
 
-const BENCHES: [(&str, Bench); 6] = [
-    ("ledger-append", append::run),
-    ("ledger-append-slow-disk", append::run_slow),
-    ("gateway", gateway::run),
-    ("gateway-stream", gateway::run_streams),
-    ("gateway-peers", gateway::run_peers),
-    ("start", start::run),
+const BENCHES: [(&str, Bench); 7] = [
+    ("ledger-append", |report, _| append::run(report)),
+    ("ledger-append-slow-disk", |report, _| append::run_slow(report)),
+    ("ledger-search", search::run),
+    ("gateway", |report, _| gateway::run(report)),
+    ("gateway-stream", |report, _| gateway::run_streams(report)),
+    ("gateway-peers", |report, _| gateway::run_peers(report)),
+    ("start", |report, _| start::run(report)),
 ];
 
 fn main() -> ExitCode {
@@ -53,10 +55,19 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &[&str]) -> anyhow::Result<()> {
+    let (options, entries) = match options.iter().position(|option| *option == "--entries") {
+        Some(at) => {
+            let entries = options.get(at + 1).and_then(|text| text.parse::<u64>().ok());
+            let entries = entries.filter(|entries| *entries > 0);
+            let entries = entries.context("`--entries` wants a number above zero")?;
+            ([&options[..at], &options[at + 2..]].concat(), Some(entries))
+        }
+        None => (options.to_vec(), None),
+    };
     let (flags, names): (Vec<&str>, Vec<&str>) =
         options.iter().partition(|option| option.starts_with('-'));
     if let Some(unknown) = flags.iter().find(|flag| **flag != "--json") {
-        bail!("`{unknown}` is not an option of bench: it knows `--json`");
+        bail!("`{unknown}` is not an option of bench: it knows `--json` and `--entries N`");
     }
     let chosen = match names.as_slice() {
         [] => BENCHES.to_vec(),
@@ -69,7 +80,7 @@ fn measure(options: &[&str]) -> anyhow::Result<()> {
     }
     let mut report = Report::new(flags.contains(&"--json"));
     for (name, bench) in chosen {
-        bench(&mut report).with_context(|| format!("`{name}` could not be measured"))?;
+        bench(&mut report, entries).with_context(|| format!("`{name}` could not be measured"))?;
     }
     Ok(())
 }

@@ -32,10 +32,19 @@ pub(crate) fn run(root: &Path, options: &[&str]) -> anyhow::Result<()> {
 
 /// Refuses a wrong call before minutes are spent on the build.
 fn check(options: &[&str]) -> anyhow::Result<()> {
+    let mut options = options.to_vec();
+    if let Some(at) = options.iter().position(|option| *option == "--entries") {
+        let entries = options.get(at + 1).and_then(|text| text.parse::<u64>().ok());
+        ensure!(
+            entries.is_some_and(|entries| entries > 0),
+            "`--entries` wants a number above zero"
+        );
+        options.drain(at..at + 2);
+    }
     let (flags, names): (Vec<&str>, Vec<&str>) =
-        options.iter().copied().partition(|option| option.starts_with('-'));
+        options.into_iter().partition(|option| option.starts_with('-'));
     if let Some(unknown) = flags.iter().find(|flag| **flag != "--json") {
-        bail!("`{unknown}` is not an option of bench: it knows `--json`");
+        bail!("`{unknown}` is not an option of bench: it knows `--json` and `--entries N`");
     }
     ensure!(names.len() <= 1, "bench takes one name or none: `{}`", names.join(" "));
     Ok(())
@@ -47,9 +56,14 @@ mod tests {
 
     #[test]
     fn bench_takes_one_name_and_json_in_any_order() {
-        for options in
-            [&[][..], &["decide"], &["--json"], &["--json", "decide"], &["decide", "--json"]]
-        {
+        for options in [
+            &[][..],
+            &["decide"],
+            &["--json"],
+            &["--json", "decide"],
+            &["decide", "--json"],
+            &["decide", "--entries", "7", "--json"],
+        ] {
             check(options).unwrap();
         }
     }
@@ -58,5 +72,8 @@ mod tests {
     fn bench_refuses_a_second_name_and_an_unknown_option() {
         check(&["decide", "append"]).unwrap_err();
         check(&["--jsn"]).unwrap_err();
+        check(&["decide", "--entries"]).unwrap_err();
+        check(&["--entries", "many", "decide"]).unwrap_err();
+        check(&["--entries", "0"]).unwrap_err();
     }
 }

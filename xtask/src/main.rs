@@ -23,7 +23,8 @@ const COMMANDS: &str = "\
 cargo xtask COMMAND
 
   tidy                          check the rules of the house that no compiler checks
-  bench [NAME] [--json]         build the programs for release and measure them: all, or NAME alone
+  bench [NAME] [--json] [--entries N]
+                                build the programs for release and measure them: all, or NAME alone
   fuzz [TARGET] [--minutes N]   let the parsers on the path of a call be fuzzed for 30 minutes, or N altogether
   faults [--kills N]            kill the ledger's writer 10,000 times, or N, and fail each of its system calls
 ";

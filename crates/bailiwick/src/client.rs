@@ -230,6 +230,17 @@ impl Client {
     }
 }
 
+/// A path with what is asked for behind it, as far as it is said.
+pub(crate) fn query<'n>(
+    path: &str,
+    members: impl IntoIterator<Item = (&'n str, Option<String>)>,
+) -> String {
+    let members = members.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let members = members.map(|(name, value)| format!("{name}={}", escaped(&value)));
+    let members = members.collect::<Vec<_>>().join("&");
+    if members.is_empty() { path.to_owned() } else { format!("{path}?{members}") }
+}
+
 /// A text as it stands in a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);

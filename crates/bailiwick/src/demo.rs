@@ -9,7 +9,6 @@ mod agent;
 mod bot;
 mod cast;
 mod desk;
-mod draw;
 mod leash;
 mod node;
 mod order;

@@ -4,6 +4,7 @@
 
 mod again;
 mod agent;
+mod chain;
 mod cli;
 mod client;
 mod config;

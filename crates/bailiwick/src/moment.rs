@@ -29,6 +29,11 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_seconds(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
+/// The same for a command line.
+pub(crate) fn read(text: &str) -> Result<Timestamp, String> {
+    parse(text).ok_or_else(|| "a moment is `2027-01-31` or `2027-01-31T12:00:00Z`".to_owned())
+}
+
 fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[i64; 3]> {
     let mut parts = text.split(between);
     let mut read = |digits: usize| {

@@ -172,9 +172,33 @@ pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) ->
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Breaks a text at spaces into lines of at most so many characters, where its words allow that.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_broken_at_its_spaces() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("unbreakable words", 3), ["unbreakable", "words"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
 
     #[test]
     fn columns_are_aligned_and_foreign_text_cannot_move_the_cursor() {

@@ -209,12 +209,10 @@ impl Engine {
 
     /// An effect as a leaf may show it.
     pub(crate) fn mark(&self, pair: &Pair) -> EffectMark {
-        let id = self.blind(b"resource", pair.resource.to_string().as_bytes());
-        let (half, _) = id.split_first_chunk().expect("a hash is longer than half of it");
         EffectMark {
             verb: pair.verb,
             kind: pair.resource.kind().to_owned(),
-            id: format!("{:032x}", u128::from_be_bytes(*half)),
+            id: self.blind_index(&pair.resource),
         }
     }
 

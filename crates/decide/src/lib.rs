@@ -37,6 +37,7 @@ mod recompute;
 mod record;
 mod records;
 mod refusal;
+mod searching;
 mod spare;
 mod standing;
 mod stop;

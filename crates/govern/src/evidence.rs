@@ -24,3 +24,47 @@ impl Act for ReadPayloads {
         Json::object([("first", index(self.first)), ("last", index(self.last))])
     }
 }
+
+/// Searches sealed payloads for words. Every payload that fits the rest of the question is opened.
+#[derive(Debug, Clone)]
+pub struct SearchPayloads {
+    /// Which entries, as an object.
+    pub among: Json,
+    /// What has to occur in them.
+    pub text: String,
+}
+
+impl Act for SearchPayloads {
+    fn verb(&self) -> Verb {
+        Verb::Read
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Ledger", "text".to_owned())
+    }
+
+    fn shown(&self) -> Json {
+        Json::object([("among", self.among.clone()), ("text", Json::String(self.text.clone()))])
+    }
+}
+
+/// Looks at governance as it was. What its objects held then is opened.
+#[derive(Debug, Clone)]
+pub struct ReadGovernance {
+    /// Of what, and until when, as an object.
+    pub of: Json,
+}
+
+impl Act for ReadGovernance {
+    fn verb(&self) -> Verb {
+        Verb::Read
+    }
+
+    fn target(&self) -> (&'static str, String) {
+        ("Ledger", "governance".to_owned())
+    }
+
+    fn shown(&self) -> Json {
+        Json::object([("governance", self.of.clone())])
+    }
+}

@@ -25,7 +25,7 @@ pub use agents::{
 pub use approvals::{AnswerApproval, answer, may_answer};
 pub use decide::FoundTool;
 pub use error::Error;
-pub use evidence::ReadPayloads;
+pub use evidence::{ReadGovernance, ReadPayloads, SearchPayloads};
 pub use grants::{GiveGrant, RevokeGrant, check_grant, give_grant, revoke_grant};
 pub use holds::{ChangeHold, change_hold, check_hold};
 pub use people::{AddPerson, add_person, check_person, enrol_first};

@@ -172,7 +172,7 @@ impl Shared {
     fn write_over(&self, keys: &HashSet<&str>, size: u64) -> io::Result<u64> {
         let mut count = 0;
         for first in (0..size).step_by(TILE) {
-            let entries = self.read_bundle(first, size)?;
+            let entries = self.read_bundle(first, size, TILE)?;
             let sealed = |entry: &[u8]| key(entry).is_some_and(|key| keys.contains(key));
             let theirs = (first..).zip(&entries).filter(|(_, entry)| sealed(entry));
             let theirs: Vec<u64> = theirs.map(|(index, _)| index).collect();

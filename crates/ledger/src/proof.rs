@@ -163,6 +163,17 @@ impl<'a> Tiles<'a> {
         Self { dir, size, read: HashMap::new() }
     }
 
+    /// The root over the tree.
+    ///
+    /// # Errors
+    /// A tile is missing, cut short or unreadable. That the tiles are the ones that were signed is not checked.
+    pub fn root(&mut self) -> Result<Digest, ProofError> {
+        if self.size == 0 {
+            return Ok(Head::empty().root);
+        }
+        self.root_of(0, self.size)
+    }
+
     /// What proves an entry of the tree, the leaf's sibling first
     /// ([RFC 9162 §2.1.3.1](https://www.rfc-editor.org/rfc/rfc9162#section-2.1.3.1)).
     ///

@@ -118,7 +118,7 @@ impl Entries {
     fn read_next(&mut self) -> Result<Vec<u8>, ReadError> {
         let index = self.next;
         if self.read.is_empty() {
-            let read = self.shared.read_from(index);
+            let read = self.shared.read_from(index, self.end - index);
             self.read = read.map_err(|source| ReadError::Io { index, source })?;
         }
         let cut_short = || ReadError::Io { index, source: ErrorKind::UnexpectedEof.into() };
@@ -135,15 +135,17 @@ enum Place {
 }
 
 impl Shared {
-    /// The entry at this position and those that lie behind it in the same bundle or batch.
-    fn read_from(&self, index: u64) -> io::Result<VecDeque<Vec<u8>>> {
+    /// The entry at this position and, up to so many, those that lie behind it in the same bundle or batch.
+    fn read_from(&self, index: u64, most: u64) -> io::Result<VecDeque<Vec<u8>>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         match self.place(index)? {
-            Place::Bundle(size) => self.read_bundle(index, size),
+            Place::Bundle(size) => self.read_bundle(index, size, most),
             Place::Batch(span) => {
                 let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
                 let skipped = (index - span.first) as usize;
                 let frames = frames(&bytes, &span)?;
-                Ok(frames.iter().skip(skipped).map(|frame| frame.leaf.to_vec()).collect())
+                let frames = frames.iter().skip(skipped).take(most);
+                Ok(frames.map(|frame| frame.leaf.to_vec()).collect())
             }
         }
     }
@@ -158,8 +160,13 @@ impl Shared {
         span.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// The entries of a bundle of a log of this size, from one on.
-    pub(crate) fn read_bundle(&self, index: u64, size: u64) -> io::Result<VecDeque<Vec<u8>>> {
+    /// Entries of a bundle of a log of this size, from one on, up to so many.
+    pub(crate) fn read_bundle(
+        &self,
+        index: u64,
+        size: u64,
+        most: usize,
+    ) -> io::Result<VecDeque<Vec<u8>>> {
         let (number, slot) = (index / TILE as u64, (index % TILE as u64) as usize);
         let width = (size - number * TILE as u64).min(TILE as u64) as usize;
         let bundle = match self.medium.read(&tile::path(Kind::Entries, number, width)) {
@@ -171,7 +178,7 @@ impl Shared {
         };
         let mut rest = bundle.as_slice();
         let entries = std::iter::from_fn(|| tile::take_entry(&mut rest));
-        Ok(entries.take(width).skip(slot).map(<[u8]>::to_vec).collect())
+        Ok(entries.take(width).skip(slot).take(most).map(<[u8]>::to_vec).collect())
     }
 
     /// The sealed payload of an entry, from wherever it is.

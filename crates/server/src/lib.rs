@@ -26,6 +26,7 @@ use axum::{Router, middleware};
 use decide::{AccountRecord, Engine, ServerRecord};
 use futures_util::future::BoxFuture;
 use govern::FoundTool;
+use insight::Index;
 use ledger::HeadFile;
 
 pub use linking::{Begun, Linked, Linking, NotLinked};
@@ -63,6 +64,8 @@ pub struct Server {
     pub ledger_dir: PathBuf,
     /// Which head of the ledger is shown and leads to its entries.
     pub ledger_head: HeadFile,
+    /// What the ledger is searched with.
+    pub search: Arc<Index>,
 }
 
 /// The public listener: OAuth, the admin API, the published ledger, OpenAPI.

@@ -16,17 +16,22 @@ use axum::{
     routing::get,
 };
 use decide::Engine;
+use insight::Index;
 use ledger::Health;
 
 /// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`) and `/metrics`.
 ///
 /// `witnessed` is how many entries are under a witnessed head, where there are witnesses.
 /// It needs no credentials and must not be reachable from outside.
-pub fn ops_router(engine: Arc<Engine>, witnessed: Option<Arc<AtomicU64>>) -> Router {
+pub fn ops_router(
+    engine: Arc<Engine>,
+    search: Arc<Index>,
+    witnessed: Option<Arc<AtomicU64>>,
+) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(move |engine| metrics(engine, witnessed)))
+        .route("/metrics", get(move |engine| metrics(engine, search, witnessed)))
         .with_state(engine)
 }
 
@@ -65,6 +70,7 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
 /// [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/) by hand: few numbers, well named.
 async fn metrics(
     State(engine): State<Arc<Engine>>,
+    search: Arc<Index>,
     witnessed: Option<Arc<AtomicU64>>,
 ) -> impl IntoResponse {
     let counters = engine.counters();
@@ -99,6 +105,13 @@ async fn metrics(
         "bailiwick_ledger_acknowledged_entries",
         "Entries that are durable.",
         engine.log().acknowledged(),
+    );
+    let indexed = search.indexed();
+    text.gauge("bailiwick_search_indexed_entries", "Entries that searches find.", indexed);
+    text.gauge(
+        "bailiwick_search_lag_entries",
+        "Durable entries that searches do not find yet.",
+        engine.log().acknowledged().saturating_sub(indexed),
     );
     let healthy = engine.log().health() == Health::Healthy;
     text.gauge(

@@ -62,6 +62,8 @@ faults! {
         "Try again later; tell the operator if it stays so.",
     Unfinished INTERNAL_SERVER_ERROR "erasure_unfinished" "The erasure is recorded and not done to its end"
         "Tell the operator to start the node again: it does the rest before anything else.",
+    Search SERVICE_UNAVAILABLE "search_unavailable" "The search index cannot be used"
+        "Try again later; tell the operator if it stays so. Reading by position (`from`) needs no index.",
     Clock SERVICE_UNAVAILABLE "clock" "The clock cannot be trusted"
         "Try again when it has caught up; tell the operator if it stays so.",
     Timeout SERVICE_UNAVAILABLE "timeout" "The request took too long"
@@ -107,7 +109,12 @@ impl Problem {
             next: next.into(),
             retryable: matches!(
                 fault,
-                Fault::Store | Fault::Ledger | Fault::Clock | Fault::Upstream | Fault::TooSlow
+                Fault::Store
+                    | Fault::Ledger
+                    | Fault::Search
+                    | Fault::Clock
+                    | Fault::Upstream
+                    | Fault::TooSlow
             ),
             action: None,
             approval: None,
@@ -302,6 +309,13 @@ impl From<store::Error> for Problem {
 impl From<ledger::ReadError> for Problem {
     fn from(why: ledger::ReadError) -> Self {
         Self::internal(&why)
+    }
+}
+
+impl From<insight::SearchError> for Problem {
+    fn from(why: insight::SearchError) -> Self {
+        log(&why);
+        Self::new(Fault::Search, why.to_string())
     }
 }
 

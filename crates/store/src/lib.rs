@@ -16,6 +16,7 @@ mod once;
 mod outbox;
 mod postgres;
 mod sealed;
+mod search;
 mod sqlite;
 mod store;
 mod subject_keys;
@@ -33,6 +34,7 @@ pub use object::{
 pub use once::{MAX_RESULT, Once};
 pub use outbox::{MAX_BACKLOG, MAX_DRAFT, ObjectVersion, OutboxRow};
 pub use sealed::MAX_SEALED;
+pub use search::{BLOCK, SEGMENT, SearchBatch, SearchIndex, SearchMark, SearchView, Term};
 pub use store::Store;
 pub use subject_keys::{KeyBookError, SubjectKeyBook};
 pub use target::{Local, Target, TargetError};

@@ -98,6 +98,16 @@ impl Session {
         Ok(statement.raw_execute().map_err(failure)? as u64)
     }
 
+    /// Runs one statement for each of many numbers.
+    pub(crate) fn execute_each(&mut self, sql: &'static str, each: &[i64]) -> Result<(), Error> {
+        let mut statement = self.0.prepare_cached(sql).map_err(failure)?;
+        for number in each {
+            statement.raw_bind_parameter(1, number).map_err(failure)?;
+            statement.raw_execute().map_err(failure)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn rows<T>(
         &mut self,
         sql: &'static str,

@@ -18,6 +18,7 @@ use std::{
 use axum::Router;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
 use govern::AddPerson;
+use insight::Index;
 use ledger::{CheckpointKey, Config, Keys, Log};
 use model::{Realm, Timestamp, ijson::Json};
 pub use server::Bounds;
@@ -90,6 +91,11 @@ impl World {
         let (ops, ops_url) = listen().await;
         let (gateway, gateway_url) = listen().await;
         let engine = engine(&dir, options.clock, &url, &gateway_url).await;
+        let search = Index::new(
+            engine.log().clone(),
+            &dir.path().join("ledger"),
+            &dir.path().join("search"),
+        );
         let router = server::router(Server {
             engine: engine.clone(),
             discover: options.discover,
@@ -98,9 +104,10 @@ impl World {
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
             ledger_head: ledger::HeadFile::Newest,
+            search: search.clone(),
         });
         serve(public, router, roomy());
-        serve(ops, server::ops_router(engine.clone(), None), roomy());
+        serve(ops, server::ops_router(engine.clone(), search, None), roomy());
         Self(Arc::new(Inner {
             engine,
             url,

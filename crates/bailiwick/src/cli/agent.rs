@@ -5,11 +5,14 @@ use model::Name;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::show::{self, People};
+use super::{
+    ledger::{behind, standing},
+    show::{self, People},
+};
 use crate::{
-    client::{Client, Context},
+    client::{Client, Context, query},
     connect::{AgentToken, ConnectConfig},
-    failure::Result,
+    failure::{Exit, Failure, Result},
     input::{self, Part},
     output::Answer,
     toml_input,
@@ -26,6 +29,16 @@ pub(crate) enum Command {
     Show { name: Name },
     /// List agents.
     List,
+    /// Show what became of an agent, the newest first: who changed it when, and its versions as the ledger has them.
+    History {
+        name: Name,
+        /// Open what it held then, too: its state, and why. That is recorded.
+        #[arg(long)]
+        payload: bool,
+        /// Go on where the page before ended, which says what to give here.
+        #[arg(long, value_name = "NEXT")]
+        after: Option<String>,
+    },
     /// Let an agent act no longer, until it is reinstated.
     Suspend {
         name: Name,
@@ -94,6 +107,7 @@ impl Command {
                 let text = show::table(&document, COLUMNS);
                 Ok(Answer::new(document, text))
             }
+            Self::History { name, payload, after } => history(context, &name, payload, after).await,
             Self::Suspend { name, reason } => {
                 step(context, &name, "suspend", json!({ "reason": reason })).await
             }
@@ -126,6 +140,54 @@ fn whole(document: &Value) -> String {
         members.remove("people");
     }
     show::readable(&document, &people)
+}
+
+/// The governance entries of an agent.
+async fn history(
+    context: &Context,
+    name: &Name,
+    payload: bool,
+    after: Option<String>,
+) -> Result<Answer> {
+    let members = [
+        ("object", Some("agent".to_owned())),
+        ("key", Some(format!("agent/{name}"))),
+        ("payload", payload.then(|| "true".to_owned())),
+        ("after", after),
+    ];
+    let path = query("/v1/ledger/entries", members);
+    let document = Client::sign_in(context).await?.get(&path).await?;
+    if show::rows(&document).is_empty() && document["next"].is_null() {
+        let what = format!("the ledger has no entry of an agent `{name}`");
+        return Err(Failure::new("not_found", what)
+            .why("an agent is in the ledger from its registration on, and stays there")
+            .next("look at the list and correct the name: `bailiwick agent list`")
+            .exit(Exit::NotFound));
+    }
+    let people = People::of(&document);
+    let mut headings = vec!["INDEX", "AT", "BY", "VERSION", "DIGEST", "WIDENS"];
+    headings.extend(payload.then_some(["STATE", "WHAT"]).into_iter().flatten());
+    let text = show::table_of(&document, &headings, |row| {
+        let leaf = &row["leaf"];
+        let mut cells = vec![
+            show::cell(row, "index"),
+            show::cell(leaf, "at"),
+            people.handle(show::cell(leaf, "person")),
+            show::cell(leaf, "body.version"),
+            show::cell(leaf, "body.digest"),
+            show::cell(leaf, "body.widens"),
+        ];
+        if payload {
+            let (state, what) = match &row["payload"]["content"] {
+                Value::Null => (String::new(), show::cell(row, "payload.reason")),
+                content => standing("agent", content, &people),
+            };
+            cells.extend([state, what]);
+        }
+        vec![cells]
+    });
+    let text = format!("{text}{}", behind(&document));
+    Ok(Answer::new(document, text))
 }
 
 async fn step(context: &Context, name: &Name, step: &str, body: Value) -> Result<Answer> {

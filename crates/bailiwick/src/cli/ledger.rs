@@ -1,3 +1,5 @@
+mod at;
+mod chain;
 mod erase;
 mod export;
 mod place;
@@ -12,18 +14,26 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::{failure::Result, output::Answer};
+use at::At;
+pub(super) use at::standing;
+use chain::ShowChain;
 use erase::{Hold, Subject};
 use place::Place;
 use proof::{Prove, VerifyProof};
 use recompute::Recompute;
 use show::Show;
+pub(super) use show::behind;
 pub(crate) use verify::Verify;
 pub(super) use verify::given_key;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show entries, from the server.
-    Show(Show),
+    /// Show entries, from the server: the newest first, or those that fit all that is said.
+    Show(Box<Show>),
+    /// Show the course of a task as a tree: who asked, what was decided, done and changed, and how it ended.
+    Chain(ShowChain),
+    /// Show governance as it was at a moment: every object with what it held then. That is recorded.
+    At(At),
     /// Make decisions of the past again, from the ledger alone; exit status 3 where one comes out otherwise.
     Recompute(Recompute),
     /// Check a ledger or a pack, offline; exit status 3 where something is wrong.
@@ -59,6 +69,8 @@ impl Command {
     pub(super) async fn run(self) -> Result<Answer> {
         match self {
             Self::Show(show) => show.run().await,
+            Self::Chain(chain) => chain.run().await,
+            Self::At(at) => at.run().await,
             Self::Recompute(recompute) => recompute.run().await,
             Self::Verify(verify) => verify.run(),
             Self::Export { out, unwitnessed, place } => export::export(&place, &out, unwitnessed),

@@ -2,11 +2,10 @@
 
 use super::{
     desk::Books,
-    draw,
     tell::{Came, Step, Teller, by},
     world::World,
 };
-use crate::failure::Result;
+use crate::{chain::Tree, failure::Result};
 
 const BOOKS: Step = by("desk", "books", "looks into its own books", "agrees");
 const VERIFY: Step = by("auditor", "verify", "verifies the whole ledger, offline", "verified");
@@ -58,14 +57,12 @@ impl World<'_> {
 
     /// Draws the task. Its prompt is sealed; opening it is an act of its own, and recorded.
     async fn draw(&mut self, teller: &Teller) -> Result<String> {
-        let entries = self.record.all().await?;
-        let opening = entries.iter().find(|entry| {
-            entry.leaf.kind == "task"
-                && entry.leaf.task.is_some_and(|task| task.to_string() == self.task)
-        });
+        let entries = self.record.chain(&self.task).await?;
+        let opening = entries.iter().find(|entry| entry.leaf.kind == "task");
         let Some(opening) = opening else { return Ok("the ledger has no such task".to_owned()) };
         let shown = self.record.payload(opening.index).await?;
-        Ok(draw::tree(&entries, opening, shown["prompt"].as_str().unwrap_or("not opened"), teller))
+        let prompt = shown["prompt"].as_str().unwrap_or("not opened");
+        Ok(Tree::of(&entries).drawing(Some(prompt), &|id| teller.name(id)))
     }
 }
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use ledger::Leaf;
-use model::Digest;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{ODD, RERUN, node::LOOK};
 use crate::{
+    chain::Entry,
     client::{Client, Context},
     failure::{Failure, Result},
 };
@@ -18,14 +17,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The most entries in one answer.
 const PAGE: usize = 1000;
-
-/// One entry as the server shows it.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Entry {
-    pub(super) index: u64,
-    pub(super) hash: Digest,
-    pub(super) leaf: Leaf,
-}
 
 /// A session that reads, and how far it has read.
 pub(super) struct Record {
@@ -55,17 +46,9 @@ impl Record {
         }
     }
 
-    /// Every entry so far.
-    pub(super) async fn all(&mut self) -> Result<Vec<Entry>> {
-        let mut all = self.from(0).await?;
-        while all.len() % PAGE == 0 && !all.is_empty() {
-            let more = self.from(all.len() as u64).await?;
-            if more.is_empty() {
-                break;
-            }
-            all.extend(more);
-        }
-        Ok(all)
+    /// Everything of one task, in order.
+    pub(super) async fn chain(&mut self, task: &str) -> Result<Vec<Entry>> {
+        read(self.client.get(&format!("/v1/ledger/chain/{task}")).await?)
     }
 
     /// Opens the sealed payload of an entry. That is recorded, too.
@@ -92,14 +75,16 @@ impl Record {
     }
 
     async fn from(&mut self, index: u64) -> Result<Vec<Entry>> {
-        let mut page =
-            self.client.get(&format!("/v1/ledger/entries?from={index}&limit={PAGE}")).await?;
-        serde_json::from_value(page["entries"].take()).map_err(|error| {
-            Failure::new("demo_failed", "the server shows entries in an unknown form")
-                .because(&error)
-                .next(RERUN)
-        })
+        read(self.client.get(&format!("/v1/ledger/entries?from={index}&limit={PAGE}")).await?)
     }
+}
+
+fn read(mut page: Value) -> Result<Vec<Entry>> {
+    serde_json::from_value(page["entries"].take()).map_err(|error| {
+        Failure::new("demo_failed", "the server shows entries in an unknown form")
+            .because(&error)
+            .next(RERUN)
+    })
 }
 
 /// Whether an entry is this decision on an act of governance by this person.
@@ -107,11 +92,6 @@ pub(super) fn is_act(leaf: &Leaf, person: &str, verb: &str, verdict: &str) -> bo
     let by = leaf.person.as_ref().is_some_and(|by| by.to_string() == person);
     let decided = leaf.kind == "decision" && leaf.verdict.as_deref() == Some(verdict);
     decided && by && leaf.agent.is_none() && verb_of(leaf).as_deref() == Some(verb)
-}
-
-/// A text in the body of an entry.
-pub(super) fn text(leaf: &Leaf, member: &str) -> Option<String> {
-    Some(leaf.body.member(member)?.as_str()?.to_owned())
 }
 
 fn verb_of(leaf: &Leaf) -> Option<String> {

@@ -13,11 +13,11 @@ use super::{
     order::Order,
     place::Place,
     program::{Done, Person, Program},
-    record::{self, Record},
+    record::Record,
     tell::{Came, Step, Teller},
     world::{World, permit, text_of},
 };
-use crate::{client::Context, failure::Result, files};
+use crate::{chain, client::Context, failure::Result, files};
 
 const INTRODUCTION: &str = "\
 Lena leads Support. Olivia answers for the agent support-bot; Max is her manager. Each has a key of
@@ -145,7 +145,7 @@ impl<'p> World<'p> {
         let context =
             Context { profile: Some(place.path("people/olivia.toml")), ..Context::default() };
         let mut record = Record::open(&context).await?;
-        let first = |leaf: &ledger::Leaf| record::text(leaf, "object").as_deref() == Some("person");
+        let first = |leaf: &ledger::Leaf| chain::text(leaf, "object").as_deref() == Some("person");
         let entry = record.next(first).await?;
         let reason = "no password, no second way in: a code that the node shows once, and a socket that is gone now";
         let came = Came {

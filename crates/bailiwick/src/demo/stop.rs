@@ -13,7 +13,7 @@ use super::{
     tell::{Came, Step, Teller, by, call},
     world::{World, came, named},
 };
-use crate::{failure::Result, moment};
+use crate::{chain, failure::Result, moment};
 
 /// How long a call that was stopped may take to be cut, at either side.
 const CUT: Duration = Duration::from_secs(3);
@@ -79,7 +79,7 @@ impl World<'_> {
         let reached = self.desk.says("reindex_search", "started", REACH).await?;
         teller.check(reached, "the long call never reached the desk");
         let permitted =
-            |leaf: &ledger::Leaf| record::text(leaf, "tool").as_deref() == Some("reindex_search");
+            |leaf: &ledger::Leaf| chain::text(leaf, "tool").as_deref() == Some("reindex_search");
         let entry = self.record.next(permitted).await?;
         let verdict = entry.as_ref().and_then(|entry| entry.leaf.verdict.clone());
         let came = Came {
@@ -128,7 +128,7 @@ impl World<'_> {
         let outcome =
             |leaf: &ledger::Leaf| leaf.kind == "outcome" && named(leaf, action.as_deref());
         let entry = if action.is_some() { self.record.next(outcome).await? } else { None };
-        let in_ledger = entry.as_ref().and_then(|entry| record::text(&entry.leaf, "status"));
+        let in_ledger = entry.as_ref().and_then(|entry| chain::text(&entry.leaf, "status"));
         let at_agent =
             answer.as_ref().is_some_and(|answer| answer.code.as_deref() == Some("stopped"));
         let cut = at_agent && at_desk && in_ledger.as_deref() == Some("cut");

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Summary;
 use crate::{
     failure::{Failure, Result},
-    output,
+    output::{self, wrapped},
 };
 
 /// Widths of the columns; a line fits 100 characters.
@@ -212,33 +212,9 @@ impl Teller {
     }
 }
 
-/// Breaks a text at spaces into lines of at most so many characters, where its words allow that.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut().expect("there is always a line");
-        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_owned());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_reason_is_broken_at_its_spaces() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("unbreakable words", 3), ["unbreakable", "words"]);
-        assert_eq!(wrapped("", 3), [""]);
-    }
 
     #[test]
     fn what_is_not_as_expected_fails_the_demo_and_is_named() {

@@ -11,6 +11,7 @@ use gateway::{
     upstream::ToolDefinition,
 };
 use govern::{FoundTool, LinkAccount};
+use insight::Index;
 use ledger::HeadFile;
 use model::{IdentityId, Name};
 use server::{Begun, Discover, Linked, Linking, NotLinked, Server};
@@ -46,6 +47,9 @@ pub(super) fn routers(
     let upstreams = Arc::new(upstreams.with_programs(programs));
     let addresses: Vec<String> =
         config.programs.iter().map(|(name, program)| program.address(name.as_str())).collect();
+    let search =
+        Index::new(engine.log().clone(), &config.ledger_dir(), &config.data.join("search.sqlite"));
+    search.keep_current();
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
@@ -54,11 +58,12 @@ pub(super) fn routers(
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
         ledger_head: if witnessed.is_some() { HeadFile::Witnessed } else { HeadFile::Newest },
+        search: search.clone(),
     };
     Routers {
         server: server::router(server),
         gateway: gateway::router(Gateway::new(engine.clone(), upstreams.clone())),
-        ops: server::ops_router(engine.clone(), witnessed),
+        ops: server::ops_router(engine.clone(), search, witnessed),
         upstreams,
     }
 }

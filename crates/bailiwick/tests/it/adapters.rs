@@ -87,7 +87,8 @@ fn programs() -> &'static std::path::Path {
 fn decisions(office: &Office, task: &str) -> Vec<Value> {
     let show = ["ledger", "show", "--task", task, "--limit", "1000", "-o", "json"];
     let shown = office.olivia().run(&show).ends(0).json();
-    let leaves = shown["entries"].as_array().unwrap().iter().map(|entry| entry["leaf"].clone());
+    let leaves =
+        shown["entries"].as_array().unwrap().iter().rev().map(|entry| entry["leaf"].clone());
     leaves.filter(|leaf| leaf["kind"] == "decision").collect()
 }
 

@@ -24,6 +24,7 @@ mod parking;
 mod programs;
 mod refused;
 mod scrubbed;
+mod searching;
 mod strangers;
 mod witnessing;
 mod world;

@@ -27,7 +27,7 @@ fn a_parked_task_goes_on_when_its_person_says_so() {
     office.olivia().run(&["doctor"]).says(&format!("bailiwick task unpark {task}"));
     let ledger = ["ledger", "show", "--task", &task];
     let entries = office.olivia().run(&[&ledger[..], &["-o", "json"]].concat()).ends(0).json();
-    let action = entries["entries"].as_array().unwrap().last().unwrap()["leaf"]["action"].clone();
+    let action = entries["entries"][0]["leaf"]["action"].clone();
     let shown = office.olivia().run(&ledger).ends(0).says(action.as_str().unwrap());
     shown
         .says("olivia  agent/support-bot  support-desk/export_customers export Customer not_permitted")

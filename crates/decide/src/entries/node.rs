@@ -1,4 +1,4 @@
-//! What happened to the node, and to everything on it at once.
+//! What happened to the node, and to everything on it at once; and what was looked for in all that was sealed on it.
 
 use model::EntryId;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,16 @@ bodies! {
         order: Option<EntryId>,
         /// The enforcement points that acknowledged it, and when.
         points: Vec<Acknowledgement>,
+    }
+
+    /// What came of a search through sealed payloads, whose decision says what was searched for.
+    Searched "searched" {
+        /// How many entries were found.
+        found: u64,
+        /// How many payloads could not be opened: erased, lost or damaged.
+        gone: u64,
+        /// How many payloads were opened.
+        opened: u64,
     }
 
     /// A stop was ended.

@@ -10,7 +10,7 @@ use axum::{
 use decide::Engine;
 use govern::ReadPayloads;
 use ledger::{Entry, Log, PayloadError, ProofError, TlogProof};
-use model::{ActionId, Digest, Name, TaskId};
+use model::{Digest, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -23,10 +23,16 @@ use crate::{
     route::{Route, Shared},
 };
 
+mod cursor;
+mod past;
+mod search;
+
 pub(crate) const ROUTES: &[Route] = &[
-    Route::session(Method::GET, "/v1/ledger/entries", |filter| on(filter, list)),
+    Route::session(Method::GET, "/v1/ledger/entries", |filter| on(filter, search::list)),
     Route::session(Method::GET, "/v1/ledger/entries/{index}", |filter| on(filter, get)),
     Route::session(Method::GET, "/v1/ledger/entries/{index}/proof", |filter| on(filter, proof)),
+    Route::session(Method::GET, "/v1/ledger/chain/{id}", |filter| on(filter, past::chain)),
+    Route::session(Method::GET, "/v1/ledger/governance", |filter| on(filter, past::governance)),
     Route::session(Method::GET, "/v1/ledger/key", |filter| on(filter, key)),
     Route::session(Method::GET, "/ledger/checkpoint", |filter| on(filter, checkpoint)),
     Route::session(Method::GET, "/ledger/tile/{*path}", |filter| on(filter, tile)),
@@ -35,43 +41,11 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The media type of notes and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// How many entries an answer has when nobody says, and at most.
-const DEFAULT_LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 1_000;
-/// The most entries that one request looks through for those that fit its filter.
-const MAX_SCAN: u64 = 50_000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    /// The first position; left out, the last entries are given, or with a filter all are looked through.
-    from: Option<u64>,
-    limit: Option<u64>,
-    action: Option<ActionId>,
-    task: Option<TaskId>,
-    #[serde(default)]
-    payload: bool,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Opening {
     #[serde(default)]
     payload: bool,
-}
-
-#[derive(Serialize)]
-struct Entries {
-    /// The newest last.
-    entries: Vec<Shown>,
-    /// Where to go on; absent when everything was looked through.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<u64>,
-    /// How many entries the ledger has.
-    size: u64,
-    /// The handles of the people who occur in the entries, by identity.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    people: BTreeMap<String, Name>,
 }
 
 #[derive(Serialize)]
@@ -108,35 +82,6 @@ struct Key {
     /// The signed head.
     size: u64,
     root: Digest,
-}
-
-impl Wanted {
-    fn fits(&self, entry: &Entry) -> bool {
-        self.action.is_none_or(|action| entry.leaf.action == Some(action))
-            && self.task.is_none_or(|task| entry.leaf.task == Some(task))
-    }
-
-    fn is_filtered(&self) -> bool {
-        self.action.is_some() || self.task.is_some()
-    }
-}
-
-async fn list(
-    State(server): State<Shared>,
-    Caller(caller): Caller,
-    Params(wanted): Params<Wanted>,
-) -> Result<Json<Entries>, Problem> {
-    let engine = &server.engine;
-    engine.look(&caller, "Ledger", "entries")?;
-    let log = engine.log().clone();
-    let open = wanted.payload;
-    let (found, next, size) = blocking(move || find(&log, &wanted)).await??;
-    if open && let (Some(first), Some(last)) = (found.first(), found.last()) {
-        engine.allow(&caller, ReadPayloads { first: first.index, last: last.index }).await?;
-    }
-    let entries = show(engine, found, open).await?;
-    let people = names::handles(engine, &caller, &entries);
-    Ok(Json(Entries { entries, next, size, people }))
 }
 
 async fn get(
@@ -214,37 +159,20 @@ async fn tile(
     file(&server, &format!("tile/{path}"), "application/octet-stream").await
 }
 
-/// Reads what fits, from where it was asked for on. Blocks.
-fn find(log: &Log, wanted: &Wanted) -> Result<(Vec<Entry>, Option<u64>, u64), Problem> {
-    let size = log.acknowledged();
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-    let from = match wanted.from {
-        Some(from) => from,
-        None if wanted.is_filtered() => 0,
-        None => size.saturating_sub(limit),
-    };
-    let mut found = Vec::new();
-    let mut at = from;
-    for entry in log.entries(from).take(usize::try_from(MAX_SCAN).unwrap_or(usize::MAX)) {
-        let entry = entry?;
-        at = entry.index + 1;
-        if wanted.fits(&entry) {
-            found.push(entry);
-        }
-        if found.len() as u64 >= limit {
-            break;
-        }
-    }
-    Ok((found, Some(at).filter(|at| *at < size), size))
-}
-
 async fn show(engine: &Engine, entries: Vec<Entry>, open: bool) -> Result<Vec<Shown>, Problem> {
     let log = engine.log().clone();
     blocking(move || entries.into_iter().map(|entry| shown(&log, entry, open)).collect()).await?
 }
 
 fn shown(log: &Log, entry: Entry, open: bool) -> Result<Shown, Problem> {
-    let payload = open.then(|| match log.open_payload(&entry) {
+    let payload = open.then(|| opened(log, &entry));
+    let leaf = String::from_utf8(entry.bytes).map_err(|why| Problem::internal(&why))?;
+    let leaf = RawValue::from_string(leaf).map_err(|why| Problem::internal(&why))?;
+    Ok(Shown { index: entry.index, hash: entry.hash, leaf, payload, people: BTreeMap::new() })
+}
+
+fn opened(log: &Log, entry: &Entry) -> Payload {
+    match log.open_payload(entry) {
         Ok(None) => Payload::None,
         Ok(Some(bytes)) => Payload::Open { content: json(&bytes) },
         Err(PayloadError::Erased(by)) => Payload::Erased { by },
@@ -252,10 +180,7 @@ fn shown(log: &Log, entry: Entry, open: bool) -> Result<Shown, Problem> {
             tracing::error!(code = "BW-1502", index = entry.index, %why, "a payload cannot be opened");
             Payload::Gone { reason: "it cannot be opened; the log of this node says why" }
         }
-    });
-    let leaf = String::from_utf8(entry.bytes).map_err(|why| Problem::internal(&why))?;
-    let leaf = RawValue::from_string(leaf).map_err(|why| Problem::internal(&why))?;
-    Ok(Shown { index: entry.index, hash: entry.hash, leaf, payload, people: BTreeMap::new() })
+    }
 }
 
 /// Our payloads are JSON; another one is shown as a text.

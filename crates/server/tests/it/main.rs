@@ -11,5 +11,6 @@ mod office;
 mod operating;
 mod reading;
 mod refusing;
+mod searching;
 mod stopping;
 mod tokens;

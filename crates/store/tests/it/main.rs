@@ -9,6 +9,7 @@ mod once;
 mod opening;
 mod outbox;
 mod sealed;
+mod search;
 mod subject_keys;
 mod transactions;
 mod witness;
