@@ -11,8 +11,7 @@ use crate::{
     files, random,
 };
 
-/// The public half of the checkpoint key, as auditors need it.
-pub(crate) const VERIFIER_FILE: &str = "checkpoint.pub";
+const VERIFIER_FILE: &str = "checkpoint.pub";
 /// Names the first payload key in what it seals.
 const PAYLOAD_KEY_NAME: &str = "payload-1";
 
@@ -90,6 +89,11 @@ pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
             .because(&error)
             .next("bring the key back from where you keep it, or correct `data.master_key`")
     })
+}
+
+/// The public half of the checkpoint key, as auditors need it.
+pub(crate) fn verifier_line(dir: &Path) -> Result<String> {
+    Ok(files::read_text(&dir.join(VERIFIER_FILE))?.trim().to_owned())
 }
 
 /// Says of everything that is missing at once; then opens every key, so that no start fails on one.

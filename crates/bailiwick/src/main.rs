@@ -21,6 +21,7 @@ mod output;
 mod proving;
 mod random;
 mod serve;
+mod told;
 mod toml_input;
 mod trace;
 mod usage;

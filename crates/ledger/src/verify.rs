@@ -71,7 +71,7 @@ fn whole(
     older: &[&[u8]],
     payload_key: Option<&PayloadKey>,
 ) -> Report {
-    let mut report = Report::default();
+    let mut report = Report::of(form == Form::Pack);
     let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) else {
         return report;
     };

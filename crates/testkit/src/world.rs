@@ -97,7 +97,7 @@ impl World {
             dialable: Arc::new(|_| Ok(())),
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
-            ledger_head: ledger::HeadFile::Newest,
+            witnessed: None,
         });
         serve(public, router, roomy());
         serve(ops, server::ops_router(engine.clone(), None), roomy());

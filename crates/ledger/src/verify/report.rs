@@ -1,12 +1,12 @@
 //! What a check found.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use model::{ActionId, Timestamp};
 
 use crate::{
     note::{Checkpoint, VerifierKey},
-    quorum::{TlogPolicy, Witnessed},
+    quorum::{TlogPolicy, Witnessed, WitnessedError},
 };
 
 /// The most findings of one class that are kept one by one; the others are counted.
@@ -15,10 +15,12 @@ const MAX_FINDINGS: usize = 1000;
 /// What a check found, and how much it looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    /// Whether it was a pack that was checked, and not a node's own folder.
+    pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
     /// The newest head that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
-    /// ([`Report::ask_for_witnesses`]). What lies between its size and that of the checkpoint, no witness has seen.
+    /// ([`Report::ask_for_witnesses`]).
     pub witnessed: Option<Witnessed>,
     /// How many entries were hashed.
     pub entries: u64,
@@ -38,8 +40,8 @@ pub struct Report {
     /// How many more findings there were.
     pub further: u64,
     counts: [usize; 3],
-    /// The notes that stood in the log, the newest first.
-    pub(super) heads: Vec<Vec<u8>>,
+    /// The notes that were read, the newest of the log first.
+    pub(super) heads: Vec<(Place, Vec<u8>)>,
 }
 
 /// A permitted action without an outcome.
@@ -89,6 +91,10 @@ pub enum Place {
 }
 
 impl Report {
+    pub(super) fn of(is_pack: bool) -> Self {
+        Self { is_pack, ..Self::default() }
+    }
+
     /// Whether a question can be answered with yes.
     pub fn holds(&self, class: Class) -> bool {
         self.counts[class as usize] == 0
@@ -99,29 +105,47 @@ impl Report {
         self.counts == [0; 3]
     }
 
-    /// Asks whether witnesses have cosigned a head as a policy wants it; that none has is a finding of integrity.
+    /// Asks whether witnesses have cosigned a head as a policy wants it. That none has, or that a line of a known witness is
+    /// bad in any head, is a finding of integrity; what of a pack lies behind the newest that they have, one of completeness.
     pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
-        let heads = std::mem::take(&mut self.heads);
         let mut why = None;
-        for note in &heads {
-            match policy.check(key, note, now) {
-                Ok(witnessed) => {
-                    self.witnessed = Some(witnessed);
-                    return;
+        for (place, note) in std::mem::take(&mut self.heads) {
+            // It is not this log's, so nobody has cosigned this log by it.
+            if self.findings.iter().any(|finding| finding.place == place) {
+                continue;
+            }
+            match policy.check(key, &note, now) {
+                Err(WitnessedError::Note(error)) => {
+                    self.find(Class::Integrity, place, error.to_string());
                 }
-                // Of several heads the last is the one that was kept for its witnesses.
+                _ if matches!(place, Place::Older(_)) => {}
                 Err(error) => why = Some(error),
+                Ok(witnessed) => {
+                    self.witnessed.get_or_insert(witnessed);
+                }
             }
         }
-        if let Some(why) = why {
-            let reason = std::error::Error::source(&why).map(|source| format!(": {source}"));
-            let what = format!(
-                "no head is witnessed as the policy wants it: {why}{}",
-                reason.unwrap_or_default()
-            );
+        if !policy.wants_witnesses() {
+            self.witnessed = None;
+        } else if let Some(tail) = self.unwitnessed() {
+            if self.is_pack {
+                let what =
+                    format!("no witnessed head covers entries {} to {}", tail.start(), tail.end());
+                self.find(Class::Completeness, Place::Checkpoint, what);
+            }
+        } else if self.checkpoint.is_some() && self.witnessed.is_none() {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            let what = format!("no head is witnessed as the policy wants it{why}");
             self.find(Class::Integrity, Place::Checkpoint, what);
-            self.sort();
         }
+        self.sort();
+    }
+
+    /// The entries behind the newest witnessed head, where there is one.
+    pub fn unwitnessed(&self) -> Option<RangeInclusive<u64>> {
+        let (witnessed, signed) = (self.witnessed.as_ref()?, self.checkpoint.as_ref()?);
+        let tail = witnessed.checkpoint.size..=signed.size.checked_sub(1)?;
+        (!tail.is_empty()).then_some(tail)
     }
 
     pub(crate) fn find(&mut self, class: Class, place: Place, what: impl Into<String>) {

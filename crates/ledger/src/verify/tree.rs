@@ -60,10 +60,12 @@ pub(super) fn read_heads(
             None
         }
     };
-    let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), *note));
+    let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), note.to_vec()));
+    let others: Vec<(Place, Vec<u8>)> =
+        witnessed.map(|note| (anchor(), note)).into_iter().chain(kept).collect();
     let mut accepted = Vec::new();
-    for (place, note) in kept.chain(witnessed.iter().map(|note| (anchor(), note.as_slice()))) {
-        match key.open(note) {
+    for (place, note) in others.iter().cloned() {
+        match key.open(&note) {
             Ok(older) if older.size > signed.size => {
                 let what = format!("it covers {} entries, this log {}", older.size, signed.size);
                 wrong(place, what);
@@ -73,7 +75,7 @@ pub(super) fn read_heads(
         }
     }
     report.checkpoint = Some(signed.clone());
-    report.heads = [Some(note), witnessed].into_iter().flatten().collect();
+    report.heads = std::iter::once((Place::Checkpoint, note)).chain(others).collect();
     Some(Heads { signed, older: accepted })
 }
 

@@ -12,6 +12,7 @@ mod meaning;
 mod reserve;
 mod tamper;
 mod tiles;
+mod witnessed;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 

@@ -153,10 +153,10 @@ fn text(report: &Report) -> String {
         let who: Vec<String> =
             by.iter().map(|(name, at)| format!("`{name}` at {}", moment::text(*at))).collect();
         let _ = write!(text, "\n  witnessed: {} entries, by {}", checkpoint.size, who.join(", "));
-        let last = report.checkpoint.as_ref().map_or(0, |head| head.size);
-        if last > checkpoint.size {
-            let _ = write!(text, "\n  not witnessed: entries {} to {}", checkpoint.size, last - 1);
-        }
+    }
+    // Of a pack it is a finding, and stands among these.
+    if let (Some(tail), false) = (report.unwitnessed(), report.is_pack) {
+        let _ = write!(text, "\n  not witnessed: entries {} to {}", tail.start(), tail.end());
     }
     if report.uncovered > 0 {
         let _ = write!(text, "\n  beside: {} files that no signed head covers", report.uncovered);
