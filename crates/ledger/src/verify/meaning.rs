@@ -1,24 +1,29 @@
 //! What the entries say: that each is a leaf of this organization, that its payload is there and is the one it names, and
 //! that together they tell a course of events that may be.
+//!
+//! It knows the words of a leaf and how entries follow from each other. Never here: who may do what.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-};
+mod actions;
+mod credentials;
+mod tasks;
 
-use model::{ActionId, Digest, EntryId};
+use std::{collections::HashSet, io};
 
+use model::{Digest, EntryId, Timestamp, ijson::Json};
+
+use self::{actions::Actions, credentials::Credentials, tasks::Tasks};
 use super::{
     payloads::Payloads,
-    report::{Class, OpenAction, Place, Report},
+    report::{Class, Gap, Level, Place, Report},
 };
 use crate::{
+    gap,
     leaf::{Leaf, PayloadMark},
     payload::{PayloadError, PayloadKey, is_sealed_form},
 };
 
-/// The most open actions that are listed.
-const MAX_OPEN: usize = 1000;
+/// The most open actions, open tasks and gaps that are listed, of each.
+const MAX_LISTED: usize = 1000;
 
 pub(super) struct Meaning<'a> {
     org: String,
@@ -28,18 +33,27 @@ pub(super) struct Meaning<'a> {
     leaves: HashSet<Digest>,
     /// Parents that were not known when they were named, with the entry that names them.
     unknown: Vec<(Digest, u64)>,
-    actions: HashMap<ActionId, Action>,
+    actions: Actions,
+    credentials: Credentials,
+    tasks: Tasks,
+    /// How many entries the log says that it lost.
+    lost: u64,
 }
 
-/// What is known of one action.
-#[derive(Default)]
-struct Action {
-    permitted: Option<(u64, Digest)>,
-    /// Whether an agent is to dispatch it. What a person decides for themself is done with the decision.
-    dispatched: bool,
-    ended: Option<u64>,
-    /// What else was given in its course, such as a token, and with which entry it lapsed.
-    given: Vec<(Digest, Option<u64>)>,
+/// An entry as the rules see it.
+struct Seen<'a> {
+    index: u64,
+    hash: Digest,
+    leaf: &'a Leaf,
+    /// Whether everything that it follows from is in the log before it.
+    rooted: bool,
+}
+
+/// What is wrong with an entry.
+type Wrong = (Class, String);
+
+fn incorrect(what: impl Into<String>) -> Wrong {
+    (Class::Correctness, what.into())
 }
 
 impl<'a> Meaning<'a> {
@@ -51,7 +65,10 @@ impl<'a> Meaning<'a> {
             ids: HashSet::new(),
             leaves: HashSet::new(),
             unknown: Vec::new(),
-            actions: HashMap::new(),
+            actions: Actions::default(),
+            credentials: Credentials::default(),
+            tasks: Tasks::default(),
+            lost: 0,
         }
     }
 
@@ -60,128 +77,115 @@ impl<'a> Meaning<'a> {
         self.leaves.insert(hash);
         // Also of an entry that cannot be read: the next one's record lies behind it.
         let record = self.payloads.record(index, report);
-        let wrong = |report: &mut Report, what: String| {
-            report.find(Class::Correctness, Place::Entry(index), what);
+        let wrong = |report: &mut Report, (class, what): Wrong| {
+            report.find(Level::Meaning, class, Place::Entry(index), what);
         };
         let leaf = match Leaf::parse(bytes) {
             Ok(leaf) => leaf,
-            Err(error) => return wrong(report, error.to_string()),
+            Err(error) => return wrong(report, incorrect(error.to_string())),
         };
         if leaf.org.as_str() != self.org {
-            wrong(report, format!("it is of the organization `{}`", leaf.org));
+            wrong(report, incorrect(format!("it is of the organization `{}`", leaf.org)));
         }
         if !self.ids.insert(leaf.id) {
-            wrong(report, format!("another entry has its id `{}`", leaf.id));
+            wrong(report, incorrect(format!("another entry has its id `{}`", leaf.id)));
         }
+        let before = self.unknown.len();
         let missing = leaf.parents.iter().filter(|parent| !self.leaves.contains(parent));
         self.unknown.extend(missing.map(|parent| (*parent, index)));
-        match (&leaf.payload, record) {
-            (Some(mark), record) => self.payload(index, leaf.id, mark, record, report),
-            (None, Ok(Some(_))) => {
-                let what = format!("it names no payload, but {} has one", Payloads::file(index));
-                report.find(Class::Integrity, Place::Entry(index), what);
-            }
-            (None, _) => {}
+        let rooted = self.unknown.len() == before;
+        self.payload(index, &leaf, record, report);
+        if leaf.kind == gap::KIND {
+            self.gap(index, &leaf, report);
         }
-        if let Some(action) = leaf.action {
-            let seen = self.actions.entry(action).or_default();
-            if let Err(what) = seen.see(index, hash, &leaf) {
-                wrong(report, what);
-            }
+        let seen = Seen { index, hash, leaf: &leaf, rooted };
+        let rules = [self.credentials.see(&seen), self.actions.see(&seen), self.tasks.see(&seen)];
+        for found in rules.into_iter().filter_map(Result::err) {
+            wrong(report, found);
         }
     }
 
-    /// What only the end shows: parents that never came, and actions without an outcome.
+    /// What only the end shows: parents that never came, what has no end, and whether counts fit what is there.
     pub(super) fn finish(mut self, report: &mut Report) {
         self.payloads.close(report);
         for (parent, index) in self.unknown {
             if !self.leaves.contains(&parent) {
                 let what = format!("its parent {parent} is not in this log");
-                report.find(Class::Completeness, Place::Entry(index), what);
+                report.find(Level::Meaning, Class::Completeness, Place::Entry(index), what);
             }
         }
-        let mut open: Vec<OpenAction> = self
-            .actions
-            .into_iter()
-            .filter_map(|(action, seen)| match (seen.permitted, seen.ended) {
-                (Some((index, _)), None) if seen.dispatched => Some(OpenAction { action, index }),
-                _ => None,
-            })
-            .collect();
-        open.sort_unstable_by_key(|open| open.index);
-        open.truncate(MAX_OPEN);
-        report.open = open;
+        report.open = self.actions.open();
+        report.open.truncate(MAX_LISTED);
+        for (index, (class, what)) in self.tasks.miscounted(self.lost) {
+            report.find(Level::Meaning, class, Place::Entry(index), what);
+        }
+        report.open_tasks = self.tasks.open();
+        report.open_tasks.truncate(MAX_LISTED);
+    }
+
+    fn gap(&mut self, index: u64, leaf: &Leaf, report: &mut Report) {
+        let number = |member| leaf.body.member(member).and_then(Json::as_integer);
+        let lost = number("n").and_then(|lost| u64::try_from(lost).ok());
+        let (Some(lost), Some(from), Some(to)) = (lost, number("from"), number("to")) else {
+            let what = "it says of a gap neither how much is missing nor from when to when";
+            return report.find(Level::Meaning, Class::Correctness, Place::Entry(index), what);
+        };
+        self.lost = self.lost.saturating_add(lost);
+        if report.gaps.len() < MAX_LISTED {
+            let [from, to] = [from, to].map(Timestamp::from_millis);
+            report.gaps.push(Gap { index, lost, from, to });
+        }
     }
 
     fn payload(
         &self,
         index: u64,
-        id: EntryId,
-        mark: &PayloadMark,
+        leaf: &Leaf,
         record: io::Result<Option<Vec<u8>>>,
         report: &mut Report,
     ) {
-        let (place, file) = (Place::Entry(index), Payloads::file(index));
-        match record {
-            Ok(None) => report.find(Class::Completeness, place, "its payload is gone"),
-            Ok(Some(sealed)) if is_sealed_form(mark, &sealed) => {
-                report.payloads += 1;
-                match self.key.map(|key| key.open(id, mark, sealed)) {
-                    Some(Ok(_)) => report.commitments += 1,
-                    None | Some(Err(PayloadError::OtherKey(_))) => {}
-                    Some(Err(error)) => {
-                        report.find(Class::Integrity, place, error.to_string());
+        let mut wrong = |class, what: String| {
+            report.find(Level::Payloads, class, Place::Entry(index), what);
+        };
+        let file = Payloads::file(index);
+        match (&leaf.payload, record) {
+            (Some(mark), Ok(Some(sealed))) if is_sealed_form(mark, &sealed) => {
+                match self.opened(leaf.id, mark, sealed) {
+                    Ok(opened) => {
+                        report.payloads += 1;
+                        report.commitments += u64::from(opened);
+                    }
+                    Err(error) => {
+                        wrong(Class::Integrity, error.to_string());
+                        report.payloads += 1;
                     }
                 }
             }
-            Ok(Some(_)) => {
-                let what = format!("its payload in {file} is not the one it names");
-                report.find(Class::Integrity, place, what);
+            (Some(_), Ok(Some(_))) => {
+                wrong(Class::Integrity, format!("its payload in {file} is not the one it names"));
             }
-            Err(error) => {
-                let what = format!("its payload in {file} cannot be read: {error}");
-                report.find(Class::Integrity, place, what);
+            (Some(_), Ok(None)) => wrong(Class::Completeness, "its payload is gone".to_owned()),
+            (Some(_), Err(error)) => {
+                wrong(Class::Integrity, format!("its payload in {file} cannot be read: {error}"));
             }
+            (None, Ok(Some(_))) => {
+                wrong(Class::Integrity, format!("it names no payload, but {file} has one"));
+            }
+            (None, _) => {}
         }
     }
-}
 
-impl Action {
-    /// One permit at most, and an end at most, and the end follows from the permit. What else is given may lapse, once.
-    fn see(&mut self, index: u64, hash: Digest, leaf: &Leaf) -> Result<(), String> {
-        match leaf.kind.as_str() {
-            "decision" if leaf.verdict.as_deref() == Some("permit") => {
-                if let Some((before, _)) = self.permitted {
-                    return Err(format!("its action was permitted by entry {before} already"));
-                }
-                self.permitted = Some((index, hash));
-                self.dispatched = leaf.agent.is_some();
-            }
-            end @ ("outcome" | "lapsed") => {
-                let mut given = self.given.iter_mut();
-                let lapses = given.find(|(given, _)| leaf.parents.contains(given));
-                if let Some((_, ended)) = lapses.filter(|_| end == "lapsed") {
-                    return match ended.replace(index) {
-                        None => Ok(()),
-                        Some(before) => {
-                            Err(format!("its parent had lapsed with entry {before} already"))
-                        }
-                    };
-                }
-                if let Some(before) = self.ended.replace(index) {
-                    return Err(format!("its action had ended with entry {before} already"));
-                }
-                match self.permitted {
-                    None => return Err(format!("{end} of an action that was not permitted")),
-                    Some((permit, permit_hash)) if !leaf.parents.contains(&permit_hash) => {
-                        return Err(format!("it does not name entry {permit}, its permit"));
-                    }
-                    Some(_) => {}
-                }
-            }
-            "decision" => {}
-            _ => self.given.push((hash, None)),
+    /// Whether a payload was opened and is what its leaf commits to; `false` where the key at hand is not the one.
+    fn opened(
+        &self,
+        id: EntryId,
+        mark: &PayloadMark,
+        sealed: Vec<u8>,
+    ) -> Result<bool, PayloadError> {
+        match self.key.map(|key| key.open(id, mark, sealed)) {
+            Some(Ok(_)) => Ok(true),
+            None | Some(Err(PayloadError::OtherKey(_))) => Ok(false),
+            Some(Err(error)) => Err(error),
         }
-        Ok(())
     }
 }

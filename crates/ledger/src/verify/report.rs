@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use model::{ActionId, Timestamp};
+use model::{ActionId, TaskId, Timestamp};
 
 use crate::{
     note::{Checkpoint, VerifierKey},
@@ -15,6 +15,8 @@ const MAX_FINDINGS: usize = 1000;
 /// What a check found, and how much it looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    /// How many entries the largest head covers that the auditor kept, and that is a beginning of this log.
+    pub held: u64,
     /// Whether it was a pack that was checked, and not a node's own folder.
     pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
@@ -35,11 +37,18 @@ pub struct Report {
     pub uncovered: u64,
     /// Actions that were permitted and of which no outcome is known.
     pub open: Vec<OpenAction>,
+    /// Tasks that were opened and of which no end is known.
+    pub open_tasks: Vec<OpenTask>,
+    /// What the log itself says that it could not record.
+    pub gaps: Vec<Gap>,
     /// What is wrong, integrity first; at most a thousand findings of each class.
     pub findings: Vec<Finding>,
     /// How many more findings there were.
     pub further: u64,
-    counts: [usize; 3],
+    /// By level and class.
+    counts: [[usize; 3]; 5],
+    /// Which levels there was something to check at.
+    asked: [bool; 5],
     /// The notes that were read, the newest of the log first.
     pub(super) heads: Vec<(Place, Vec<u8>)>,
 }
@@ -53,9 +62,33 @@ pub struct OpenAction {
     pub index: u64,
 }
 
+/// A task without an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTask {
+    /// Which task.
+    pub task: TaskId,
+    /// The entry that opened it.
+    pub index: u64,
+}
+
+/// So many refusals that were not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The entry that says so.
+    pub index: u64,
+    /// How many.
+    pub lost: u64,
+    /// When the first was lost.
+    pub from: Timestamp,
+    /// When the last was.
+    pub to: Timestamp,
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// What was being checked.
+    pub level: Level,
     /// Which question it answers with no.
     pub class: Class,
     /// Where.
@@ -73,6 +106,32 @@ pub enum Class {
     Completeness,
     /// The entries tell of something that may not be.
     Correctness,
+}
+
+/// What is checked, each on the ground of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The head is signed by this key, and cosigned as the policy wants it, where there is one.
+    Signature,
+    /// Every entry and every tile is the one that was signed.
+    Tree,
+    /// Older heads are beginnings of this one.
+    History,
+    /// Every sealed payload is the one that its entry commits to.
+    Payloads,
+    /// The entries tell of a course of events that may be.
+    Meaning,
+}
+
+/// What can be said of a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Holds,
+    /// Something is.
+    Fails,
+    /// There was nothing to check, or nothing to check it against.
+    NotChecked,
 }
 
 /// Where something is wrong.
@@ -97,12 +156,26 @@ impl Report {
 
     /// Whether a question can be answered with yes.
     pub fn holds(&self, class: Class) -> bool {
-        self.counts[class as usize] == 0
+        self.counts.iter().all(|level| level[class as usize] == 0)
     }
 
     /// Whether nothing at all was found wrong.
     pub fn is_clean(&self) -> bool {
-        self.counts == [0; 3]
+        self.counts == [[0; 3]; 5]
+    }
+
+    /// What can be said of a level.
+    pub fn verdict(&self, level: Level) -> Verdict {
+        match (self.counts[level as usize], self.asked[level as usize]) {
+            ([0, 0, 0], true) => Verdict::Holds,
+            ([0, 0, 0], false) => Verdict::NotChecked,
+            _ => Verdict::Fails,
+        }
+    }
+
+    /// Notes that there is something to check at a level.
+    pub(super) fn ask(&mut self, level: Level) {
+        self.asked[level as usize] = true;
     }
 
     /// Asks whether witnesses have cosigned a head as a policy wants it. That none has, or that a line of a known witness is
@@ -116,7 +189,7 @@ impl Report {
             }
             match policy.check(key, &note, now) {
                 Err(WitnessedError::Note(error)) => {
-                    self.find(Class::Integrity, place, error.to_string());
+                    self.find(Level::Signature, Class::Integrity, place, error.to_string());
                 }
                 _ if matches!(place, Place::Older(_)) => {}
                 Err(error) => why = Some(error),
@@ -131,12 +204,12 @@ impl Report {
             if self.is_pack {
                 let what =
                     format!("no witnessed head covers entries {} to {}", tail.start(), tail.end());
-                self.find(Class::Completeness, Place::Checkpoint, what);
+                self.find(Level::Signature, Class::Completeness, Place::Checkpoint, what);
             }
         } else if self.checkpoint.is_some() && self.witnessed.is_none() {
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
             let what = format!("no head is witnessed as the policy wants it{why}");
-            self.find(Class::Integrity, Place::Checkpoint, what);
+            self.find(Level::Signature, Class::Integrity, Place::Checkpoint, what);
         }
         self.sort();
     }
@@ -148,18 +221,24 @@ impl Report {
         (!tail.is_empty()).then_some(tail)
     }
 
-    pub(crate) fn find(&mut self, class: Class, place: Place, what: impl Into<String>) {
-        let count = &mut self.counts[class as usize];
-        *count += 1;
-        if *count <= MAX_FINDINGS {
-            self.findings.push(Finding { class, place, what: what.into() });
+    pub(super) fn find(
+        &mut self,
+        level: Level,
+        class: Class,
+        place: Place,
+        what: impl Into<String>,
+    ) {
+        self.counts[level as usize][class as usize] += 1;
+        let of_class: usize = self.counts.iter().map(|level| level[class as usize]).sum();
+        if of_class <= MAX_FINDINGS {
+            self.findings.push(Finding { level, class, place, what: what.into() });
         } else {
             self.further += 1;
         }
     }
 
     /// What was signed comes before what it says.
-    pub(crate) fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         self.findings.sort_by_key(|finding| finding.class);
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics, its helpers too")]
 
+mod alone;
 mod append;
 mod crash;
 mod disk;

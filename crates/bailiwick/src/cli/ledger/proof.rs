@@ -51,7 +51,7 @@ impl Prove {
         let path = format!("/v1/ledger/entries/{index}");
         let proof = client.bytes(&format!("{path}/proof")).await?;
         check(&proof, index)?;
-        let mut written = vec![(out.as_path(), proof.as_ref())];
+        let mut written: Vec<(&Path, &[u8])> = Vec::new();
         let shown = match &entry {
             Some(_) => Some(client.bytes(&path).await?),
             None => None,
@@ -61,6 +61,7 @@ impl Prove {
                 serde_json::from_slice(shown).map_err(|error| strange(&error))?;
             written.push((entry, shown.leaf.get().as_bytes()));
         }
+        written.push((&out, &proof));
         files::write_all_new(&written)?;
         let (out, entry) = (out.display().to_string(), entry.map(|it| it.display().to_string()));
         let text = format!(
