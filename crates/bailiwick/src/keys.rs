@@ -203,6 +203,15 @@ mod tests {
         assert_eq!(keys.checkpoint.verifier("acme/prod/1").unwrap().to_string(), line);
         let other = load(&new_master().unwrap(), &dir).err().unwrap();
         assert_eq!(other.code, "key_closed");
+        let checkpoint = dir.join("checkpoint.key");
+        let good = std::fs::read(&checkpoint).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [&flipped[..], &good[..good.len() / 2], b""] {
+            std::fs::write(&checkpoint, bad).unwrap();
+            assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
+        }
+        std::fs::write(&checkpoint, good).unwrap();
         std::fs::rename(dir.join("index.key"), dir.join("token.key")).unwrap();
         assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
         std::fs::remove_file(dir.join("token.key")).unwrap();

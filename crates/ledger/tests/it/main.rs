@@ -12,6 +12,7 @@ mod faults;
 mod meaning;
 mod reserve;
 mod tamper;
+mod tampering;
 mod tiles;
 mod witnessed;
 
