@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 
 /// The tests that have tampered with ledgers; others take long and say nothing of the verifier.
-const CORPUS: &str = "test(/^(alone|meaning|tamper|tampering|tiles|witnessed)::/)";
+const CORPUS: &str = "test(/^(alone|levels|meaning|tamper|tampering|tiles|witnessed)::/)";
 
 /// Tries all changes, or one part of them of equal size. Needs `cargo-mutants`.
 pub(crate) fn run(root: &Path, options: &[&str]) -> anyhow::Result<()> {

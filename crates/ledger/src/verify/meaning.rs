@@ -114,6 +114,7 @@ impl<'a> Meaning<'a> {
                 report.find(Level::Meaning, Class::Completeness, Place::Entry(index), what);
             }
         }
+        report.gaps.truncate(MAX_LISTED);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
         for (index, (class, what)) in self.tasks.miscounted(self.lost) {
@@ -131,10 +132,8 @@ impl<'a> Meaning<'a> {
             return report.find(Level::Meaning, Class::Correctness, Place::Entry(index), what);
         };
         self.lost = self.lost.saturating_add(lost);
-        if report.gaps.len() < MAX_LISTED {
-            let [from, to] = [from, to].map(Timestamp::from_millis);
-            report.gaps.push(Gap { index, lost, from, to });
-        }
+        let [from, to] = [from, to].map(Timestamp::from_millis);
+        report.gaps.push(Gap { index, lost, from, to });
     }
 
     fn payload(

@@ -9,6 +9,7 @@ mod disk;
 mod displaced;
 mod dying;
 mod faults;
+mod levels;
 mod meaning;
 mod reserve;
 mod tamper;
