@@ -10,6 +10,7 @@
 mod bench;
 mod faults;
 mod fuzz;
+mod mutants;
 mod tidy;
 
 use std::{
@@ -27,6 +28,7 @@ cargo xtask COMMAND
                                 build the programs for release and measure them: all, or NAME alone
   fuzz [TARGET] [--minutes N]   let the parsers on the path of a call be fuzzed for 30 minutes, or N altogether
   faults [--kills N]            kill the ledger's writer 10,000 times, or N, and fail each of its system calls
+  mutants [--shard K/N]         change the ledger's verifier in each place, or part K of N of them, and see a test fail
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", options @ ..] => bench::run(&root()?, options)?,
         ["fuzz", options @ ..] => fuzz::run(&root()?, options)?,
         ["faults", options @ ..] => faults::run(&root()?, options)?,
+        ["mutants", options @ ..] => mutants::run(&root()?, options)?,
         unknown => bail!("`{}` is not a command\n\n{COMMANDS}", unknown.join(" ")),
     }
     Ok(())

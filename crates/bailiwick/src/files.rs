@@ -61,6 +61,20 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     create(path, bytes, 0o644)
 }
 
+/// Writes new files that anybody may read: all of them, or none.
+pub(crate) fn write_all_new(files: &[(&Path, &[u8])]) -> Result<()> {
+    for (at, (path, bytes)) in files.iter().enumerate() {
+        if let Err(failure) = write_new(path, bytes) {
+            for (written, _) in &files[..at] {
+                // Whoever cannot remove what they just made sees it in the folder.
+                let _ = fs::remove_file(written);
+            }
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
 /// Writes a new file that its owner alone may read.
 pub(crate) fn write_new_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     create(path, bytes, 0o600)
@@ -127,12 +141,13 @@ pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| unwritable(path, &error))
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = file.map_err(|error| unwritable(path, &error))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a file is in the way of whoever tries again.
+        let _ = fs::remove_file(path);
+        unwritable(path, &error)
+    })
 }
 
 /// A file or folder that cannot be read.

@@ -12,8 +12,7 @@ use crate::{
     files, random,
 };
 
-/// The public half of the checkpoint key, as auditors need it.
-pub(crate) const VERIFIER_FILE: &str = "checkpoint.pub";
+const VERIFIER_FILE: &str = "checkpoint.pub";
 
 /// What to do about a key that is lost or damaged.
 const FROM_BACKUP: &str =
@@ -84,6 +83,11 @@ pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
             .because(&error)
             .next("bring the key back from where you keep it, or correct `data.master_key`")
     })
+}
+
+/// The public half of the checkpoint key, as auditors need it.
+pub(crate) fn verifier_line(dir: &Path) -> Result<String> {
+    Ok(files::read_text(&dir.join(VERIFIER_FILE))?.trim().to_owned())
 }
 
 /// Says of everything that is missing at once; then opens every key, so that no start fails on one.
@@ -267,6 +271,15 @@ mod tests {
         assert_eq!(keys.checkpoint.verifier("acme/prod/1").unwrap().to_string(), line);
         let other = load(&new_master().unwrap(), &dir).err().unwrap();
         assert_eq!(other.code, "key_closed");
+        let checkpoint = dir.join("checkpoint.key");
+        let good = std::fs::read(&checkpoint).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [&flipped[..], &good[..good.len() / 2], b""] {
+            std::fs::write(&checkpoint, bad).unwrap();
+            assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
+        }
+        std::fs::write(&checkpoint, good).unwrap();
         std::fs::rename(dir.join("index.key"), dir.join("token.key")).unwrap();
         assert_eq!(load(&master, &dir).err().unwrap().code, "key_closed");
         std::fs::remove_file(dir.join("token.key")).unwrap();

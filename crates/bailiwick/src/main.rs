@@ -23,6 +23,7 @@ mod proving;
 mod random;
 mod rotate;
 mod serve;
+mod told;
 mod toml_input;
 mod trace;
 mod usage;

@@ -9,5 +9,5 @@ mod policy;
 mod serve;
 
 pub(crate) use folder::{Folder, Witness};
-pub(crate) use policy::read_policy;
+pub(crate) use policy::{kept_head, read_policy};
 pub(crate) use serve::listen;

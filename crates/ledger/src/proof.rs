@@ -229,6 +229,21 @@ impl<'a> Tiles<'a> {
         Ok(path)
     }
 
+    /// The head over the first `size` entries, as the tiles have it. With [`Tiles::consistency`] from there on it
+    /// [`extends`] to the signed head unless a tile is damaged.
+    ///
+    /// # Errors
+    /// As [`Tiles::consistency`].
+    pub fn first(&mut self, size: u64) -> Result<Head, ProofError> {
+        if size > self.size {
+            return Err(ProofError::NotCovered { index: size - 1, size: self.size });
+        }
+        if size == 0 {
+            return Ok(Head::empty());
+        }
+        Ok(Head { size, root: self.root_of(0, size)? })
+    }
+
     /// The hash of one entry.
     pub(crate) fn leaf(&mut self, index: u64) -> Result<Digest, ProofError> {
         self.subtree(0, index)

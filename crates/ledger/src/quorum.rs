@@ -94,13 +94,25 @@ pub enum WitnessedError {
     #[error("the policy does not list the log `{0}` with this key")]
     OtherLog(String),
     /// Too few have cosigned.
-    #[error("{cosigned} of {known} witnesses have cosigned the head, which is no quorum")]
+    #[error(
+        "{cosigned} of {known} witnesses have cosigned the head, which is no quorum{}",
+        too_early(*.early)
+    )]
     NoQuorum {
         /// How many have.
         cosigned: usize,
         /// How many the policy knows.
         known: usize,
+        /// How many more have a line that does not count, because it is from the future.
+        early: usize,
     },
+}
+
+fn too_early(lines: usize) -> String {
+    match lines {
+        0 => String::new(),
+        _ => format!("; {lines} more lines are from the future, compare the clocks"),
+    }
 }
 
 impl TlogPolicy {
@@ -135,15 +147,21 @@ impl TlogPolicy {
         &self.witnesses
     }
 
+    /// Whether anybody has to witness; by `quorum none` nobody has to, and no head is witnessed by that.
+    pub fn wants_witnesses(&self) -> bool {
+        self.quorum.is_some()
+    }
+
     /// Whether heads of this log may count: the policy lists it, or lists none.
     pub fn accepts(&self, log: &VerifierKey) -> bool {
         self.logs.is_empty() || self.logs.contains(log)
     }
 
-    /// Checks that a note is a head of this log, and that a quorum has cosigned it.
+    /// Checks that a note is a head of this log, and that a quorum has cosigned it. A line from the future counts for nobody,
+    /// and leaves those of others what they are.
     ///
     /// # Errors
-    /// It is not, or too few have.
+    /// It is not, too few have, or a line of a known witness is bad.
     pub fn check(
         &self,
         log: &VerifierKey,
@@ -154,14 +172,22 @@ impl TlogPolicy {
             return Err(WitnessedError::OtherLog(log.name().to_owned()));
         }
         let checkpoint = log.open(note)?;
-        let cosigned = self.witnesses.iter().map(|witness| witness.key.cosigned(note, now));
+        let mut early = 0;
+        let cosigned = self.witnesses.iter().map(|witness| match witness.key.cosigned(note, now) {
+            Err(NoteError::Time) => {
+                early += 1;
+                Ok(None)
+            }
+            cosigned => cosigned,
+        });
         let cosigned = cosigned.collect::<Result<Vec<_>, _>>()?;
         let has = |witness: usize| cosigned.get(witness).is_some_and(Option::is_some);
         let by: Vec<(String, Timestamp)> = (self.witnesses.iter().zip(&cosigned))
             .filter_map(|(witness, at)| Some((witness.key.name().to_owned(), (*at)?)))
             .collect();
         if !self.is_quorum(has) {
-            return Err(WitnessedError::NoQuorum { cosigned: by.len(), known: cosigned.len() });
+            let known = cosigned.len();
+            return Err(WitnessedError::NoQuorum { cosigned: by.len(), known, early });
         }
         Ok(Witnessed { checkpoint, by })
     }

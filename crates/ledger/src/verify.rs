@@ -4,20 +4,24 @@
 //! every payload is checked, and a finding names the file or entry that is wrong. The key never comes from what is checked.
 //!
 //! Three questions have three answers. *Integrity*: are these the bytes that were signed? *Completeness*: is something
-//! missing that they speak of? *Correctness*: do they tell of a course of events that may not be?
+//! missing that they speak of? *Correctness*: do they tell of a course of events that may not be? They are asked at five
+//! levels ([`Level`]), each with a verdict of its own: who does not believe in a later one still has those before it.
 //!
 //! In a pack nothing may lie beside what was signed: who reads it would take that for a part of the log.
 
 mod meaning;
 mod payloads;
 mod report;
+mod telling;
 mod tree;
 
 use std::path::Path;
 
 use crate::keys::SubjectKeys;
 
-pub use report::{Class, Erasure, Finding, OpenAction, Place, Report};
+pub use report::{
+    Class, Erasure, Finding, Gap, Level, OpenAction, OpenTask, Place, Report, Verdict,
+};
 
 /// Checks everything in a pack that [`crate::export`] made: signature, entries, tiles, older checkpoints, leaves, payloads,
 /// what the entries tell, and that nothing is there of which the signed head does not speak, but for the `README`.
@@ -71,12 +75,14 @@ fn whole(
     older: &[&[u8]],
     keys: Option<&SubjectKeys>,
 ) -> Report {
-    let mut report = Report::default();
+    let mut report = Report::of(form == Form::Pack);
     let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) else {
         return report;
     };
     let org = heads.signed.origin.split('/').next().unwrap_or_default().to_owned();
     let payloads = payloads::Payloads::new(place, form, heads.signed.size);
+    report.ask(Level::Payloads);
+    report.ask(Level::Meaning);
     let mut meaning = meaning::Meaning::new(payloads, org, keys);
     tree::check(place, form, &heads, &mut report, |index, hash, bytes, report| {
         meaning.see(index, hash, bytes, report);

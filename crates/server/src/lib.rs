@@ -19,6 +19,7 @@ mod page;
 mod problem;
 mod route;
 mod wire;
+mod witnessed;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -27,13 +28,13 @@ use decide::{AccountRecord, Engine, ServerRecord};
 use futures_util::future::BoxFuture;
 use govern::FoundTool;
 use insight::Index;
-use ledger::HeadFile;
 
 pub use linking::{Begun, Linked, Linking, NotLinked};
 pub use listen::{Bounds, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};
+pub use witnessed::Witnessed;
 
 /// Asks an upstream server which tools it has, as whoever has this account where it acts for each person; wired to the gateway's client, which this crate must not know.
 pub type Discover = Arc<
@@ -62,8 +63,9 @@ pub struct Server {
     pub public_url: String,
     /// The folder of the ledger, whose published files are served as they are.
     pub ledger_dir: PathBuf,
-    /// Which head of the ledger is shown and leads to its entries.
-    pub ledger_head: HeadFile,
+    /// What is known of the ledger's witnesses, where it has some: then the newest head that enough of them have cosigned is
+    /// shown and leads to its entries, and none before.
+    pub witnessed: Option<Arc<Witnessed>>,
     /// What the ledger is searched with.
     pub search: Arc<Index>,
 }

@@ -2,10 +2,7 @@
 
 use std::{
     fmt::{Display, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use axum::{
@@ -19,14 +16,16 @@ use decide::Engine;
 use insight::Index;
 use ledger::Health;
 
+use crate::Witnessed;
+
 /// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`) and `/metrics`.
 ///
-/// `witnessed` is how many entries are under a witnessed head, where there are witnesses.
+/// `witnessed` is what is known of the ledger's witnesses, where there are some.
 /// It needs no credentials and must not be reachable from outside.
 pub fn ops_router(
     engine: Arc<Engine>,
     search: Arc<Index>,
-    witnessed: Option<Arc<AtomicU64>>,
+    witnessed: Option<Arc<Witnessed>>,
 ) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
@@ -71,7 +70,7 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
 async fn metrics(
     State(engine): State<Arc<Engine>>,
     search: Arc<Index>,
-    witnessed: Option<Arc<AtomicU64>>,
+    witnessed: Option<Arc<Witnessed>>,
 ) -> impl IntoResponse {
     let counters = engine.counters();
     let mut text = Exposition(String::with_capacity(2048));
@@ -98,7 +97,12 @@ async fn metrics(
         text.gauge(
             "bailiwick_ledger_witnessed_entries",
             "Entries under the newest head that enough witnesses have cosigned.",
-            witnessed.load(Ordering::Relaxed),
+            witnessed.entries.load(Ordering::Relaxed),
+        );
+        text.gauge(
+            "bailiwick_ledger_contradicting_witnesses",
+            "Witnesses that have contradicted the ledger, or themselves, since the node started.",
+            witnessed.contradicting.load(Ordering::Relaxed),
         );
     }
     text.gauge(

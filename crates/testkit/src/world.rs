@@ -103,7 +103,7 @@ impl World {
             dialable: Arc::new(|_| Ok(())),
             public_url: url.clone(),
             ledger_dir: dir.path().join("ledger"),
-            ledger_head: ledger::HeadFile::Newest,
+            witnessed: None,
             search: search.clone(),
         });
         serve(public, router, roomy());

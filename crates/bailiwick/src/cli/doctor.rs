@@ -9,6 +9,7 @@ use gateway::{
     outbound::{Limits, Outbound},
 };
 use http::{HeaderMap, Method};
+use ledger::Witnessed;
 use model::Foreign;
 use rustix::{
     fs::statvfs,
@@ -16,16 +17,16 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, show};
+use super::{ConfigArgs, ledger::given_key, show};
 use crate::{
     agent,
-    client::{Client, Context},
+    client::{Client, Context, now},
     config::{self, Config},
     failure::{Exit, Failure, Result},
     keys,
     output::Answer,
     proving::Ask,
-    witness::read_policy,
+    witness::{kept_head, read_policy},
 };
 
 /// How long a node may take to say how it is.
@@ -34,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 64 * 1024;
 /// How much of a disk should be free, in hundredths.
 const FREE_PERCENT: u64 = 5;
+/// When a witnessed head is old, in seconds: a node that runs has it cosigned again each minute.
+const STALE_SECONDS: i64 = 600;
 /// How many file descriptors a node should have: most of them are connections.
 const DESCRIPTORS: u64 = 4_096;
 
@@ -130,7 +133,7 @@ impl Found {
             }
         }
         if let Some(file) = &config.witnesses {
-            self.witnesses(file);
+            self.witnesses(config, file);
         }
         self.disk(&config.data);
         let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
@@ -147,27 +150,48 @@ impl Found {
         }
     }
 
-    /// A witness that falls together with the ledger witnesses nothing.
-    fn witnesses(&mut self, file: &Path) {
-        let policy = match read_policy(file) {
-            Ok(policy) => policy,
+    /// Who is named as a witness, and what they have cosigned. A witness that falls together with the ledger witnesses
+    /// nothing.
+    fn witnesses(&mut self, config: &Config, file: &Path) {
+        let read = read_policy(file)
+            .and_then(|policy| Ok((policy, given_key(&keys::verifier_line(&config.keys_dir())?)?)));
+        let (policy, key) = match read {
+            Ok(read) => read,
             Err(failure) => return self.failed("witnesses", &failure),
         };
         let outbound = Outbound::new(Limits::default());
         let here = |url: &str| {
             outbound.target(url, true).is_ok_and(|target| target.origin().is_loopback())
         };
-        let witnesses = policy.witnesses();
-        let near = witnesses.iter().find(|witness| witness.url.as_deref().is_some_and(here));
-        match near {
-            Some(near) => {
-                let says = format!("`{}` is on this machine", near.key.name());
+        for witness in policy.witnesses() {
+            if witness.url.as_deref().is_some_and(here) {
+                let says =
+                    format!("`{}` is asked at an address of this machine", witness.key.name());
                 let next = "let somebody else run it, elsewhere: in the same hands as the ledger it is worth nothing";
                 self.add("witnesses", State::Warn, says, Some(next));
             }
-            None => {
-                let says = format!("{} are named, and none is on this machine", witnesses.len());
-                self.add("witnesses", State::Ok, says, None);
+        }
+        let named = policy.witnesses().len();
+        let next =
+            "look at what the node logs of its witnesses; `docs/operations.md` has the codes";
+        match kept_head(&config.ledger_dir(), &key, &policy) {
+            Err(why) => {
+                let says = format!("{named} are named, and no head counts as witnessed: {why}");
+                self.add("witnesses", State::Warn, says, Some(next));
+            }
+            Ok(Witnessed { checkpoint, by }) => {
+                let newest = by.iter().map(|(_, at)| at.seconds()).max().unwrap_or_default();
+                let ago = (now().seconds() - newest).max(0);
+                let says = format!(
+                    "{named} are named; {} of them have cosigned the head of {} entries, the last {ago} s ago",
+                    by.len(),
+                    checkpoint.size
+                );
+                if ago > STALE_SECONDS {
+                    self.add("witnesses", State::Warn, says, Some(next));
+                } else {
+                    self.add("witnesses", State::Ok, says, None);
+                }
             }
         }
     }

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use model::{Digest, Foreign, Money, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::{
-    moment,
-    output::{Table, fields},
-};
+use crate::output::{Table, fields};
 
 /// The rows of a listing: the one list in the answer, whatever it is called.
 pub(super) fn rows(document: &Value) -> &[Value] {
@@ -259,7 +256,7 @@ pub(super) fn moment(millis: i64) -> String {
     if millis >= i64::from(u32::MAX) * 100_000 {
         "never".to_owned()
     } else {
-        moment::text(Timestamp::from_millis(millis))
+        Timestamp::from_millis(millis).to_string()
     }
 }
 

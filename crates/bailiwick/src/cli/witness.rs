@@ -7,7 +7,6 @@ use super::{ledger::given_key, serve::signalled};
 use crate::{
     client::now,
     failure::Result,
-    moment,
     output::{self, Answer, Table, fields},
     witness::{Folder, listen},
 };
@@ -112,7 +111,7 @@ fn status(folder: &Folder) -> Result<Answer> {
     for log in &logs {
         let (root, at) = match log.note.is_empty() {
             true => (String::new(), "never".to_owned()),
-            false => (log.root.to_string(), moment::text(log.at)),
+            false => (log.root.to_string(), log.at.to_string()),
         };
         table.row([log.origin.clone(), log.size.to_string(), root, at]);
     }

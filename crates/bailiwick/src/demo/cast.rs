@@ -1,6 +1,6 @@
 //! Who is in the story, and what each may do: the same files that anybody writes by hand.
 
-use crate::{client, moment};
+use crate::client;
 
 /// The system that everything is about.
 pub(super) const DESK: &str = "support-desk";
@@ -124,7 +124,7 @@ fn blueprint(name: &str, purpose: &str, more: &str, clauses: &[(&str, &str, &str
 }
 
 fn allow(clauses: &[(&str, &str, &str)]) -> String {
-    let until = moment::text(client::now().plus_seconds(MONTH));
+    let until = client::now().plus_seconds(MONTH).to_string();
     // Rights are written to the second.
     let until = format!("{}Z", until.get(..19).unwrap_or_default());
     let clause = |(verbs, resources, condition): &(&str, &str, &str)| {

@@ -13,7 +13,7 @@ use super::{
     tell::{Came, Step, Teller, by, call},
     world::{World, came, named},
 };
-use crate::{chain, failure::Result, moment};
+use crate::{chain, failure::Result};
 
 /// How long a call that was stopped may take to be cut, at either side.
 const CUT: Duration = Duration::from_secs(3);
@@ -102,7 +102,7 @@ impl World<'_> {
         let is_final = later(&report["final"]);
         let in_force = later(&report["in_force"][0]["at"]);
         let (in_force, last) = (told(in_force), told(is_final));
-        let clock = moment::text(model::Timestamp::from_millis(ordered));
+        let clock = model::Timestamp::from_millis(ordered).to_string();
         let clock = clock.get(11..).unwrap_or_default();
         let reason = format!(
             "ordered at {clock}, in force {in_force}, final {last}; calls cut on their way: {}",

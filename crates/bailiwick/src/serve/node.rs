@@ -37,6 +37,8 @@ pub(crate) struct Node {
     upstreams: Arc<Upstreams>,
     stopping: CancellationToken,
     listeners: JoinSet<()>,
+    /// What nobody waits for: it has no part in whether the node is up.
+    aside: JoinSet<()>,
 }
 
 /// Where a running node is reached.
@@ -79,10 +81,10 @@ impl Node {
             enroll_socket: door.as_ref().map(|_| socket.display().to_string()),
         };
         let outbound = Outbound::new(Limits { at_once: descriptors / 4, ..Limits::default() });
-        let witnesses = Witnesses::of(config, engine.log(), outbound.clone())?;
-        let covered = witnesses.as_ref().map(|witnesses| witnesses.covered.clone());
+        let witnesses = Witnesses::of(config, engine.log())?;
+        let witnessed = witnesses.as_ref().map(|witnesses| witnesses.state.clone());
         let routers =
-            super::routers::routers(&engine, config, &urls, outbound, broker_key, covered);
+            super::routers::routers(&engine, config, &urls, outbound, broker_key, witnessed);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
@@ -90,6 +92,7 @@ impl Node {
             upstreams: routers.upstreams,
             stopping: CancellationToken::new(),
             listeners: JoinSet::new(),
+            aside: JoinSet::new(),
         };
         // Whatever clients of one listener do, and servers behind the gateway, the others and the ledger have descriptors left.
         node.listen(server, routers.server, descriptors / 8);
@@ -97,7 +100,7 @@ impl Node {
         node.listen(ops, routers.ops, descriptors / 16);
         if let Some(witnesses) = witnesses {
             let stopping = node.stopping.clone();
-            node.listeners.spawn(witnesses.run(stopping));
+            node.aside.spawn(witnesses.run(stopping));
         }
         if let Some(door) = door {
             let stopping = node.stopping.clone();
@@ -137,6 +140,7 @@ impl Node {
             );
             self.listeners.shutdown().await;
         }
+        self.aside.shutdown().await;
         self.upstreams.close().await;
         let log = self.engine.log().clone();
         let closed = tokio::task::spawn_blocking(move || log.close()).await;

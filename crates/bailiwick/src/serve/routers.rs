@@ -1,6 +1,6 @@
 //! Which paths each listener serves.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use axum::Router;
 use decide::{AccountRecord, Allowed, Engine, ServerRecord};
@@ -12,9 +12,8 @@ use gateway::{
 };
 use govern::{FoundTool, LinkAccount};
 use insight::Index;
-use ledger::HeadFile;
 use model::{IdentityId, Name};
-use server::{Begun, Discover, Linked, Linking, NotLinked, Server};
+use server::{Begun, Discover, Linked, Linking, NotLinked, Server, Witnessed};
 use token::MasterKey;
 
 use super::parts::Urls;
@@ -39,7 +38,7 @@ pub(super) fn routers(
     urls: &Urls,
     outbound: Outbound,
     broker_key: MasterKey,
-    witnessed: Option<Arc<AtomicU64>>,
+    witnessed: Option<Arc<Witnessed>>,
 ) -> Routers {
     let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
     let broker = Broker::new(engine.clone(), outbound.clone(), own_secrets(config), broker_key);
@@ -57,7 +56,7 @@ pub(super) fn routers(
         dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
-        ledger_head: if witnessed.is_some() { HeadFile::Witnessed } else { HeadFile::Newest },
+        witnessed: witnessed.clone(),
         search: search.clone(),
     };
     Routers {

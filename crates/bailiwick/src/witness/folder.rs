@@ -1,6 +1,10 @@
 //! What a witness keeps: its key, wrapped; the public line; the book of what it has cosigned.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use ledger::{CheckpointKey, Head, VerifierKey, WitnessKey};
 use model::Timestamp;
@@ -10,6 +14,7 @@ use token::MasterKey;
 use crate::{
     failure::{Exit, Failure, Result, TELL_US},
     files, keys, random,
+    told::Told,
 };
 
 /// What the key is wrapped as.
@@ -26,6 +31,8 @@ pub(crate) struct Witness {
     pub(crate) key: CheckpointKey,
     pub(crate) public: WitnessKey,
     pub(crate) book: WitnessBook,
+    /// What was told of each log.
+    pub(crate) told: Mutex<HashMap<String, Told>>,
 }
 
 impl Folder {
@@ -111,7 +118,7 @@ impl Folder {
                 .why("whoever relies on this witness would not accept what it signs")
                 .next("bring key and public line back from one backup"));
         }
-        Ok(Witness { key, public, book: self.open_book()? })
+        Ok(Witness { key, public, book: self.open_book()?, told: Mutex::default() })
     }
 
     fn open_book(&self) -> Result<WitnessBook> {

@@ -1,6 +1,9 @@
 //! `POST /add-checkpoint`.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+};
 
 use axum::{
     Router,
@@ -14,7 +17,7 @@ use ledger::{Checkpoint, Head, MAX_SUBMISSION, NoteError, Submission, VerifierKe
 use model::{Foreign, Timestamp};
 use server::Bounds;
 use store::Seen;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::Witness;
 use crate::{
@@ -92,49 +95,80 @@ impl Witness {
             Err(error) => return Outcome::Malformed(error.to_string()),
         };
         let origin = match Checkpoint::unverified(submission.note.as_bytes()) {
+            Ok(Checkpoint { size, .. }) if i64::try_from(size).is_err() => {
+                return Outcome::Malformed("no log has 2^63 entries".to_owned());
+            }
             Ok(checkpoint) => checkpoint.origin,
             Err(error) => return Outcome::Malformed(error.to_string()),
         };
-        let seen = match self.book.log(&origin) {
-            Ok(Some(seen)) => seen,
-            Ok(None) => return Outcome::UnknownLog,
-            // A name that no book can hold is in none.
-            Err(store::Error::Invalid(_)) => return Outcome::UnknownLog,
-            Err(error) => return failed(&error),
-        };
-        match signed_head(&seen, &submission) {
-            Ok(head) => self.advance(&seen, head, &submission, now),
-            Err(outcome) => outcome,
+        // Where another submission came first, this one is judged by what is in the book now.
+        for _ in 0..2 {
+            let seen = match self.book.log(&origin) {
+                Ok(Some(seen)) => seen,
+                Ok(None) => return Outcome::UnknownLog,
+                // A name that no book can hold is in none.
+                Err(store::Error::Invalid(_)) => return Outcome::UnknownLog,
+                Err(error) => return failed(&error),
+            };
+            let head = match signed_head(&seen, &submission) {
+                Ok(head) => head,
+                Err(outcome) => return outcome,
+            };
+            if let Err(outcome) = self.judge(&seen, head, &submission) {
+                return outcome;
+            }
+            let note = submission.note.as_bytes().to_vec();
+            let newer = Seen { size: head.size, root: head.root, note, at: now, ..seen.clone() };
+            match self.book.advance(&seen, &newer) {
+                Ok(true) => return self.cosign(&submission.note, now),
+                Ok(false) => {}
+                Err(error) => return failed(&error),
+            }
         }
+        Outcome::Failed
     }
 
-    fn advance(&self, seen: &Seen, head: Head, submission: &Submission, now: Timestamp) -> Outcome {
+    /// Whether a signed head contains the one that was seen last.
+    fn judge(
+        &self,
+        seen: &Seen,
+        head: Head,
+        submission: &Submission,
+    ) -> std::result::Result<(), Outcome> {
         if submission.old > head.size {
-            return Outcome::Malformed("the old size is larger than the new one".to_owned());
-        }
-        if submission.old != seen.size {
-            return Outcome::OtherSize(seen.size);
+            let why = "the old size is larger than the new one";
+            return Err(Outcome::Malformed(why.to_owned()));
         }
         let last = Head { size: seen.size, root: seen.root };
+        // First: from whichever size a log says to go on, two heads of one size are two stories.
+        let two_stories = last.size == head.size && last.root != head.root;
+        if two_stories && self.may_tell("two stories", &seen.origin) {
+            let (origin, note) = (Foreign::new(&seen.origin), Foreign::new(&submission.note));
+            let seen = Foreign::new(String::from_utf8_lossy(&seen.note));
+            tracing::error!(code = "BW-1801", %origin, %note, %seen, "a log has signed two heads of one size: keep both");
+        }
+        if submission.old != seen.size {
+            return Err(Outcome::OtherSize(seen.size));
+        }
         if !extends(last, head, &submission.path) {
-            alarm(seen, head, &submission.note);
-            return Outcome::Inconsistent;
-        }
-        let note = submission.note.as_bytes();
-        let newer =
-            Seen { size: head.size, root: head.root, note: note.to_vec(), at: now, ..seen.clone() };
-        match self.book.advance(seen, &newer) {
-            Ok(true) => {}
-            Ok(false) => {
-                return match self.book.log(&seen.origin) {
-                    Ok(Some(other)) => Outcome::OtherSize(other.size),
-                    Ok(None) => Outcome::UnknownLog,
-                    Err(error) => failed(&error),
-                };
+            // Only the proof may be wrong, and anybody may have sent that.
+            if !two_stories && self.may_tell("not proven", &seen.origin) {
+                let (origin, note) = (Foreign::new(&seen.origin), Foreign::new(&submission.note));
+                tracing::warn!(code = "BW-1802", %origin, %note, size = seen.size, "a head is not proven to contain the last one");
             }
-            Err(error) => return failed(&error),
+            return Err(Outcome::Inconsistent);
         }
-        match self.key.cosign(note, &self.public, now) {
+        Ok(())
+    }
+
+    /// Whether to tell this of a log now: anybody can send it what makes it tell.
+    fn may_tell(&self, cause: &'static str, origin: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.entry(origin.to_owned()).or_default().may(cause, Instant::now())
+    }
+
+    fn cosign(&self, note: &str, now: Timestamp) -> Outcome {
+        match self.key.cosign(note.as_bytes(), &self.public, now) {
             Ok(line) => Outcome::Cosigned(line),
             Err(error) => failed(&error),
         }
@@ -148,18 +182,6 @@ fn signed_head(seen: &Seen, submission: &Submission) -> std::result::Result<Head
         Ok(Checkpoint { size, root, .. }) => Ok(Head { size, root }),
         Err(NoteError::Unsigned(_) | NoteError::BadSignature(_)) => Err(Outcome::Unsigned),
         Err(error) => Err(Outcome::Malformed(error.to_string())),
-    }
-}
-
-/// The log has signed both heads. Of one size they are proof that it tells two stories; else only the proof may be wrong, and
-/// anybody may have sent that.
-fn alarm(seen: &Seen, head: Head, note: &str) {
-    let (origin, note) = (Foreign::new(&seen.origin), Foreign::new(note));
-    if seen.size == head.size {
-        let seen = Foreign::new(String::from_utf8_lossy(&seen.note));
-        tracing::error!(code = "BW-1801", %origin, %note, %seen, "a log has signed two heads of one size: keep both");
-    } else {
-        tracing::warn!(code = "BW-1802", %origin, %note, size = seen.size, "a head is not proven to contain the last one");
     }
 }
 

@@ -170,6 +170,7 @@ fn a_node_shows_the_head_that_its_witnesses_cosigned_and_auditors_of_both_houses
     };
 
     let node = place.serve();
+    let server = node.server().to_owned();
     let olivia = place.somebody("olivia");
     olivia.enroll(node.code.as_ref().unwrap()).ends(0);
     // Before enough have cosigned it, nothing is shown; then the proof leads to the head that they cosigned.
@@ -187,8 +188,16 @@ fn a_node_shows_the_head_that_its_witnesses_cosigned_and_auditors_of_both_houses
     let other = CheckpointKey::from_seed(&[9; 32]).witness("other.example").unwrap();
     place.write("other.policy", &format!("witness other {other}\nquorum other\n"));
     check("other.policy").ends(3).says("0 of 1 witnesses");
+    // Both files, or none.
+    let again = ["ledger", "proof", "0", "--out", "again.tlog-proof", "--entry", "0.json"];
+    olivia.run(&again).ends(7).says("0.json");
+    let again = ["ledger", "proof", "0", "--out", "0.tlog-proof", "--entry", "again.json"];
+    olivia.run(&again).ends(7).says("0.tlog-proof");
+    assert!(!place.path("again.tlog-proof").exists() && !place.path("again.json").exists());
     assert_eq!(node.stop(), 0);
     export("pack", &[]).ends(0).says("as far as they are witnessed");
+    let doctor = || place.run(["doctor"].into_iter().chain(config));
+    doctor().says("2 are named; 2 of them have cosigned the head of ").says(" s ago");
 
     let verify =
         |pack, policy| place.run(["verify", pack, "--key", log, "--policy", policy, "-o", "json"]);
@@ -219,15 +228,45 @@ fn a_node_shows_the_head_that_its_witnesses_cosigned_and_auditors_of_both_houses
     assert_eq!(refused["integrity"], false);
     verify("pack", "acme/data/keys/checkpoint.pub").ends(2);
 
-    // What came since is said to be seen by nobody.
+    // What came since is missing from what they have seen.
     drop((ours, theirs));
     let node = place.serve();
     assert_eq!(node.stop(), 0);
     export("newest", &["--unwitnessed"]).ends(0);
-    let newest = verify("newest", "acme/witnesses.policy").ends(0).json();
+    let newest = verify("newest", "acme/witnesses.policy").ends(3).json();
     assert!(newest["witnessed"]["size"].as_u64() < newest["size"].as_u64(), "{newest}");
+    assert_eq!((&newest["integrity"], &newest["completeness"]), (&json!(true), &json!(false)));
     let said = place.run(["verify", "newest", "--key", log, "--policy", "acme/witnesses.policy"]);
-    said.ends(0).says("not witnessed: entries");
+    let said = said.ends(3).says("completeness: checkpoint: no witnessed head covers entries");
+    assert!(!said.stdout.contains("not witnessed"), "it is said twice: {said:?}");
+    let exported = export("behind", &["-o", "json"]).ends(0).json();
+    let left_out = newest["size"].as_u64().unwrap() - newest["witnessed"]["size"].as_u64().unwrap();
+    assert_eq!(exported["left_out"], left_out);
+    export("again", &[]).ends(0).says(&format!("{left_out} newer ones are left out"));
+    verify("behind", "acme/witnesses.policy").ends(0);
+
+    // Who is no longer a witness, or not yet, makes no head a witnessed one.
+    place.write(
+        "acme/witnesses.policy",
+        &format!("witness other {other} http://127.0.0.1:9\nquorum other\n"),
+    );
+    export("none", &[]).ends(1).says("0 of 1 witnesses").says("--unwitnessed");
+    doctor().says("no head counts as witnessed: 0 of 1 witnesses");
+    let again = place.serve();
+    let profile = std::fs::read_to_string(place.path("olivia.toml")).unwrap();
+    place.write("olivia.toml", &profile.replace(&server, again.server()));
+    let shown = ["ledger", "proof", "0", "--out", "no.tlog-proof"];
+    olivia
+        .run(&shown)
+        .ends(6)
+        .says("too few witnesses have cosigned")
+        .says("what the node logs of its witnesses");
+    assert_eq!(again.stop(), 0);
+    let config_file = std::fs::read_to_string(place.path("acme/bailiwick.toml")).unwrap();
+    let without = config_file.replace("witnesses = \"witnesses.policy\"", "");
+    place.write("acme/bailiwick.toml", &without);
+    let exported = export("all", &["-o", "json"]).ends(0).json();
+    assert_eq!((&exported["witnessed"], &exported["left_out"]), (&json!(false), &json!(0)));
 
     // A head that was kept for its witnesses is held against the entries like any other.
     std::fs::write(place.path("newest/anchor/witnessed"), "no head").unwrap();
@@ -245,9 +284,10 @@ fn without_its_witnesses_a_node_works_and_exports_nothing_as_witnessed() {
     let log = CheckpointKey::from_seed(&[9; 32]).verifier("acme/dev/1").unwrap();
     for (policy, why) in [
         ("quorum nobody\n".to_owned(), "line 1"),
-        (format!("witness away {key}\nquorum away\n"), "no URL"),
-        (format!("witness away {key} ftp://away\nquorum away\n"), "URL of `away.example`"),
-        (format!("log {log}\nquorum none\n"), "not among them"),
+        (format!("witness away {key}\nquorum away\n"), "`away.example`: it has no URL"),
+        (format!("witness away {key} ftp://away\nquorum away\n"), "`away.example`: its URL"),
+        (format!("log {log}\nwitness away {key}\nquorum away\n"), "not among them"),
+        ("quorum none\n".to_owned(), "nobody would have to witness"),
     ] {
         place.write("acme/witnesses.policy", &policy);
         let ran = serve();
@@ -271,10 +311,11 @@ fn without_its_witnesses_a_node_works_and_exports_nothing_as_witnessed() {
     place.run(verify).ends(3).says("0 of 1 witnesses");
 
     let doctor = || place.run(["doctor"].into_iter().chain(config));
-    doctor().says("`away.example` is on this machine");
+    doctor().says("`away.example` is asked at an address of this machine");
     let policy = format!("witness away {key} https://away.example\nquorum away\n");
     place.write("acme/witnesses.policy", &policy);
-    doctor().says("none is on this machine");
+    let said = doctor().says("1 are named, and no head counts as witnessed: too few");
+    assert!(!said.stdout.contains("this machine"), "{said:?}");
     place.write("acme/witnesses.policy", "quorum nobody\n");
     doctor().ends(3).says("no policy for witnesses");
 }

@@ -70,7 +70,9 @@ fn every_proof_over_the_first_twenty_sizes_is_the_one_an_independent_tree_makes(
             let theirs = both.theirs.prove_consistency((size - old) as usize);
             assert_eq!(tile::hashes_to_bytes(&path), theirs.as_bytes(), "{old} of {size}");
             assert!(extends(both.heads[old as usize], new, &path), "{old} of {size}");
+            assert_eq!(both.tiles().first(old).unwrap(), both.heads[old as usize]);
         }
+        assert_eq!(both.tiles().first(0).unwrap(), Head::empty());
     }
 }
 
@@ -80,6 +82,7 @@ fn an_entry_or_a_size_that_the_tree_does_not_have_is_not_proven() {
     let not_covered = |result| matches!(result, Err(ProofError::NotCovered { size: 5, .. }));
     assert!(not_covered(both.tiles().inclusion(5)));
     assert!(not_covered(both.tiles().consistency(6)));
+    assert!(not_covered(both.tiles().first(6).map(|_| Vec::new())));
     let [empty, .., head] = both.heads[..] else { panic!("there are six heads") };
     assert!(!includes(head, 5, leaf_hash(&leaf(4)), &both.tiles().inclusion(4).unwrap()));
     assert!(!includes(empty, 0, empty.root, &[]));
@@ -112,6 +115,29 @@ fn a_tile_that_is_gone_or_cut_short_makes_no_proof() {
     fs::remove_file(&file).unwrap();
     let gone = both.tiles().inclusion(299);
     assert!(matches!(gone, Err(ProofError::Damaged(name)) if name == "tile/0/001.p/44"));
+}
+
+#[test]
+fn a_damaged_tile_shows_before_its_proof_is_given_away() {
+    let both = both(300);
+    for (tile, byte) in
+        [("tile/0/000", 32 * 255), ("tile/0/001.p/44", 32 * 7), ("tile/1/000.p/1", 0)]
+    {
+        let file = both.place.path().join(tile);
+        let whole = fs::read(&file).unwrap();
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 1;
+        fs::write(&file, damaged).unwrap();
+        for old in [256, 258, 299, 300] {
+            let mut tiles = both.tiles();
+            let path = tiles.consistency(old).unwrap();
+            let first = tiles.first(old).unwrap();
+            // The tile 0/000 is under the one above, which both are made from.
+            let shows = tile != "tile/0/000";
+            assert_ne!(extends(first, both.heads[300], &path), shows, "{tile}, {old}");
+        }
+        fs::write(&file, whole).unwrap();
+    }
 }
 
 #[test]

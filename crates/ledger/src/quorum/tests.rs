@@ -92,8 +92,34 @@ fn a_bad_line_of_a_known_witness_refuses_the_head_however_many_others_are_good()
     assert_eq!(bad, Err(NoteError::BadSignature("w5.example".to_owned()).into()));
     let twice = good.clone() + good.lines().last().unwrap() + "\n";
     assert!(matches!(policy.check(&log, twice.as_bytes(), at(100)), Err(WitnessedError::Note(_))));
-    let early = policy.check(&log, good.as_bytes(), at(69));
-    assert_eq!(early, Err(WitnessedError::Note(NoteError::Time)));
+}
+
+#[test]
+fn a_line_from_the_future_counts_for_nobody_and_spoils_no_other() {
+    let policy = format!(
+        "witness a {}\nwitness b {}\ngroup any any a b\nquorum any\n",
+        witness(1),
+        witness(2)
+    );
+    let policy = TlogPolicy::parse(policy.as_bytes()).unwrap();
+    let (good, (_, log), at) = (note(&[1]), log(), Timestamp::from_seconds);
+    let key = witness(2).parse().unwrap();
+    let early = good.clone() + &seed(2).cosign(good.as_bytes(), &key, at(1_000)).unwrap();
+    let by = policy.check(&log, early.as_bytes(), at(100)).map(|witnessed| witnessed.by);
+    assert_eq!(by, Ok(vec![("w1.example".to_owned(), at(100))]));
+    let refused = policy.check(&log, good.as_bytes(), at(69)).unwrap_err();
+    assert_eq!(refused, WitnessedError::NoQuorum { cosigned: 0, known: 2, early: 1 });
+    assert!(refused.to_string().ends_with("1 more lines are from the future, compare the clocks"));
+    // A bad one is bad even so.
+    let bad = early.replacen("\n7\n", "\n8\n", 1);
+    assert!(matches!(policy.check(&log, bad.as_bytes(), at(100)), Err(WitnessedError::Note(_))));
+}
+
+#[test]
+fn a_policy_that_wants_no_witness_says_so() {
+    let wants = |policy: &str| TlogPolicy::parse(policy.as_bytes()).unwrap().wants_witnesses();
+    assert!(!wants("quorum none"));
+    assert!(wants(&two_groups()));
 }
 
 #[test]

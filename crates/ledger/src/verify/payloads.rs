@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Form,
-    report::{Class, Place, Report},
+    report::{Class, Level, Place, Report},
 };
 use crate::{
     merkle::TILE,
@@ -90,7 +90,7 @@ impl<'a> Payloads<'a> {
             report.uncovered += 1;
         } else {
             let file = Place::File(tile::payloads(bundle.number));
-            report.find(Class::Integrity, file, wrong);
+            report.find(Level::Payloads, Class::Integrity, file, wrong);
         }
     }
 }

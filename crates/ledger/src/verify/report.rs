@@ -1,12 +1,12 @@
 //! What a check found.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
-use model::{ActionId, Timestamp};
+use model::{ActionId, TaskId, Timestamp};
 
 use crate::{
     note::{Checkpoint, VerifierKey},
-    quorum::{TlogPolicy, Witnessed},
+    quorum::{TlogPolicy, Witnessed, WitnessedError},
 };
 
 /// The most findings of one class that are kept one by one; the others are counted.
@@ -15,10 +15,14 @@ const MAX_FINDINGS: usize = 1000;
 /// What a check found, and how much it looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    /// How many entries the largest head covers that the auditor kept, and that is a beginning of this log.
+    pub held: u64,
+    /// Whether it was a pack that was checked, and not a node's own folder.
+    pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
     /// The newest head that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
-    /// ([`Report::ask_for_witnesses`]). What lies between its size and that of the checkpoint, no witness has seen.
+    /// ([`Report::ask_for_witnesses`]).
     pub witnessed: Option<Witnessed>,
     /// How many entries were hashed.
     pub entries: u64,
@@ -37,13 +41,20 @@ pub struct Report {
     pub uncovered: u64,
     /// Actions that were permitted and of which no outcome is known.
     pub open: Vec<OpenAction>,
+    /// Tasks that were opened and of which no end is known.
+    pub open_tasks: Vec<OpenTask>,
+    /// What the log itself says that it could not record.
+    pub gaps: Vec<Gap>,
     /// What is wrong, integrity first; at most a thousand findings of each class.
     pub findings: Vec<Finding>,
     /// How many more findings there were.
     pub further: u64,
-    counts: [usize; 3],
-    /// The notes that stood in the log, the newest first.
-    pub(super) heads: Vec<Vec<u8>>,
+    /// By level and class.
+    counts: [[usize; 3]; 5],
+    /// Which levels there was something to check at.
+    asked: [bool; 5],
+    /// The notes that were read, the newest of the log first.
+    pub(super) heads: Vec<(Place, Vec<u8>)>,
 }
 
 /// A permitted action without an outcome.
@@ -64,9 +75,33 @@ pub struct Erasure {
     pub payloads: u64,
 }
 
+/// A task without an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTask {
+    /// Which task.
+    pub task: TaskId,
+    /// The entry that opened it.
+    pub index: u64,
+}
+
+/// So many refusals that were not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The entry that says so.
+    pub index: u64,
+    /// How many.
+    pub lost: u64,
+    /// When the first was lost.
+    pub from: Timestamp,
+    /// When the last was.
+    pub to: Timestamp,
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// What was being checked.
+    pub level: Level,
     /// Which question it answers with no.
     pub class: Class,
     /// Where.
@@ -86,6 +121,32 @@ pub enum Class {
     Correctness,
 }
 
+/// What is checked, each on the ground of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The head is signed by this key, and cosigned as the policy wants it, where there is one.
+    Signature,
+    /// Every entry and every tile is the one that was signed.
+    Tree,
+    /// Older heads are beginnings of this one.
+    History,
+    /// Every sealed payload is the one that its entry commits to.
+    Payloads,
+    /// The entries tell of a course of events that may be.
+    Meaning,
+}
+
+/// What can be said of a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Holds,
+    /// Something is.
+    Fails,
+    /// There was nothing to check, or nothing to check it against.
+    NotChecked,
+}
+
 /// Where something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -102,53 +163,95 @@ pub enum Place {
 }
 
 impl Report {
+    pub(super) fn of(is_pack: bool) -> Self {
+        Self { is_pack, ..Self::default() }
+    }
+
     /// Whether a question can be answered with yes.
     pub fn holds(&self, class: Class) -> bool {
-        self.counts[class as usize] == 0
+        self.counts.iter().all(|level| level[class as usize] == 0)
     }
 
     /// Whether nothing at all was found wrong.
     pub fn is_clean(&self) -> bool {
-        self.counts == [0; 3]
+        self.counts == [[0; 3]; 5]
     }
 
-    /// Asks whether witnesses have cosigned a head as a policy wants it; that none has is a finding of integrity.
+    /// What can be said of a level.
+    pub fn verdict(&self, level: Level) -> Verdict {
+        match (self.counts[level as usize], self.asked[level as usize]) {
+            ([0, 0, 0], true) => Verdict::Holds,
+            ([0, 0, 0], false) => Verdict::NotChecked,
+            _ => Verdict::Fails,
+        }
+    }
+
+    /// Notes that there is something to check at a level.
+    pub(super) fn ask(&mut self, level: Level) {
+        self.asked[level as usize] = true;
+    }
+
+    /// Asks whether witnesses have cosigned a head as a policy wants it. That none has, or that a line of a known witness is
+    /// bad in any head, is a finding of integrity; what of a pack lies behind the newest that they have, one of completeness.
     pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
-        let heads = std::mem::take(&mut self.heads);
         let mut why = None;
-        for note in &heads {
-            match policy.check(key, note, now) {
-                Ok(witnessed) => {
-                    self.witnessed = Some(witnessed);
-                    return;
+        for (place, note) in std::mem::take(&mut self.heads) {
+            // It is not this log's, so nobody has cosigned this log by it.
+            if self.findings.iter().any(|finding| finding.place == place) {
+                continue;
+            }
+            match policy.check(key, &note, now) {
+                Err(WitnessedError::Note(error)) => {
+                    self.find(Level::Signature, Class::Integrity, place, error.to_string());
                 }
-                // Of several heads the last is the one that was kept for its witnesses.
+                _ if matches!(place, Place::Older(_)) => {}
                 Err(error) => why = Some(error),
+                Ok(witnessed) => {
+                    self.witnessed.get_or_insert(witnessed);
+                }
             }
         }
-        if let Some(why) = why {
-            let reason = std::error::Error::source(&why).map(|source| format!(": {source}"));
-            let what = format!(
-                "no head is witnessed as the policy wants it: {why}{}",
-                reason.unwrap_or_default()
-            );
-            self.find(Class::Integrity, Place::Checkpoint, what);
-            self.sort();
+        if !policy.wants_witnesses() {
+            self.witnessed = None;
+        } else if let Some(tail) = self.unwitnessed() {
+            if self.is_pack {
+                let what =
+                    format!("no witnessed head covers entries {} to {}", tail.start(), tail.end());
+                self.find(Level::Signature, Class::Completeness, Place::Checkpoint, what);
+            }
+        } else if self.checkpoint.is_some() && self.witnessed.is_none() {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            let what = format!("no head is witnessed as the policy wants it{why}");
+            self.find(Level::Signature, Class::Integrity, Place::Checkpoint, what);
         }
+        self.sort();
     }
 
-    pub(crate) fn find(&mut self, class: Class, place: Place, what: impl Into<String>) {
-        let count = &mut self.counts[class as usize];
-        *count += 1;
-        if *count <= MAX_FINDINGS {
-            self.findings.push(Finding { class, place, what: what.into() });
+    /// The entries behind the newest witnessed head, where there is one.
+    pub fn unwitnessed(&self) -> Option<RangeInclusive<u64>> {
+        let (witnessed, signed) = (self.witnessed.as_ref()?, self.checkpoint.as_ref()?);
+        let tail = witnessed.checkpoint.size..=signed.size.checked_sub(1)?;
+        (!tail.is_empty()).then_some(tail)
+    }
+
+    pub(super) fn find(
+        &mut self,
+        level: Level,
+        class: Class,
+        place: Place,
+        what: impl Into<String>,
+    ) {
+        self.counts[level as usize][class as usize] += 1;
+        let of_class: usize = self.counts.iter().map(|level| level[class as usize]).sum();
+        if of_class <= MAX_FINDINGS {
+            self.findings.push(Finding { level, class, place, what: what.into() });
         } else {
             self.further += 1;
         }
     }
 
     /// What was signed comes before what it says.
-    pub(crate) fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         self.findings.sort_by_key(|finding| finding.class);
     }
 }

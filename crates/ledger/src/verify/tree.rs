@@ -14,7 +14,7 @@ use model::Digest;
 
 use super::{
     Form,
-    report::{Class, Place, Report},
+    report::{Class, Level, Place, Report},
 };
 use crate::{
     anchor::HeadFile,
@@ -45,36 +45,45 @@ pub(super) fn read_heads(
 ) -> Option<Heads> {
     // First: in a live log it would else be newer than the newest.
     let witnessed = read_file(place, HeadFile::Witnessed.name(), 64 * 1024);
-    let mut wrong = |place, what: String| report.find(Class::Integrity, place, what);
-    let key: VerifierKey =
-        verifier_key.parse().map_err(|error| wrong(Place::Key, format!("{error}"))).ok()?;
+    report.ask(Level::Signature);
+    let mut wrong = |level, place, what: String| report.find(level, Class::Integrity, place, what);
+    let key: VerifierKey = verifier_key
+        .parse()
+        .map_err(|error| wrong(Level::Signature, Place::Key, format!("{error}")))
+        .ok()?;
     let note = read_file(place, CHECKPOINT, 64 * 1024);
-    let note = note.map_err(|error| wrong(Place::Checkpoint, format!("{error}"))).ok()?;
-    let signed = key.open(&note).map_err(|error| wrong(Place::Checkpoint, format!("{error}")));
+    let note = note
+        .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")))
+        .ok()?;
+    let signed = key
+        .open(&note)
+        .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")));
     let signed = signed.ok()?;
     let anchor = || Place::File(HeadFile::Witnessed.name().to_owned());
     let witnessed = match witnessed {
         Ok(note) => Some(note),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            wrong(anchor(), error.to_string());
+            wrong(Level::History, anchor(), error.to_string());
             None
         }
     };
-    let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), *note));
+    let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), note.to_vec()));
+    let others: Vec<(Place, Vec<u8>)> =
+        witnessed.map(|note| (anchor(), note)).into_iter().chain(kept).collect();
     let mut accepted = Vec::new();
-    for (place, note) in kept.chain(witnessed.iter().map(|note| (anchor(), note.as_slice()))) {
-        match key.open(note) {
+    for (place, note) in others.iter().cloned() {
+        match key.open(&note) {
             Ok(older) if older.size > signed.size => {
                 let what = format!("it covers {} entries, this log {}", older.size, signed.size);
-                wrong(place, what);
+                wrong(Level::History, place, what);
             }
             Ok(older) => accepted.push((place, older)),
-            Err(error) => wrong(place, format!("{error}")),
+            Err(error) => wrong(Level::History, place, format!("{error}")),
         }
     }
     report.checkpoint = Some(signed.clone());
-    report.heads = [Some(note), witnessed].into_iter().flatten().collect();
+    report.heads = std::iter::once((Place::Checkpoint, note)).chain(others).collect();
     Some(Heads { signed, older: accepted })
 }
 
@@ -86,6 +95,10 @@ pub(super) fn check(
     report: &mut Report,
     mut see: impl FnMut(u64, Digest, &[u8], &mut Report),
 ) {
+    report.ask(Level::Tree);
+    if !heads.older.is_empty() {
+        report.ask(Level::History);
+    }
     let mut check = Check {
         place,
         form,
@@ -111,7 +124,9 @@ pub(super) fn check(
         let empty = older.size == 0 && older.root == root([]);
         if !empty && !root_sides.contains(&Some(older.root)) {
             let what = format!("the first {} entries are others than it covers", older.size);
-            check.report.find(Class::Integrity, place.clone(), what);
+            check.report.find(Level::History, Class::Integrity, place.clone(), what);
+        } else if matches!(place, Place::Older(_)) {
+            check.report.held = check.report.held.max(older.size);
         }
     }
     let right = check.judge(&heads.signed);
@@ -193,10 +208,10 @@ impl Check<'_> {
             }
             if hashes.len() < width {
                 let what = format!("it is cut short at entry {}", start + hashes.len() as u64);
-                self.report.find(Class::Integrity, Place::File(name), what);
+                self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
             } else if whole && !rest.is_empty() {
                 let what = "it has bytes behind its last entry";
-                self.report.find(Class::Integrity, Place::File(name), what);
+                self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
             }
         }
         self.report.entries += hashes.len() as u64;
@@ -227,7 +242,7 @@ impl Check<'_> {
         let differences = std::mem::take(&mut self.differences);
         if entries != signed.root && tiles != signed.root {
             let what = format!("it signs root {}, but the entries hash to {entries}", signed.root);
-            self.report.find(Class::Integrity, Place::Checkpoint, what);
+            self.report.find(Level::Tree, Class::Integrity, Place::Checkpoint, what);
         }
         for Difference { tile, entry, count } in differences {
             let (place, what) = if entries == signed.root {
@@ -238,7 +253,7 @@ impl Check<'_> {
                 (Place::Entry(entry), format!("its hash is not the one in {tile}"))
             };
             let more = if count > 1 { format!(" ({count} in this tile)") } else { String::new() };
-            self.report.find(Class::Integrity, place, what + &more);
+            self.report.find(Level::Tree, Class::Integrity, place, what + &more);
         }
         let right = if tiles == signed.root { &self.tiles } else { &self.entries };
         rows(&right.tile_roots)
@@ -251,7 +266,7 @@ impl Check<'_> {
                 let Some((name, hashes)) = self.hashes(level, index, right.len()) else { continue };
                 if let Some(at) = (0..right.len()).find(|at| hashes[*at] != right[*at]) {
                     let what = format!("its hash {at} is not the one of the tile below");
-                    self.report.find(Class::Integrity, Place::File(name), what);
+                    self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
                 }
             }
         }
@@ -263,7 +278,7 @@ impl Check<'_> {
         let mut names = Vec::new();
         if let Err(error) = files_below(self.place, "", &mut names) {
             let what = format!("its files cannot be listed: {error}");
-            self.report.find(Class::Completeness, Place::File(".".to_owned()), what);
+            self.report.find(Level::Tree, Class::Completeness, Place::File(".".to_owned()), what);
         }
         names.sort_unstable();
         let payloads: HashSet<String> =
@@ -279,13 +294,13 @@ impl Check<'_> {
                 _ if self.form == Form::Pack && name == README => {}
                 _ if self.form == Form::Pack => {
                     let what = "it is no part of what was signed";
-                    self.report.find(Class::Integrity, Place::File(name), what);
+                    self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
                 }
                 _ if is_working_file(&name) => {}
                 (Some(covered), Ok(width)) if width < width_of(covered) => {
                     if !self.is_start(&name, width, covered) {
                         let what = format!("it is not the start of {covered}");
-                        self.report.find(Class::Integrity, Place::File(name), what);
+                        self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
                     }
                 }
                 _ => self.report.uncovered += 1,
@@ -321,7 +336,7 @@ impl Check<'_> {
             }
             _ => {
                 let what = format!("it does not hold {width} hashes");
-                self.report.find(Class::Integrity, Place::File(name), what);
+                self.report.find(Level::Tree, Class::Integrity, Place::File(name), what);
                 None
             }
         }
@@ -354,7 +369,12 @@ impl Check<'_> {
                 Some(read)
             }
             Err(error) => {
-                self.report.find(Class::Integrity, Place::File(name), error.to_string());
+                self.report.find(
+                    Level::Tree,
+                    Class::Integrity,
+                    Place::File(name),
+                    error.to_string(),
+                );
                 None
             }
         }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics, its helpers too")]
 
+mod alone;
 mod append;
 mod crash;
 mod disk;
@@ -9,10 +10,13 @@ mod displaced;
 mod dying;
 mod erasing;
 mod faults;
+mod levels;
 mod meaning;
 mod reserve;
 mod tamper;
+mod tampering;
 mod tiles;
+mod witnessed;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 

@@ -10,7 +10,7 @@ use super::*;
 type Damage<'a> = &'a dyn Fn(&Path);
 
 /// A log of 700 entries, of which every tenth has a payload; and its key.
-fn log_of_700(place: &Path) -> String {
+pub(super) fn log_of_700(place: &Path) -> String {
     let log = open(place);
     let seal = |number: u64| {
         let mut draft = draft(number);
@@ -23,7 +23,7 @@ fn log_of_700(place: &Path) -> String {
     log.verifier_key()
 }
 
-fn findings(report: &Report) -> Vec<String> {
+pub(super) fn findings(report: &Report) -> Vec<String> {
     report.findings.iter().map(ToString::to_string).collect()
 }
 
@@ -439,38 +439,4 @@ fn without_the_keys_of_subjects_the_sealed_bytes_are_still_checked() {
     let what = "completeness: entry 0: the key `k1` of its payload is gone, and no entry erased it";
     assert_eq!(findings(&gone)[0], what);
     assert_eq!(gone.findings.len(), 70);
-}
-
-#[test]
-fn a_head_that_was_kept_for_its_witnesses_is_held_against_the_entries() {
-    let place = tempfile::tempdir().unwrap();
-    let key = log_of_700(place.path());
-    let (dir, pack) = (place.path().join("log"), place.path().join("pack"));
-    assert!(export(&dir, &pack, HeadFile::Witnessed).is_err(), "there is none");
-    let log = open(place.path());
-    let newest = fs::read(dir.join("checkpoint")).unwrap();
-    log.keep_witnessed(&newest).unwrap();
-    append_all(&log, 700..720);
-    log.close().unwrap();
-    export(&dir, &pack, HeadFile::Newest).unwrap();
-    let check = || verify::pack(&pack, &key, &[], None);
-    assert!(check().is_clean(), "{:?}", findings(&check()));
-    let witnessed = place.path().join("witnessed");
-    assert_eq!(export(&dir, &witnessed, HeadFile::Witnessed).unwrap().size, 700);
-    assert!(verify::pack(&witnessed, &key, &[], None).is_clean());
-
-    let kept = pack.join(HeadFile::Witnessed.name());
-    let signing = ledger::CheckpointKey::from_seed(&SIGNING);
-    let verifier: ledger::VerifierKey = key.parse().unwrap();
-    let mut forged = verifier.open(&newest).unwrap();
-    forged.root.0[0] ^= 1;
-    let mut longer = forged.clone();
-    longer.size = 10_000;
-    for wrong in
-        [signing.sign(&forged, &verifier), signing.sign(&longer, &verifier), "no".to_owned()]
-    {
-        fs::write(&kept, wrong).unwrap();
-        let found = findings(&check());
-        assert!(found.iter().any(|it| it.contains("anchor/witnessed")), "{found:?}");
-    }
 }

@@ -9,13 +9,13 @@ use axum::{
 };
 use decide::Engine;
 use govern::ReadPayloads;
-use ledger::{Entry, Log, PayloadError, ProofError, TlogProof};
+use ledger::{Checkpoint, Entry, Log, PayloadError, ProofError, TlogProof};
 use model::{Digest, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Server,
+    Server, Witnessed,
     body::{Params, Segment},
     caller::Caller,
     names,
@@ -79,9 +79,12 @@ enum Payload {
 struct Key {
     /// `name+id+key`: what a verifier needs; compare it with one that came by another way.
     key: String,
-    /// The signed head.
-    size: u64,
-    root: Digest,
+    /// How many entries the head covers that `/ledger/checkpoint` shows; absent while none is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// Its root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<Digest>,
 }
 
 async fn get(
@@ -119,11 +122,31 @@ async fn proof(
 
 /// Proves an entry under the head that is shown. Blocks.
 fn prove(server: &Server, index: u64) -> Result<TlogProof, Problem> {
-    let (dir, head) = (&server.ledger_dir, server.ledger_head.name());
-    let note = std::fs::read(dir.join(head)).map_err(|why| unread(&why, head))?;
-    TlogProof::make(dir, &note, index).map_err(|why| match why {
-        ProofError::NotCovered { .. } => Problem::new(Fault::NotFound, why.to_string())
-            .with_next("Look at the ledger's size; a new entry comes under a signed head within about a second."),
+    let note = shown_head(server)?;
+    TlogProof::make(&server.ledger_dir, &note, index).map_err(|why| match why {
+        ProofError::NotCovered { .. } => {
+            Problem::new(Fault::NotFound, why.to_string()).with_next(match server.witnessed {
+                None => "Look at the ledger's size (`bailiwick ledger show`); a new entry comes under a signed head within about a second: ask again.",
+                Some(_) => "Look at the ledger's size (`bailiwick ledger show`); a new entry is proven once enough witnesses have cosigned a head over it: ask again, and where that lasts, look at what the node logs of its witnesses.",
+            })
+        }
+        _ => Problem::internal(&why),
+    })
+}
+
+/// The note of the head that is shown. Blocks.
+fn shown_head(server: &Server) -> Result<Vec<u8>, Problem> {
+    let Some(head) = Witnessed::shown(server.witnessed.as_deref()) else {
+        let why = "no head of the ledger is shown: too few witnesses have cosigned one so far";
+        return Err(Problem::new(Fault::NotFound, why).with_next(
+            "Ask again in a few seconds; where that lasts, look at what the node logs of its witnesses.",
+        ));
+    };
+    std::fs::read(server.ledger_dir.join(head.name())).map_err(|why| match why.kind() {
+        std::io::ErrorKind::NotFound => {
+            Problem::new(Fault::NotFound, "the ledger has no signed head yet")
+                .with_next("Ask again: it has one about a second after its first entry.")
+        }
         _ => Problem::internal(&why),
     })
 }
@@ -134,9 +157,11 @@ fn position(index: &str) -> Result<u64, Problem> {
 
 async fn key(State(server): State<Shared>, Caller(caller): Caller) -> Result<Json<Key>, Problem> {
     server.engine.look(&caller, "Ledger", "key")?;
-    let log = server.engine.log();
-    let head = log.head();
-    Ok(Json(Key { key: log.verifier_key(), size: head.size, root: head.root }))
+    let key = server.engine.log().verifier_key();
+    let note = blocking(move || shown_head(&server)).await?;
+    let head = note.ok().and_then(|note| Checkpoint::unverified(&note).ok());
+    let (size, root) = head.map(|head| (head.size, head.root)).unzip();
+    Ok(Json(Key { key, size, root }))
 }
 
 async fn checkpoint(
@@ -144,7 +169,8 @@ async fn checkpoint(
     Caller(caller): Caller,
 ) -> Result<Response, Problem> {
     server.engine.look(&caller, "Ledger", "checkpoint")?;
-    file(&server, server.ledger_head.name(), TEXT).await
+    let note = blocking(move || shown_head(&server)).await??;
+    Ok(([(header::CONTENT_TYPE, TEXT)], note).into_response())
 }
 
 async fn tile(

@@ -121,6 +121,9 @@ async fn the_published_log_is_read_as_tiles_and_its_checkpoint_fits_the_key() {
     let verifier: ledger::VerifierKey = key["key"].as_str().unwrap().parse().unwrap();
     let signed = verifier.open(&checkpoint.bytes).unwrap();
     assert!(signed.size > 0);
+    // The head beside the key is one that this path shows.
+    let beside = office.olivia.get("/v1/ledger/key").await.ok();
+    assert!(beside["size"].as_u64() >= Some(signed.size), "{beside}");
     let width = if signed.size < 256 { format!(".p/{}", signed.size) } else { String::new() };
     let bundle = office.olivia.get(&format!("/ledger/tile/entries/000{width}")).await;
     // A wider one may have replaced it meanwhile; never anything but the tile or nothing.
@@ -154,7 +157,10 @@ async fn an_entry_is_proven_to_whoever_has_its_bytes_and_the_key() {
     assert!(proof.check(&second, &key).unwrap().size >= 2);
     assert!(proof.check(&first, &key).is_err());
 
-    assert_eq!(office.olivia.get("/v1/ledger/entries/1000000/proof").await.status, 404);
+    let beyond = office.olivia.get("/v1/ledger/entries/1000000/proof").await;
+    assert_eq!(beyond.status, 404);
+    let next = beyond.json()["next"].as_str().unwrap().to_owned();
+    assert!(next.contains("ask again"), "{next}");
     assert_eq!(office.olivia.get("/v1/ledger/entries/last/proof").await.status, 422);
     let una = office.person("una", &[]).await;
     assert_eq!(una.get("/v1/ledger/entries/1/proof").await.status, 403);

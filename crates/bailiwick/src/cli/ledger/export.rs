@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use ledger::HeadFile;
+use ledger::{Checkpoint, HeadFile};
 use serde_json::json;
 
-use super::Place;
+use super::{Place, given_key};
 use crate::{
     failure::{Exit, Failure, Result},
     output::{Answer, word},
+    witness::{kept_head, read_policy},
 };
 
 /// Copies what is published into a folder.
@@ -33,29 +34,52 @@ pub(super) fn export(place: &Place, out: &Path, unwitnessed: bool) -> Result<Ans
         }
     })?;
     let (out, size) = (out.display().to_string(), head.size);
-    let text = format!(
-        "{size} entries are in `{out}`{}\n\nTo check it, with the key by another way:\n  \
-         bailiwick verify {} --key \"$(bailiwick ledger key{})\"",
-        if which == HeadFile::Witnessed { ", as far as they are witnessed" } else { "" },
+    let mut text = format!("{size} entries are in `{out}`");
+    let mut left_out = 0;
+    if which == HeadFile::Witnessed {
+        text += ", as far as they are witnessed";
+        left_out = newest(&ledger).saturating_sub(size);
+        if left_out > 0 {
+            text +=
+                &format!("; {left_out} newer ones are left out (`--unwitnessed` takes them, too)");
+        }
+    }
+    text += &format!(
+        "\n\nTo check it, with the key by another way:\n  bailiwick verify {} --key \"$(bailiwick ledger key{})\"",
         word(&out),
         place.said()
     );
-    let document = json!({ "pack": out, "entries": size, "root": head.root, "witnessed": which == HeadFile::Witnessed });
+    let document = json!({
+        "pack": out,
+        "entries": size,
+        "root": head.root,
+        "witnessed": which == HeadFile::Witnessed,
+        "left_out": left_out,
+    });
     Ok(Answer::new(document, text))
 }
 
-/// Where witnesses are configured, or have cosigned already, the head that they have cosigned.
+/// How many entries the newest head covers.
+fn newest(ledger: &Path) -> u64 {
+    let note = std::fs::read(ledger.join(HeadFile::Newest.name())).unwrap_or_default();
+    Checkpoint::unverified(&note).map_or(0, |head| head.size)
+}
+
+/// Where witnesses are configured, the head that they have cosigned. Where only the data folder is known, one that it keeps
+/// for them.
 fn which(place: &Place, ledger: &Path, unwitnessed: bool) -> Result<HeadFile> {
     if unwitnessed {
         return Ok(HeadFile::Newest);
     }
-    if ledger.join(HeadFile::Witnessed.name()).is_file() {
-        return Ok(HeadFile::Witnessed);
+    if place.data.is_some() {
+        let kept = ledger.join(HeadFile::Witnessed.name()).is_file();
+        return Ok(if kept { HeadFile::Witnessed } else { HeadFile::Newest });
     }
-    if place.data.is_none() && place.load()?.witnesses.is_some() {
-        return Err(Failure::new("not_witnessed", "no head of the ledger is witnessed yet")
-            .why("witnesses are configured (`ledger.witnesses`), and too few of them have cosigned a head")
-            .next("see that they can be reached, or say `--unwitnessed` to export the newest head all the same"));
-    }
-    Ok(HeadFile::Newest)
+    let Some(file) = place.load()?.witnesses else { return Ok(HeadFile::Newest) };
+    let (policy, key) = (read_policy(&file)?, given_key(&place.key()?)?);
+    kept_head(ledger, &key, &policy).map(|_| HeadFile::Witnessed).map_err(|why| {
+        Failure::new("not_witnessed", "no head of the ledger is witnessed as its policy wants it")
+            .why(why)
+            .next("see that the witnesses can be reached (`ledger.witnesses` names them), or say `--unwitnessed` to export the newest head all the same")
+    })
 }

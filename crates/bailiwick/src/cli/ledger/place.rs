@@ -8,8 +8,7 @@ use crate::{
     cli::{ConfigArgs, DEFAULT_CONFIG},
     config::{self, Config},
     failure::{Exit, Failure, Result},
-    files,
-    keys::VERIFIER_FILE,
+    keys,
     output::word,
 };
 
@@ -48,8 +47,7 @@ impl Place {
 
     /// The public line that `init` wrote.
     pub(super) fn key(&self) -> Result<String> {
-        let text = files::read_text(&self.data()?.join("keys").join(VERIFIER_FILE))?;
-        Ok(text.trim().to_owned())
+        keys::verifier_line(&self.data()?.join("keys"))
     }
 
     /// What was said of the place on the command line, to be said again.

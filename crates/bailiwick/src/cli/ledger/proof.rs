@@ -39,20 +39,30 @@ struct Shown<'a> {
     leaf: &'a RawValue,
 }
 
+/// What came proves something else.
+#[derive(Debug, thiserror::Error)]
+#[error("it proves entry {0}")]
+struct OtherEntry(u64);
+
 impl Prove {
     pub(super) async fn run(self) -> Result<Answer> {
         let Self { context, index, out, entry } = self;
         let mut client = Client::sign_in(&context).await?;
         let path = format!("/v1/ledger/entries/{index}");
         let proof = client.bytes(&format!("{path}/proof")).await?;
-        TlogProof::parse(&proof).map_err(|error| strange(&error))?;
-        if let Some(entry) = &entry {
-            let shown = client.bytes(&path).await?;
+        check(&proof, index)?;
+        let mut written: Vec<(&Path, &[u8])> = Vec::new();
+        let shown = match &entry {
+            Some(_) => Some(client.bytes(&path).await?),
+            None => None,
+        };
+        if let (Some(entry), Some(shown)) = (&entry, &shown) {
             let shown: Shown<'_> =
-                serde_json::from_slice(&shown).map_err(|error| strange(&error))?;
-            files::write_new(entry, shown.leaf.get().as_bytes())?;
+                serde_json::from_slice(shown).map_err(|error| strange(&error))?;
+            written.push((entry, shown.leaf.get().as_bytes()));
         }
-        files::write_new(&out, &proof)?;
+        written.push((&out, &proof));
+        files::write_all_new(&written)?;
         let (out, entry) = (out.display().to_string(), entry.map(|it| it.display().to_string()));
         let text = format!(
             "`{out}` proves entry {index}\n\nTo check it, with the key by another way:\n  \
@@ -62,6 +72,14 @@ impl Prove {
         );
         let document = json!({ "proof": out, "entry": entry, "index": index });
         Ok(Answer::new(document, text))
+    }
+}
+
+/// Whether this is a proof, and of this entry.
+fn check(proof: &[u8], index: u64) -> Result<()> {
+    match TlogProof::parse(proof).map_err(|error| strange(&error))?.index() {
+        proven if proven == index => Ok(()),
+        proven => Err(strange(&OtherEntry(proven))),
     }
 }
 
@@ -141,4 +159,17 @@ fn read_proof(path: &Path) -> Result<TlogProof> {
             .next("name the file that `bailiwick ledger proof` wrote")
             .exit(Exit::Usage)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_of_another_entry_than_the_one_asked_for_is_refused() {
+        let proof = b"c2sp.org/tlog-proof@v1\nindex 7\n\nacme/prod/1\n8\n";
+        assert!(check(proof, 7).is_ok());
+        assert_eq!(check(proof, 8).unwrap_err().code, "answer_not_read");
+        assert_eq!(check(b"nothing", 7).unwrap_err().code, "answer_not_read");
+    }
 }

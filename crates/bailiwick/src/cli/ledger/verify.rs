@@ -1,26 +1,21 @@
 //! `ledger verify`, which is `verify`, too.
 
 use std::{
-    fmt::Write as _,
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use clap::Args;
-use ledger::{
-    VerifierKey, Witnessed,
-    verify::{Class, Report},
-};
+use ledger::VerifierKey;
 use model::Foreign;
-use serde_json::{Value, json};
 
 use super::Place;
 use crate::{
     client::now,
     failure::{Exit, Failure, Result},
-    files, keys, moment,
-    output::{Answer, fields},
+    files, keys,
+    output::Answer,
     witness::read_policy,
 };
 
@@ -68,7 +63,7 @@ impl Verify {
             report.ask_for_witnesses(&key, policy, now());
         }
         let exit = if report.is_clean() { Exit::Done } else { Exit::No };
-        Ok(Answer::new(document(&report), text(&report)).exit(exit))
+        Ok(Answer::new(report.document(), report.to_string()).exit(exit))
     }
 
     /// Whoever checks their own ledger with its configuration at hand has commitments checked, too.
@@ -122,100 +117,4 @@ pub(in crate::cli) fn given_key(given: &str) -> Result<VerifierKey> {
 /// As much of a text as fits into a message.
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-fn text(report: &Report) -> String {
-    let word = |class| match said(report, class) {
-        Some(true) => "holds",
-        Some(false) => "FAILS",
-        None => "not checked: without a signed head there is nothing to check against",
-    };
-    let head = report.checkpoint.as_ref();
-    let head = head.map_or("not accepted".to_owned(), |head| {
-        format!("{} entries, root {}", head.size, head.root)
-    });
-    let mut text = format!(
-        "{}\n{}",
-        if report.is_clean() { "VERIFIED" } else { "NOT VERIFIED" },
-        fields([
-            ("signed head", head),
-            ("entries", report.entries.to_string()),
-            ("tiles", report.tiles.to_string()),
-            (
-                "payloads",
-                format!("{} sealed, {} commitments opened", report.payloads, report.commitments)
-            ),
-            ("integrity", word(Class::Integrity).to_owned()),
-            ("completeness", word(Class::Completeness).to_owned()),
-            ("correctness", word(Class::Correctness).to_owned()),
-        ])
-    );
-    for erasure in &report.erasures {
-        let _ =
-            write!(text, "\n  erased by entry {}: {} payloads", erasure.index, erasure.payloads);
-    }
-    if let Some(Witnessed { checkpoint, by }) = &report.witnessed {
-        let who: Vec<String> =
-            by.iter().map(|(name, at)| format!("`{name}` at {}", moment::text(*at))).collect();
-        let _ = write!(text, "\n  witnessed: {} entries, by {}", checkpoint.size, who.join(", "));
-        let last = report.checkpoint.as_ref().map_or(0, |head| head.size);
-        if last > checkpoint.size {
-            let _ = write!(text, "\n  not witnessed: entries {} to {}", checkpoint.size, last - 1);
-        }
-    }
-    if report.uncovered > 0 {
-        let _ = write!(text, "\n  beside: {} files that no signed head covers", report.uncovered);
-    }
-    for open in &report.open {
-        let _ = write!(
-            text,
-            "\n  open: entry {} permitted {}, and no outcome is recorded",
-            open.index, open.action
-        );
-    }
-    for finding in &report.findings {
-        let _ = write!(text, "\n  {}", Foreign::new(finding.to_string()));
-    }
-    if report.further > 0 {
-        let _ = write!(text, "\n  and {} more", report.further);
-    }
-    text
-}
-
-/// Whether a question is answered with yes; `None` where it was never asked, because no head could be accepted.
-fn said(report: &Report, class: Class) -> Option<bool> {
-    let asked = report.checkpoint.is_some() || !report.holds(class);
-    asked.then(|| report.holds(class))
-}
-
-fn document(report: &Report) -> Value {
-    let findings = report.findings.iter().map(|finding| {
-        json!({
-            "class": finding.class.to_string(),
-            "place": finding.place.to_string(),
-            "what": finding.what,
-        })
-    });
-    json!({
-        "verified": report.is_clean(),
-        "size": report.checkpoint.as_ref().map(|head| head.size),
-        "root": report.checkpoint.as_ref().map(|head| head.root),
-        "entries": report.entries,
-        "tiles": report.tiles,
-        "payloads": report.payloads,
-        "commitments": report.commitments,
-        "erased": report.erased,
-        "erasures": report.erasures.iter().map(|erasure| json!({ "entry": erasure.index, "payloads": erasure.payloads })).collect::<Vec<_>>(),
-        "uncovered": report.uncovered,
-        "witnessed": report.witnessed.as_ref().map(|witnessed| json!({
-            "size": witnessed.checkpoint.size,
-            "by": witnessed.by.iter().map(|(name, at)| json!({ "name": name, "at": at.millis() })).collect::<Vec<_>>(),
-        })),
-        "integrity": said(report, Class::Integrity),
-        "completeness": said(report, Class::Completeness),
-        "correctness": said(report, Class::Correctness),
-        "open": report.open.iter().map(|open| json!({ "action": open.action, "index": open.index })).collect::<Vec<_>>(),
-        "findings": findings.collect::<Vec<_>>(),
-        "further": report.further,
-    })
 }

@@ -121,6 +121,15 @@ fn nothing_is_cosigned_that_may_not_contain_the_last_head_and_the_book_stays() {
             Outcome::Malformed("the old size is larger than the new one".to_owned()),
         ),
         (wrong(3, vec![], note(3, fork)), Outcome::Inconsistent),
+        (wrong(0, vec![], note(3, fork)), Outcome::OtherSize(3)),
+        (
+            wrong(3, vec![], note(1 << 63, fork)),
+            Outcome::Malformed("no log has 2^63 entries".to_owned()),
+        ),
+        (
+            wrong(3, vec![], note(u64::MAX, fork)),
+            Outcome::Malformed("no log has 2^63 entries".to_owned()),
+        ),
         (wrong(3, scene.path(3, 5), note(5, fork)), Outcome::Inconsistent),
         (wrong(3, scene.path(2, 5), note(5, root(5))), Outcome::Inconsistent),
         (wrong(3, vec![], note(5, root(5))), Outcome::Inconsistent),
@@ -141,6 +150,24 @@ fn nothing_is_cosigned_that_may_not_contain_the_last_head_and_the_book_stays() {
         assert!(matches!(outcome, Outcome::Malformed(_)), "{body:?}: {outcome:?}");
     }
     assert_eq!(scene.seen(), 3);
+}
+
+#[test]
+fn two_heads_of_one_size_are_told_of_from_whichever_size_the_log_goes_on_and_once_an_hour() {
+    for old in [0, 3] {
+        let scene = self::scene();
+        assert!(matches!(scene.submit(0, 3), Outcome::Cosigned(_)));
+        scene.send(&Submission { old: 2, path: vec![], note: note(3, root(3)) });
+        assert!(
+            scene.witness.may_tell("two stories", "acme/prod/1"),
+            "the same head is no other story"
+        );
+        let scene = self::scene();
+        assert!(matches!(scene.submit(0, 3), Outcome::Cosigned(_)));
+        scene.send(&Submission { old, path: vec![], note: note(3, Digest([9; 32])) });
+        assert!(!scene.witness.may_tell("two stories", "acme/prod/1"), "it was told from {old}");
+        assert!(scene.witness.may_tell("not proven", "acme/prod/1"), "that is another cause");
+    }
 }
 
 #[test]
