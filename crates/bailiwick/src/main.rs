@@ -18,6 +18,7 @@ mod input;
 mod keys;
 mod moment;
 mod output;
+mod passphrase;
 mod proving;
 mod random;
 mod rotate;
