@@ -13,7 +13,7 @@ use store::Target;
 
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
-pub(crate) use value::{Listen, SecretRef};
+pub(crate) use value::{Listen, MasterRef, SecretRef};
 
 use crate::failure::{Failure, Named, Result};
 
@@ -23,7 +23,7 @@ pub(crate) struct Config {
     pub(crate) realm: Realm,
     pub(crate) data: PathBuf,
     pub(crate) database: Target,
-    pub(crate) master_key: SecretRef,
+    pub(crate) master_key: MasterRef,
     /// The keys of subjects, which seal payloads.
     pub(crate) subject_keys: PathBuf,
     pub(crate) server: Listen,
@@ -85,7 +85,7 @@ pub(crate) static KEYS: &[Key] = &[
         "data",
         "master_key",
         None,
-        "`file:PATH` or `env:NAME`: where the key is that wraps all others",
+        "`file:PATH` or `env:NAME`: where the key is that wraps all others; after `passphrase:`, the passphrase that it is derived from",
     ),
     following(
         "data",
@@ -152,7 +152,7 @@ impl Config {
             },
             database,
             subject_keys: data.join(settings.text("data", "subject_keys").unwrap_or(SUBJECT_KEYS)),
-            master_key: settings.parsed::<SecretRef>("data", "master_key")?.below(base),
+            master_key: settings.parsed::<MasterRef>("data", "master_key")?.below(base),
             server: listen(settings, "server")?,
             gateway: listen(settings, "gateway")?,
             ops: settings.parsed("ops", "listen")?,
@@ -168,9 +168,7 @@ impl Config {
     /// a file.
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
         let mut own = vec![self.data.clone(), self.ledger_head.clone(), self.subject_keys.clone()];
-        if let SecretRef::File(path) = &self.master_key {
-            own.push(path.clone());
-        }
+        own.extend(self.master_key.file().map(Path::to_owned));
         own
     }
 

@@ -7,12 +7,15 @@ use store::{KeyBookError, SubjectKeyBook};
 use token::{Algorithm, MasterKey, Secret, SigningKey};
 
 use crate::{
-    config::{Config, SecretRef},
+    config::{Config, MasterRef},
     failure::{Exit, Failure, Result, TELL_US},
-    files, random,
+    files, passphrase, random,
 };
 
 const VERIFIER_FILE: &str = "checkpoint.pub";
+
+/// What a passphrase is mixed with, so that nobody can try passphrases for many installations at once.
+const SALT_FILE: &str = "master.salt";
 
 /// What to do about a key that is lost or damaged.
 const FROM_BACKUP: &str =
@@ -61,6 +64,7 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
             .next("choose another organization or environment")
     })?;
     files::write_new(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())?;
+    files::write_new(&dir.join(SALT_FILE), &random::bytes::<{ passphrase::SALT_BYTES }>()?)?;
     Ok(line.to_string())
 }
 
@@ -73,9 +77,12 @@ pub(crate) fn new_master() -> Result<MasterKey> {
     })
 }
 
-/// Reads the master key from where the configuration says it is.
-pub(crate) fn master(place: &SecretRef) -> Result<MasterKey> {
-    let secret = place.read()?;
+/// Reads the master key from where the configuration says it is, or derives it from the passphrase there.
+pub(crate) fn master(place: &MasterRef, dir: &Path) -> Result<MasterKey> {
+    let secret = place.place.read()?;
+    if place.is_passphrase {
+        return passphrase::master(&secret, &files::read(&dir.join(SALT_FILE))?);
+    }
     let unreadable = Failure::new("master_key_invalid", format!("`{place}` holds no master key"));
     let text = secret.expose_text().unwrap_or_default();
     MasterKey::from_base64(text).map_err(|error| {
@@ -94,10 +101,7 @@ pub(crate) fn verifier_line(dir: &Path) -> Result<String> {
 pub(crate) fn check(config: &Config) -> Result<()> {
     let dir = config.keys_dir();
     let wrapped = [TOKEN, CHECKPOINT, INDEX, NONCE].map(|name| file(&dir, name));
-    let master = match &config.master_key {
-        SecretRef::File(path) => Some(path.clone()),
-        SecretRef::Environment(_) => None,
-    };
+    let master = config.master_key.file().map(Path::to_owned);
     let others = [dir.join(VERIFIER_FILE), config.subject_keys.clone()];
     let files = master.into_iter().chain(wrapped).chain(others);
     let missing: Vec<_> = files.filter(|file| file.symlink_metadata().is_err()).collect();
@@ -107,7 +111,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
             .why(format!("these files are not there: {}", missing.join(", ")))
             .next(FROM_BACKUP));
     }
-    let master = self::master(&config.master_key)?;
+    let master = self::master(&config.master_key, &dir)?;
     load(&master, &dir)?;
     subjects(&config.subject_keys, master)?;
     files::read(&dir.join(VERIFIER_FILE)).map(|_| ())

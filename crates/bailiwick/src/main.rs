@@ -19,6 +19,7 @@ mod input;
 mod keys;
 mod moment;
 mod output;
+mod passphrase;
 mod proving;
 mod random;
 mod rotate;

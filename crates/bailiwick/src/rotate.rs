@@ -5,7 +5,7 @@ use ledger::Files;
 use token::MasterKey;
 
 use crate::{
-    config::{Config, SecretRef},
+    config::{Config, MasterRef},
     failure::{Exit, Failure, Result},
     files, keys,
 };
@@ -19,11 +19,11 @@ pub(crate) struct Rotated {
 }
 
 /// Wraps all keys by the master key at `to`, which is drawn where `to` is a file that is not there.
-pub(crate) fn rotate(config: &Config, to: &SecretRef) -> Result<Rotated> {
+pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     if *to == config.master_key {
         return Err(Failure::new("same_master_key", format!("`{to}` is the master key in use"))
             .why("a key that may be known has to be replaced by another one")
-            .next("name another place with `--to file:PATH` or `--to env:NAME`")
+            .next("name another place with `--to file:PATH`, `--to env:NAME` or `--to passphrase:file:PATH`")
             .exit(Exit::Usage));
     }
     // Held until the end: a node that runs would go on with the former one.
@@ -33,15 +33,16 @@ pub(crate) fn rotate(config: &Config, to: &SecretRef) -> Result<Rotated> {
             .next("stop the node, rotate, set `data.master_key`, and start it again")
             .exit(Exit::Conflict)
     })?;
-    let former = keys::master(&config.master_key)?;
+    let former = keys::master(&config.master_key, &config.keys_dir())?;
     let new = found_or_drawn(config, to)?;
     let keys = keys::rewrap(&config.keys_dir(), &former, &new)?;
     let subjects = keys::rewrap_subjects(&config.subject_keys, former, new)?;
     Ok(Rotated { keys, subjects })
 }
 
-fn found_or_drawn(config: &Config, to: &SecretRef) -> Result<MasterKey> {
-    let SecretRef::File(path) = to else { return keys::master(to) };
+fn found_or_drawn(config: &Config, to: &MasterRef) -> Result<MasterKey> {
+    let found = || keys::master(to, &config.keys_dir());
+    let Some(path) = to.file() else { return found() };
     if path.starts_with(&config.data) {
         return Err(Failure::new(
             "master_key_inside",
@@ -50,10 +51,10 @@ fn found_or_drawn(config: &Config, to: &SecretRef) -> Result<MasterKey> {
         .why("whoever gets a copy of the data would get the key that opens it")
         .next("choose another place with `--to file:PATH`"));
     }
-    if path.symlink_metadata().is_err() {
+    if !to.is_passphrase && path.symlink_metadata().is_err() {
         let drawn = keys::new_master()?;
         // Durable before anything is wrapped by it.
         files::write_new_secret(path, &[drawn.to_base64().expose(), b"\n"].concat())?;
     }
-    keys::master(to)
+    found()
 }

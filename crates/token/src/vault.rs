@@ -90,6 +90,11 @@ impl MasterKey {
         Ok(Self(key))
     }
 
+    /// The key that a key derivation function gave.
+    pub fn from_bytes(key: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*key))
+    }
+
     /// The form that [`MasterKey::from_base64`] reads.
     pub fn to_base64(&self) -> Secret {
         Secret::new(STANDARD.encode(*self.0))

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::ConfigArgs;
 use crate::{
-    config::{self, SecretRef},
+    config::{self, MasterRef},
     failure::Result,
     output::{Answer, fields},
     rotate::rotate,
@@ -13,9 +13,9 @@ use crate::{
 pub(crate) enum Command {
     /// Wrap all keys by another master key, offline. What was cut goes on where it was when it is started again.
     Rotate {
-        /// `file:PATH`, which is drawn where it is not there, or `env:NAME`.
+        /// `file:PATH`, which is drawn where it is not there, `env:NAME`, or `passphrase:` and a place.
         #[arg(long, value_name = "PLACE")]
-        to: SecretRef,
+        to: MasterRef,
         #[command(flatten)]
         config: ConfigArgs,
     },

@@ -33,6 +33,16 @@ pub(crate) enum SecretRef {
     Environment(String),
 }
 
+/// Where the master key is, or the passphrase that it is derived from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MasterRef {
+    pub(crate) place: SecretRef,
+    pub(crate) is_passphrase: bool,
+}
+
+/// What the place of a passphrase starts with.
+const PASSPHRASE: &str = "passphrase:";
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refused(&'static str);
@@ -82,9 +92,39 @@ impl FromStr for SecretRef {
     }
 }
 
-impl SecretRef {
+impl FromStr for MasterRef {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Refused> {
+        let passphrase = text.strip_prefix(PASSPHRASE);
+        let place = passphrase.unwrap_or(text).parse()?;
+        Ok(Self { place, is_passphrase: passphrase.is_some() })
+    }
+}
+
+impl MasterRef {
     /// The same, with a relative path below that folder.
     pub(crate) fn below(self, base: &Path) -> Self {
+        Self { place: self.place.below(base), ..self }
+    }
+
+    /// The file that it is in, where it is in one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.place {
+            SecretRef::File(path) => Some(path),
+            SecretRef::Environment(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for MasterRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.is_passphrase { PASSPHRASE } else { "" }, self.place)
+    }
+}
+
+impl SecretRef {
+    pub(super) fn below(self, base: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(base.join(path)),
             other => other,

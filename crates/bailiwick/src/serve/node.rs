@@ -60,7 +60,7 @@ impl Node {
         config::check_programs(&config.programs, &config.own_files())?;
         let descriptors = descriptors();
         // Keys first: without them nothing listens.
-        let master = keys::master(&config.master_key)?;
+        let master = keys::master(&config.master_key, &config.keys_dir())?;
         let keys = keys::load(&master, &config.keys_dir())?;
         let subjects = keys::subjects(&config.subject_keys, master)?;
         let server = bind("server", &config.server.address).await?;

@@ -70,7 +70,7 @@ pub(super) fn routers(
 /// What no server's credential may be read from: the master key, and everything in the data folder.
 fn own_secrets(config: &Config) -> OwnSecrets {
     let mut variables = vec!["BAILIWICK_".to_owned()];
-    if let SecretRef::Environment(name) = &config.master_key {
+    if let SecretRef::Environment(name) = &config.master_key.place {
         variables.push(name.clone());
     }
     OwnSecrets { files: config.own_files(), variables }

@@ -115,6 +115,17 @@ fn another_master_key_takes_over_and_the_former_one_opens_nothing() {
     known.run(&["ledger", "show", "--payload"]).ends(0).says("Somebody");
     assert_eq!(node.stop(), 0);
     place.run(["ledger", "verify"].into_iter().chain(config)).ends(0).says("VERIFIED");
+
+    // From a key to words that somebody remembers, and to other words.
+    place.write_secret("short", "copper lantern");
+    rotate("passphrase:file:short").ends(1).says("passphrase_too_short");
+    place.write_secret("words", "copper lantern orbit velvet anchor\n");
+    rotate("passphrase:file:words").ends(0);
+    place
+        .write("acme/bailiwick.toml", &text.replace("file:master.key", "passphrase:file:../words"));
+    assert_eq!(place.serve().stop(), 0);
+    place.write_secret("words", "copper lantern orbit velvet anchors\n");
+    place.run(serve.into_iter().chain(config)).ends(1).says("key_closed");
 }
 
 #[test]

@@ -96,6 +96,13 @@ impl Place {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// A file that its owner alone may read.
+    pub(crate) fn write_secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        self.write(name, text);
+        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
     pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
         self.run_into(arguments, Stdio::piped())
     }

@@ -72,7 +72,8 @@ impl Verify {
             return Ok(None);
         }
         let config = self.place.load()?;
-        let book = keys::subjects(&config.subject_keys, keys::master(&config.master_key)?)?;
+        let master = keys::master(&config.master_key, &config.keys_dir())?;
+        let book = keys::subjects(&config.subject_keys, master)?;
         Ok(Some(ledger::SubjectKeys::new(Arc::new(book))))
     }
 }
