@@ -186,3 +186,28 @@ fn findings_beyond_a_thousand_of_a_class_are_counted() {
     assert!(!report.holds(Class::Integrity) && report.holds(Class::Completeness));
     assert_eq!(report.findings[0].place, Place::Entry(0));
 }
+
+#[test]
+fn an_empty_file_of_payloads_is_one_too_many_where_no_entry_has_any() {
+    let place = tempfile::tempdir().unwrap();
+    let log = open(place.path());
+    append_all(&log, 0..3);
+    log.close().unwrap();
+    let pack = place.path().join("pack");
+    export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
+    let told = || findings(&verify::pack(&pack, &log.verifier_key(), &[], None));
+    assert_eq!(told(), <[&str; 0]>::default());
+    fs::create_dir(pack.join("payload")).unwrap();
+    fs::write(pack.join("payload/000"), b"").unwrap();
+    assert_eq!(told(), ["integrity: payload/000: it goes on behind the last payload of an entry"]);
+}
+
+#[test]
+fn payloads_that_are_missing_are_told_from_those_that_are_others() {
+    let scene = Scene::new();
+    let pack = scene.pack("pack");
+    fs::remove_file(pack.join("payload/001")).unwrap();
+    let report = scene.check(&pack, &[]);
+    assert!(report.holds(Class::Integrity) && !report.holds(Class::Completeness));
+    assert_eq!(findings(&report)[0], "completeness: entry 260: its payload is gone");
+}
