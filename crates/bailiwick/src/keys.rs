@@ -64,7 +64,7 @@ pub(crate) fn create(master: &MasterKey, dir: &Path, origin: &str) -> Result<Str
             .next("choose another organization or environment")
     })?;
     files::write_new(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())?;
-    files::write_new(&dir.join(SALT_FILE), &random::bytes::<{ passphrase::SALT_BYTES }>()?)?;
+    files::write_new_secret(&dir.join(SALT_FILE), &random::bytes::<{ passphrase::SALT_BYTES }>()?)?;
     Ok(line.to_string())
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn new_master() -> Result<MasterKey> {
 pub(crate) fn master(place: &MasterRef, dir: &Path) -> Result<MasterKey> {
     let secret = place.place.read()?;
     if place.is_passphrase {
-        return passphrase::master(&secret, &files::read(&dir.join(SALT_FILE))?);
+        return passphrase::master(&secret, files::read_secret(&dir.join(SALT_FILE))?.expose());
     }
     let unreadable = Failure::new("master_key_invalid", format!("`{place}` holds no master key"));
     let text = secret.expose_text().unwrap_or_default();

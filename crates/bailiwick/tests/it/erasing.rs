@@ -1,6 +1,6 @@
 //! Erasing what was said: nobody reads it any more, everybody sees that it was there, and nothing is said about who.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
 use ledger::KeyStore;
 use serde_json::json;
@@ -10,6 +10,7 @@ use token::MasterKey;
 use crate::{
     connecting::{Client, call},
     office::Office,
+    world::exists,
 };
 
 const PROMPT: &str = "look what Marta Quendolin ordered";
@@ -119,4 +120,27 @@ fn what_was_said_is_erased_with_its_key_and_what_was_done_stays_proven() {
         "{}",
         left.stdout
     );
+}
+
+#[test]
+fn a_node_that_is_killed_while_it_destroys_a_key_does_the_rest_at_its_next_start() {
+    let office = Office::new();
+    let (id, _) = key_of(&office, "agent/support-bot");
+    let journal = office.place.path("acme/data/subject-keys.sqlite-journal");
+    let erase = ["ledger", "erase", "--subject", "agent/support-bot", "--profile", "olivia.toml"];
+    let mut command = office.place.command(erase.into_iter().chain(REASON));
+    let mut erasing =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    // SQLite's journal is there while the key goes, behind the durable entry; where this looks too late, it has gone.
+    while erasing.try_wait().unwrap().is_none() && !exists(&journal) {
+        std::hint::spin_loop();
+    }
+    let Office { place, node, .. } = office;
+    drop(node);
+    let _ = erasing.kill();
+    erasing.wait().unwrap();
+    assert_eq!(place.serve().stop(), 0);
+    let verified = place.run(["ledger", "verify"].into_iter().chain(CONFIG)).ends(0);
+    verified.says("VERIFIED").says("erased by entry").says("1 payloads");
+    assert!(!holds(&bytes_of(&place.path("acme/data"), "ledger"), id.as_bytes()));
 }

@@ -43,7 +43,6 @@ async fn what_stands_for_a_call_is_the_same_until_its_subject_is_erased_and_no_d
     assert!(erased.payloads >= 2, "{erased:?}");
     assert_eq!(world.verdict(&bot, READ.0, READ.1).await, "permit");
     assert_ne!(said(&world).await, first);
-    // What one person said cannot be compared with what another did.
     let world = world.restart(&database.target()).await;
     let report = world.verified().await;
     assert!(report.is_clean(), "{:?}", report.findings);
