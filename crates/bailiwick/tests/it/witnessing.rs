@@ -188,6 +188,9 @@ fn a_node_shows_the_head_that_its_witnesses_cosigned_and_auditors_of_both_houses
     let other = CheckpointKey::from_seed(&[9; 32]).witness("other.example").unwrap();
     place.write("other.policy", &format!("witness other {other}\nquorum other\n"));
     check("other.policy").ends(3).says("0 of 1 witnesses");
+    place.write("none.policy", "quorum none\n");
+    let nobody = check("none.policy").ends(0).says("VERIFIED");
+    assert!(!nobody.stdout.contains("witnessed"), "nobody had to: {nobody:?}");
     // Both files, or none.
     let again = ["ledger", "proof", "0", "--out", "again.tlog-proof", "--entry", "0.json"];
     olivia.run(&again).ends(7).says("0.json");

@@ -21,7 +21,7 @@ pub struct Report {
     pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
-    /// The newest head that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
+    /// The newest head, of the log or kept, that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
     /// ([`Report::ask_for_witnesses`]).
     pub witnessed: Option<Witnessed>,
     /// How many entries were hashed.
@@ -194,7 +194,7 @@ impl Report {
     /// Asks whether witnesses have cosigned a head as a policy wants it. That none has, or that a line of a known witness is
     /// bad in any head, is a finding of integrity; what of a pack lies behind the newest that they have, one of completeness.
     pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
-        let mut why = None;
+        let (mut heads, mut why) = (Vec::new(), None);
         for (place, note) in std::mem::take(&mut self.heads) {
             // It is not this log's, so nobody has cosigned this log by it.
             if self.findings.iter().any(|finding| finding.place == place) {
@@ -204,13 +204,12 @@ impl Report {
                 Err(WitnessedError::Note(error)) => {
                     self.find(Level::Signature, Class::Integrity, place, error.to_string());
                 }
-                _ if matches!(place, Place::Older(_)) => {}
-                Err(error) => why = Some(error),
-                Ok(witnessed) => {
-                    self.witnessed.get_or_insert(witnessed);
-                }
+                // The log's own head comes first, and is what is asked about.
+                Err(error) => why = why.or(Some(error)),
+                Ok(witnessed) => heads.push(witnessed),
             }
         }
+        self.witnessed = heads.into_iter().max_by_key(|head| (head.checkpoint.size, head.by.len()));
         if !policy.wants_witnesses() {
             self.witnessed = None;
         } else if let Some(tail) = self.unwitnessed() {

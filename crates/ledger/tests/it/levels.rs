@@ -211,3 +211,20 @@ fn payloads_that_are_missing_are_told_from_those_that_are_others() {
     assert!(report.holds(Class::Integrity) && !report.holds(Class::Completeness));
     assert_eq!(findings(&report)[0], "completeness: entry 260: its payload is gone");
 }
+
+#[test]
+fn where_one_side_is_what_was_signed_only_the_other_is_accused() {
+    let scene = Scene::new();
+    for (file, accused) in [
+        ("tile/entries/000", "entry 0: it is not the entry that was signed"),
+        ("tile/0/000", "tile/0/000: its hash of entry 1 is not the entry's"),
+        ("tile/1/000.p/2", "tile/1/000.p/2: its hash 1 is not the one of the tile below"),
+    ] {
+        let pack = scene.pack(&file.replace('/', "-"));
+        flip(&pack.join(file));
+        let report = verify::pack(&pack, &scene.key, &[], None);
+        let of_tree = report.findings.iter().filter(|finding| finding.level == Level::Tree);
+        let told: Vec<String> = of_tree.map(ToString::to_string).collect();
+        assert_eq!(told, [format!("integrity: {accused}")]);
+    }
+}

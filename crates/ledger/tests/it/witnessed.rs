@@ -132,6 +132,25 @@ fn a_bad_line_of_a_known_witness_is_found_in_every_head() {
 }
 
 #[test]
+fn a_witnessed_head_that_the_auditor_kept_counts_like_one_of_the_pack() {
+    let scene = Scene::new();
+    let kept = scene.kept();
+    fs::remove_dir_all(scene.pack.join("anchor")).unwrap();
+    let none = "integrity: checkpoint: no head is witnessed as the policy wants it: 0 of 2 witnesses have cosigned the head, which is no quorum";
+    assert_eq!(findings(&scene.pack(&[])), [none]);
+    let report = scene.pack(&[&kept]);
+    assert_eq!(report.witnessed.as_ref().map(|it| it.checkpoint.size), Some(700));
+    assert!(report.holds(Class::Integrity), "{:?}", findings(&report));
+
+    // What was signed comes before what is missing.
+    fs::remove_file(scene.pack.join("payload/001")).unwrap();
+    let mut report = verify::pack(&scene.pack, &scene.key.to_string(), &[], None);
+    assert!(!report.holds(Class::Completeness) && report.holds(Class::Integrity));
+    report.ask_for_witnesses(&scene.key, &scene.policy, NOW);
+    assert_eq!(findings(&report)[0], none);
+}
+
+#[test]
 fn a_line_from_the_future_counts_for_nobody_and_spoils_nothing() {
     let scene = Scene::new();
     let note = scene.note();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ledger::TlogProof;
+use ledger::{TlogPolicy, TlogProof};
 use model::Foreign;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -140,7 +140,7 @@ impl VerifyProof {
                     ("entry", format!("{index} of `{}`", head.origin)),
                     ("signed head", format!("{} entries, root {}", head.size, head.root)),
                 ];
-                if policy.is_some() {
+                if policy.as_ref().is_some_and(TlogPolicy::wants_witnesses) {
                     lines.push(("witnessed by", by.join(", ")));
                 }
                 format!("VERIFIED\n{}", fields(lines))

@@ -155,8 +155,7 @@ impl Place {
             match status {
                 StatusCode::OK => return self.line(given, &answer),
                 StatusCode::CONFLICT => {
-                    let named = answer.strip_suffix('\n').and_then(|text| text.parse::<u64>().ok());
-                    let Some(named) = named else {
+                    let Ok(named) = answer.trim().parse::<u64>() else {
                         // By tlog-witness 1.0: it has seen this very size, with another root.
                         let same = old == size && old > 0;
                         return Err(if same { Said::Forked } else { Said::Refused(status) });

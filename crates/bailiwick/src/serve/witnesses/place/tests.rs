@@ -82,6 +82,11 @@ async fn a_witness_that_knows_another_history_is_understood() {
 async fn a_witness_that_shows_no_other_history_raises_no_alarm() {
     // It was given the same head twice at once.
     assert_eq!(said(3, &[Says(409, "3\n"), Cosigns]).await, None);
+    assert_eq!(
+        said(3, &[Says(409, "2"), Cosigns]).await,
+        None,
+        "a size is one without its newline"
+    );
     assert_eq!(said(3, &[Says(409, "3\n"), Says(409, "3\n")]).await, refused(409));
     assert_eq!(said(0, &[Says(409, "3\n"), Says(409, "3\n")]).await, refused(409));
     // Everything begins with nothing, so that is no other history.
