@@ -198,6 +198,7 @@ impl Engine {
         if let Some(kind) = attempt.inputs.as_ref().and_then(|it| it.beyond(&tool.input_requests)) {
             return Err(Refusal::new(*action, Code::MethodNotMapped, not_asked(kind)));
         }
+        deciding.body.tool = Some(tool.name.to_string());
         deciding.body.catalog = Some(tool.mapping);
         deciding.body.definition = Some(tool.definition);
         let (pairs, cost) = tool.reading(arguments).map_err(|(code, why)| refuse(code, why))?;

@@ -14,6 +14,7 @@ use ledger::{Health, Log};
 use model::{Digest, Name};
 use store::Store;
 use token::dpop::{Nonces, Replays};
+use tokio::sync::Semaphore;
 
 use crate::{
     attempt::Step,
@@ -76,6 +77,8 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) looks: Looks,
     pub(crate) spared: Spared,
+    /// Whoever holds it may read keys of subjects that are not in memory.
+    pub(crate) at_keys: Arc<Semaphore>,
     /// One mover and one reader at a time: entries keep the outbox's order, rows the feed's.
     pub(crate) moving: tokio::sync::Mutex<()>,
     pub(crate) reading: tokio::sync::Mutex<()>,
@@ -130,6 +133,7 @@ impl Engine {
             counters: Counters::default(),
             looks: Looks::default(),
             spared: Spared::default(),
+            at_keys: Arc::new(Semaphore::new(1)),
             moving: tokio::sync::Mutex::new(()),
             reading: tokio::sync::Mutex::new(()),
             index_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.index_key),

@@ -107,6 +107,7 @@ impl Dispatch {
             return Err(Refusal::new(action, Code::ArgumentsInvalid, reason));
         }
         let unavailable = |why: NotRecorded| why.refusal(action);
+        engine.keys_at_hand([held.caller.person.to_string()]).await.map_err(unavailable)?;
         let said = engine.blinded(&held.caller, Said::Inputs, &bytes).map_err(unavailable)?;
         let body = Input { answer: Some(said), method: kind.method().to_owned() };
         let draft = engine.about(&held.caller, &body, engine.context.id());

@@ -207,6 +207,7 @@ impl Engine {
                 }
             });
         draft.payload = Some(to_json(&claims.authority).canonical());
+        self.keys_at_hand([draft.whose()]).await.map_err(|why| why.refusal(action))?;
         let sealed = self
             .seal(entries::of_action(draft, action, parents))
             .map_err(|why| why.refusal(action))?;

@@ -24,6 +24,7 @@ use crate::{
     entries::{Body, Decision, Given, Governed, TaskOpened, TokenIssued, read},
     evaluate::{About, Asked, BucketsOf, within_authority},
     question::supposed_claims,
+    record::Said,
     records::{AgentRecord, ApprovalRecord, PolicyFile, PolicySetRecord, ToolRecord},
     refusal::Code,
     standing::Standing,
@@ -72,6 +73,8 @@ struct Sources {
     objects: HashMap<Digest, RawRow>,
     /// What tokens allow, by the leaf hashes of their issuance.
     tokens: HashMap<Digest, Authority>,
+    /// Those that are bound to no key.
+    bearers: HashSet<Digest>,
     /// What tasks are for.
     purposes: HashMap<TaskId, Arc<str>>,
     approvals: HashMap<String, ApprovalRecord>,
@@ -166,6 +169,9 @@ impl Engine {
                     }
                 }
                 TokenIssued::KIND if sources.wanted.contains(&entry.hash) => {
+                    if entry.leaf.body.member("sender").is_some() {
+                        sources.bearers.insert(entry.hash);
+                    }
                     match self.payload::<Authority>(&entry) {
                         Ok(authority) => drop(sources.tokens.insert(entry.hash, authority)),
                         Err(why) => drop(sources.gone.insert(entry.hash, why)),
@@ -242,9 +248,16 @@ impl Engine {
         let Past { entry, body } = past;
         let leaf = &entry.leaf;
         let code = body.code.clone().unwrap_or_default();
-        let given = body.given.as_ref().ok_or_else(|| Why::Before(code.clone()))?;
+        let is_permit = leaf.verdict.as_deref() == Some("permit");
+        // Nothing is permitted before authority and policy were asked.
+        let before = |code: String| match is_permit {
+            true => Why::Differs("verdict"),
+            false => Why::Before(code),
+        };
+        let given = body.given.as_ref().ok_or_else(|| before(code.clone()))?;
         let scene = Scene::of(leaf, given, sources)?;
         let asked_for = self.asked_for(past)?;
+        self.is_what_was_said(leaf, body, &asked_for)?;
         let (pairs, tool) = scene.read(body, &asked_for)?;
         let mut differs = Vec::new();
         let effects: Vec<_> = pairs.iter().map(|pair| self.mark(pair)).collect();
@@ -259,15 +272,20 @@ impl Engine {
             buckets: BucketsOf::Recorded(&given.buckets),
             drawn: Mutex::default(),
         };
-        let used = leaf.approval.filter(|_| leaf.verdict.as_deref() == Some("permit"));
+        let used = leaf.approval.filter(|_| is_permit);
         let approval = used.and_then(|id| sources.approvals.get(&id.to_string()));
         let today = scene.word(&ask(self.directory.policies()), None).0.name();
         let Some(epoch) = body.policy_epoch else {
             // Policies were not asked: authority was in the way, or something that only then was known.
-            if code != Code::BeyondAuthority.text() {
-                return Err(Why::Before(code));
+            if is_permit || code != Code::BeyondAuthority.text() {
+                return Err(before(code));
             }
-            if scene.authority(&pairs, given.at).is_ok() {
+            let is_beyond = scene.authority(&pairs, given.at).is_err();
+            // A token without a key is refused by the same code what policies may keep waiting.
+            if !is_beyond && leaf.parents.first().is_some_and(|it| sources.bearers.contains(it)) {
+                return Err(before(code));
+            }
+            if !is_beyond {
                 differs.push("verdict");
             }
             return Ok((differs, today));
@@ -283,6 +301,19 @@ impl Engine {
             differs.push("verdict");
         }
         Ok((differs, today))
+    }
+
+    /// Whether the arguments that were kept are those that were decided on: the leaf has what stands for them.
+    fn is_what_was_said(&self, leaf: &Leaf, body: &Decision, kept: &Json) -> Result<(), Why> {
+        let (Some(call), Some(person)) = (body.call, &leaf.person) else { return Ok(()) };
+        let bytes = kept.canonical();
+        let said = self.log.blind(&person.to_string(), Said::Call.purpose(), &bytes);
+        match said {
+            Ok(said) if said == call => Ok(()),
+            // A mark in place of a secret makes another call of it.
+            Ok(_) => whole(&String::from_utf8_lossy(&bytes)).and(Err(Why::Differs("arguments"))),
+            Err(why) => Err(Why::Impossible(why.to_string())),
+        }
     }
 
     /// What was asked for: a call's arguments, or an act.
@@ -456,7 +487,6 @@ impl Scene {
             return Ok((vec![pair], None));
         }
         let tool = body.tool.as_ref().ok_or_else(unknown)?;
-        whole(&String::from_utf8_lossy(&asked_for.canonical()))?;
         let entry = self.directory.tool(system, tool).and_then(|(_, tool)| tool);
         let tool = entry.and_then(|entry| entry.accepted).ok_or(Why::Differs("tool"))?;
         let (pairs, _) = tool.reading(asked_for).map_err(|_| Why::Differs("effects"))?;

@@ -7,9 +7,13 @@ use std::{
     time::Duration,
 };
 
-use ledger::{AppendError, Draft, MAX_PAYLOAD, Receipt, SealError};
+use ledger::{AppendError, Draft, KeysError, MAX_PAYLOAD, Receipt, SealError};
 use model::{ActionId, Digest, EntryId, IdentityId, Money, Name, TaskId, ijson::Json};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::OwnedSemaphorePermit,
+    task::JoinHandle,
+};
 
 use crate::{
     authenticate::{Caller, NotAuthenticated},
@@ -54,7 +58,7 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    const fn purpose(self) -> &'static str {
+    pub(crate) const fn purpose(self) -> &'static str {
         match self {
             Self::Call => "call",
             Self::Inputs => "inputs",
@@ -135,14 +139,28 @@ impl Engine {
         if away.is_empty() {
             return Ok(());
         }
+        let unavailable = |why: &dyn std::fmt::Display| NotRecorded::Unavailable(why.to_string());
+        let reading = async {
+            // A store that hangs takes one thread, however many ask for it.
+            let turn =
+                self.at_keys.clone().acquire_owned().await.map_err(|why| unavailable(&why))?;
+            let read = self.read_keys(away, turn).await.map_err(|why| unavailable(&why))?;
+            read.map_err(|why| unavailable(&why))
+        };
+        tokio::time::timeout(RECORD_BOUND, reading).await.unwrap_or(Err(NotRecorded::Slow))
+    }
+
+    /// Has keys in memory some time later; blocks a thread of its own.
+    fn read_keys(
+        &self,
+        subjects: BTreeSet<String>,
+        turn: OwnedSemaphorePermit,
+    ) -> JoinHandle<Result<(), KeysError>> {
         let log = self.log.clone();
-        let reading = tokio::task::spawn_blocking(move || log.prepare_keys(&away));
-        match tokio::time::timeout(RECORD_BOUND, reading).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(why))) => Err(NotRecorded::Unavailable(why.to_string())),
-            Ok(Err(panicked)) => Err(NotRecorded::Unavailable(panicked.to_string())),
-            Err(_) => Err(NotRecorded::Slow),
-        }
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            log.prepare_keys(&subjects)
+        })
     }
 
     /// What stands in a leaf for what was said in a caller's action, under the key that the action's payload is sealed under.
@@ -187,15 +205,18 @@ impl Engine {
         }
     }
 
-    /// A draft of what takes away or says no: no key that is out of reach may keep it from happening or from being recorded, so
-    /// what would be sealed is left out then.
+    /// A draft of what takes away or says no: it waits for no key. Nearly always the key is in memory, since whoever asks was
+    /// given a token or had an attempt decided; where it is not, what would be sealed is left out, and the next such entry
+    /// finds it there.
     pub(crate) fn bare_without_key(&self, draft: &mut Draft) {
-        if draft.payload.is_none() {
+        if draft.payload.is_none() || self.log.has_key(&draft.whose()) {
             return;
         }
-        if let Err(why) = self.log.prepare_keys(&BTreeSet::from([draft.whose()])) {
-            tracing::error!(code = "BW-1202", %why, "an entry is recorded without what would be sealed with it");
-            draft.payload = None;
+        tracing::warn!(code = "BW-1202", entry = %draft.id, "an entry is recorded without what would be sealed with it, since its key is not at hand");
+        draft.payload = None;
+        if let (Ok(_), Ok(turn)) = (Handle::try_current(), self.at_keys.clone().try_acquire_owned())
+        {
+            drop(self.read_keys(BTreeSet::from([draft.whose()]), turn));
         }
     }
 
@@ -294,7 +315,13 @@ impl Engine {
             Code::Unauthenticated
         };
         let refusal = Refusal::new(self.context.id(), code, why.to_string());
-        self.note_refusal(caller, &refusal, Decision::default(), None);
+        let body = Decision { code: Some(code.text().to_owned()), ..Decision::default() };
+        let mut draft = self.decision(caller, refusal.action, &body);
+        if code == Code::NotIssued {
+            // It follows from nothing in this ledger, whatever it claims.
+            (draft.parents, draft.chain, draft.task) = (Vec::new(), Vec::new(), None);
+        }
+        self.note_refused(caller.agents.last().unwrap_or(&caller.person), draft, &refusal);
     }
 
     /// The draft of a decision about a caller's action.

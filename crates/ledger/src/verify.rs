@@ -118,7 +118,12 @@ mod tests {
             looks.set(looks.get() + 1);
             let mut report = Report::default();
             if finds && looks.get() == 1 {
-                report.find(Class::Integrity, Place::Entry(0), "its payload is gone");
+                report.find(
+                    Level::Payloads,
+                    Class::Integrity,
+                    Place::Entry(0),
+                    "its payload is gone",
+                );
             }
             report
         };

@@ -106,8 +106,11 @@ impl<'a> Meaning<'a> {
     pub(super) fn finish(mut self, report: &mut Report) {
         self.payloads.close(report);
         self.sealed.finish(report);
-        for (parent, index) in self.unknown {
-            if !self.leaves.contains(&parent) {
+        self.unknown.retain(|(parent, _)| !self.leaves.contains(parent));
+        let gone = self.unknown.iter().map(|(parent, _)| parent).collect::<HashSet<_>>().len();
+        // What was lost, by the log's own word, may have been followed by something.
+        if gone as u64 > self.lost {
+            for (parent, index) in self.unknown {
                 let what = format!("its parent {parent} is not in this log");
                 report.find(Level::Meaning, Class::Completeness, Place::Entry(index), what);
             }

@@ -84,7 +84,7 @@ pub struct OpenTask {
     pub index: u64,
 }
 
-/// So many refusals that were not recorded.
+/// So many entries that were not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// The entry that says so.

@@ -153,7 +153,7 @@ impl fmt::Display for Report {
             let (index, lost, from, to) = (gap.index, gap.lost, gap.from, gap.to);
             write!(
                 f,
-                "\n  gap: entry {index} says that {lost} refusals from {from} to {to} are missing"
+                "\n  gap: entry {index} says that {lost} entries from {from} to {to} are missing"
             )?;
         }
         for finding in &self.findings {

@@ -209,7 +209,10 @@ fn payloads_that_are_missing_are_told_from_those_that_are_others() {
     fs::remove_file(pack.join("payload/001")).unwrap();
     let report = scene.check(&pack, &[]);
     assert!(report.holds(Class::Integrity) && !report.holds(Class::Completeness));
-    assert_eq!(findings(&report)[0], "completeness: entry 260: its payload is gone");
+    assert_eq!(
+        findings(&report)[0],
+        "completeness: entry 260: its payload is gone, and no entry erased it"
+    );
 }
 
 #[test]

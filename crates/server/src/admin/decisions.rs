@@ -2,8 +2,10 @@
 
 use axum::{Json, extract::State, http::Method, routing::on};
 use decide::{Recomputed, Remade};
+use govern::ReadPayloads;
 use model::ActionId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::{
     body::Params,
@@ -18,6 +20,8 @@ pub(crate) const ROUTES: &[Route] =
 /// How many decisions an answer has when nobody says, and at most.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+
+static TURN: Semaphore = Semaphore::const_new(1);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,8 +88,19 @@ async fn recompute(
     let engine = server.engine.clone();
     engine.look(&caller, "Ledger", "decisions")?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-    let range = wanted.from..wanted.to.unwrap_or(u64::MAX);
-    let made = tokio::task::spawn_blocking(move || engine.recompute(range, limit)).await;
+    let end = wanted.to.unwrap_or(u64::MAX).min(engine.log().acknowledged());
+    let range = wanted.from..end;
+    if range.is_empty() {
+        return Ok(Json(Made { decisions: Vec::new(), next: None }));
+    }
+    engine.allow(&caller, ReadPayloads { first: range.start, last: end - 1 }).await?;
+    // One at a time reads the whole ledger, and goes on to its end when nobody waits for it any more.
+    let turn = TURN.acquire().await.map_err(|why| Problem::internal(&why))?;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        engine.recompute(range, limit)
+    });
+    let made = made.await;
     let (made, next) = made.map_err(|why| Problem::internal(&why))??;
     Ok(Json(Made { decisions: made.into_iter().map(Decision::from).collect(), next }))
 }

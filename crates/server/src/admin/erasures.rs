@@ -67,6 +67,8 @@ async fn erase(
     Body(wish): Body<Wish>,
 ) -> Result<Json<Erasure>, Problem> {
     let engine = &server.engine;
+    // Whoever may not look at holds does not learn of them by an answer.
+    engine.look(&caller, "Ledger", "holds")?;
     let subject = names::subject(engine, &wish.subject).await?;
     engine.check_erasure(&subject)?;
     let act = EraseSubject { subject: subject.clone(), reason: given(wish.reason)? };
@@ -110,6 +112,7 @@ async fn change(
     lift: bool,
 ) -> Result<Json<Held>, Problem> {
     let engine = &server.engine;
+    engine.look(&caller, "Ledger", "holds")?;
     let subject = names::subject(engine, &wish.subject).await?;
     let act = ChangeHold { subject: subject.clone(), reason: given(wish.reason)?, lift };
     check_hold(engine, &act)?;

@@ -232,7 +232,7 @@ async fn a_search_of_payloads_is_an_act_whose_record_tells_what_but_not_in_the_l
     let shown = format!("{ENTRIES}/{}?payload=true", decision["index"]);
     let shown = olivia.get(&shown).await.ok();
     let content = json!({ "among": { "kind": "task" }, "text": "YELLOW mara" });
-    assert_eq!(shown["payload"]["content"], content);
+    assert_eq!(shown["payload"]["content"]["act"], content);
 
     // Whoever may look at entries may be kept from searching what is sealed.
     let policy =

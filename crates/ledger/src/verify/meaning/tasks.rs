@@ -85,7 +85,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// Ends whose counts do not fit, where that is not explained by so many refusals that the log says it lost.
+    /// Ends whose counts do not fit, where that is not explained by so many entries that the log says it lost.
     pub(super) fn miscounted(&mut self, lost: u64) -> Vec<(u64, Wrong)> {
         let wrong = std::mem::take(&mut self.miscounted).into_iter();
         wrong
@@ -142,16 +142,23 @@ fn spent(body: &Json) -> Option<u64> {
 }
 
 impl Miscount {
-    /// Whether only refusals are missing, and no more than were lost.
+    /// Whether nothing is missing but what is recorded without being waited for, and no more of it than was lost.
     fn is_explained(&self, lost: u64) -> bool {
         let Self { there, said } = self;
-        let missing = said.refusals.saturating_sub(there.refusals);
-        let without = Counts {
-            refusals: there.refusals + missing,
-            entries: there.entries + missing,
-            ..*there
+        let missing = |of: fn(&Counts) -> u64| of(said).checked_sub(of(there));
+        let (Some(entries), Some(refusals), Some(outcomes), Some(spent)) = (
+            missing(|it| it.entries),
+            missing(|it| it.refusals),
+            missing(|it| it.outcomes),
+            missing(|it| it.spent),
+        ) else {
+            return false;
         };
-        missing <= lost && without == *said
+        said.permits == there.permits
+            && said.tokens == there.tokens
+            && (spent == 0 || outcomes > 0)
+            && refusals.saturating_add(outcomes) <= entries
+            && entries <= lost
     }
 
     fn told(&self) -> Wrong {
