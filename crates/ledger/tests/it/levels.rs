@@ -231,3 +231,15 @@ fn where_one_side_is_what_was_signed_only_the_other_is_accused() {
         assert_eq!(told, [format!("integrity: {accused}")]);
     }
 }
+
+#[test]
+fn a_tile_with_more_hashes_than_its_name_says_is_not_the_one_that_was_signed() {
+    let scene = Scene::new();
+    for file in ["tile/0/002.p/188", "tile/1/000.p/2"] {
+        let pack = scene.pack(&file.replace('/', "-"));
+        let longer = [fs::read(pack.join(file)).unwrap(), vec![7; 32]].concat();
+        fs::write(pack.join(file), longer).unwrap();
+        let told = findings(&scene.check(&pack, &[]));
+        assert!(told.iter().any(|line| line.contains(file)), "{file}: {told:?}");
+    }
+}
