@@ -189,11 +189,11 @@ fn a_parent_that_is_not_in_the_log_is_reported_as_missing() {
 }
 
 #[test]
-fn a_permit_follows_from_a_token_of_its_delegations_and_its_task() {
+fn a_permit_follows_from_a_token_of_its_delegations_and_its_task_issued_to_who_acts() {
     let beyond =
         "correctness: entry 3: it permits what no token that it follows from was issued for";
     let with = |decision: &str| {
-        told(&["own:token", "own:task #5 0", "own:token #5 ~7 1", decision, "outcome @1 #5 ~7 3"])
+        told(&["own:token", "own:task #5 0", "token #5 ~7 1", decision, "outcome @1 #5 ~7 3"])
             .into_iter()
             .filter(|line| !line.starts_with("open task"))
             .collect::<Vec<_>>()
@@ -206,6 +206,7 @@ fn a_permit_follows_from_a_token_of_its_delegations_and_its_task() {
         "decision:permit @1 #5 ~7,8 2",
         "decision:permit @1 #5 ~ 2",
         "decision:permit @1 ~7 2",
+        "own:decision:permit @1 #5 ~7 2",
     ] {
         assert_eq!(with(wrong)[0], beyond, "{wrong}");
     }

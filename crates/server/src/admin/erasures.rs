@@ -67,10 +67,11 @@ async fn erase(
     Body(wish): Body<Wish>,
 ) -> Result<Json<Erasure>, Problem> {
     let engine = &server.engine;
-    // Whoever may not look at holds does not learn of them by an answer.
-    engine.look(&caller, "Ledger", "holds")?;
     let subject = names::subject(engine, &wish.subject).await?;
-    engine.check_erasure(&subject)?;
+    // Nobody is asked to approve what cannot be; and whoever may not look at holds does not learn of them by an answer.
+    if engine.sees(&caller, "Ledger", "holds") {
+        engine.check_erasure(&subject)?;
+    }
     let act = EraseSubject { subject: subject.clone(), reason: given(wish.reason)? };
     let allowed = engine.allow(&caller, act).await?;
     let decide::Erasure { entry, keys, payloads } = engine.erase(allowed).await?;
@@ -112,10 +113,11 @@ async fn change(
     lift: bool,
 ) -> Result<Json<Held>, Problem> {
     let engine = &server.engine;
-    engine.look(&caller, "Ledger", "holds")?;
     let subject = names::subject(engine, &wish.subject).await?;
     let act = ChangeHold { subject: subject.clone(), reason: given(wish.reason)?, lift };
-    check_hold(engine, &act)?;
+    if engine.sees(&caller, "Ledger", "holds") {
+        check_hold(engine, &act)?;
+    }
     let allowed = engine.allow(&caller, act).await?;
     change_hold(engine, allowed).await?;
     Ok(Json(Held { subject, held: !lift }))

@@ -1,11 +1,12 @@
-//! Credentials: whoever acts does so by a token that was issued for these delegations and this task, and a token adds one
-//! delegation at most to what it was issued on.
+//! Credentials: whoever acts does so by a token that was issued to them, for these delegations and this task, and a token adds
+//! one delegation at most to what it was issued on.
 
 use std::collections::HashMap;
 
-use model::{Digest, LinkId, TaskId, ijson::Json};
+use model::{Digest, IdentityId, LinkId, TaskId, ijson::Json};
 
 use super::{Seen, Wrong, actions::permits, incorrect};
+use crate::leaf::Leaf;
 
 #[derive(Default)]
 pub(super) struct Credentials {
@@ -14,10 +15,12 @@ pub(super) struct Credentials {
     openings: HashMap<Digest, TaskId>,
 }
 
-/// What a token was issued for.
+/// What a token was issued for, and to whom.
 struct Token {
     chain: Box<[LinkId]>,
     task: Option<TaskId>,
+    person: Option<IdentityId>,
+    agent: Option<IdentityId>,
 }
 
 impl Credentials {
@@ -33,7 +36,8 @@ impl Credentials {
         match (leaf.kind.as_str(), leaf.task) {
             ("token", task) => {
                 let chain = leaf.chain.clone().into_boxed_slice();
-                self.tokens.insert(hash, Token { chain, task });
+                let (person, agent) = (leaf.person.clone(), acting(leaf).cloned());
+                self.tokens.insert(hash, Token { chain, task, person, agent });
             }
             ("task", Some(task)) => {
                 self.openings.insert(hash, task);
@@ -43,10 +47,15 @@ impl Credentials {
         judged.map_err(incorrect)
     }
 
-    /// A permit follows from a token of the same delegations and the same task.
+    /// A permit follows from a token of the same delegations and the same task, for the same person and of who acts.
     fn used(&self, seen: &Seen<'_>) -> Result<(), &'static str> {
-        let covers =
-            |token: &Token| *token.chain == *seen.leaf.chain && token.task == seen.leaf.task;
+        let leaf = seen.leaf;
+        let covers = |token: &Token| {
+            *token.chain == *leaf.chain
+                && token.task == leaf.task
+                && token.person == leaf.person
+                && token.agent.as_ref() == acting(leaf)
+        };
         match self.parents(seen).any(covers) {
             true => Ok(()),
             false => Err("it permits what no token that it follows from was issued for"),
@@ -77,4 +86,9 @@ impl Credentials {
     fn parents(&self, seen: &Seen<'_>) -> impl Iterator<Item = &Token> {
         seen.leaf.parents.iter().filter_map(|parent| self.tokens.get(parent))
     }
+}
+
+/// The agent that acts, where it is no person.
+fn acting(leaf: &Leaf) -> Option<&IdentityId> {
+    leaf.agent.as_ref().map(|agent| &agent.id)
 }
