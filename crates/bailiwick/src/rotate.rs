@@ -21,10 +21,7 @@ pub(crate) struct Rotated {
 /// Wraps all keys by the master key at `to`, which is drawn where `to` is a file that is not there.
 pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     if *to == config.master_key {
-        return Err(Failure::new("same_master_key", format!("`{to}` is the master key in use"))
-            .why("a key that may be known has to be replaced by another one")
-            .next("name another place with `--to file:PATH`, `--to env:NAME` or `--to passphrase:file:PATH`")
-            .exit(Exit::Usage));
+        return Err(in_use(to));
     }
     // Held until the end: a node that runs would go on with the former one.
     let _lock = Files::take(&config.ledger_dir()).map_err(|error| {
@@ -35,9 +32,20 @@ pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     })?;
     let former = keys::master(&config.master_key, &config.keys_dir())?;
     let new = found_or_drawn(config, to)?;
+    // A copy of it would pass for a rotation, and the former key be destroyed.
+    if new.to_base64() == former.to_base64() {
+        return Err(in_use(to));
+    }
     let keys = keys::rewrap(&config.keys_dir(), &former, &new)?;
     let subjects = keys::rewrap_subjects(&config.subject_keys, former, new)?;
     Ok(Rotated { keys, subjects })
+}
+
+fn in_use(to: &MasterRef) -> Failure {
+    Failure::new("same_master_key", format!("`{to}` is the master key in use"))
+        .why("a key that may be known has to be replaced by another one")
+        .next("name another place with `--to file:PATH`, `--to env:NAME` or `--to passphrase:file:PATH`")
+        .exit(Exit::Usage)
 }
 
 fn found_or_drawn(config: &Config, to: &MasterRef) -> Result<MasterKey> {

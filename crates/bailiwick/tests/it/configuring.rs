@@ -101,6 +101,8 @@ fn another_master_key_takes_over_and_the_former_one_opens_nothing() {
     assert!(!exists(&place.path("new.key")));
     assert_eq!(node.stop(), 0);
     rotate("file:acme/master.key").ends(2).says("is the master key in use");
+    std::fs::copy(place.path("acme/master.key"), place.path("copy.key")).unwrap();
+    rotate("file:copy.key").ends(2).says("is the master key in use");
     rotate("file:acme/data/new.key").ends(1).says("outside the data folder");
     rotate("env:NO_SUCH_VARIABLE").ends(1).says("NO_SUCH_VARIABLE");
     rotate("file:new.key").ends(0).says("set `data.master_key`");

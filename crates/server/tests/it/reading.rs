@@ -165,3 +165,23 @@ async fn an_entry_is_proven_to_whoever_has_its_bytes_and_the_key() {
     let una = office.person("una", &[]).await;
     assert_eq!(una.get("/v1/ledger/entries/1/proof").await.status, 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_payloads_are_opened_at_once_than_an_answer_may_take_of_memory() {
+    let office = Office::open().await;
+    let log = office.world.engine().log();
+    let first = log.acknowledged();
+    for number in 0..17 {
+        let at = model::Timestamp::from_millis(1);
+        let id = model::EntryId::compose(at, 9, number);
+        let mut draft = ledger::Draft::new(id, "long", at);
+        draft.payload = Some([&b"\""[..], &vec![b'x'; ledger::MAX_PAYLOAD - 2], b"\""].concat());
+        log.append(log.seal(draft).unwrap()).await.unwrap();
+    }
+    let page = |limit: u32| format!("/v1/ledger/entries?from={first}&limit={limit}&payload=true");
+    let refused = office.olivia.get(&page(17)).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("say a lower `limit`"), "{}", refused.text());
+    let shown = office.olivia.get(&page(1)).await.ok();
+    assert_eq!(shown["entries"][0]["payload"]["state"], "open", "{shown:.300}");
+}

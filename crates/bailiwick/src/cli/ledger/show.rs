@@ -123,7 +123,8 @@ impl Show {
         let document = Client::sign_in(&context).await?.get(&path).await?;
         let none = show::rows(&document).is_empty() && document["next"].is_null();
         match one {
-            Some((kind, id)) if none => Err(nothing_of(kind, &id)),
+            // While the index is made, not to have found it says nothing.
+            Some((kind, id)) if none && behind(&document).is_empty() => Err(nothing_of(kind, &id)),
             _ => {
                 let text = if none { "no entries".to_owned() } else { entries(&document) };
                 let text = format!("{text}{}", behind(&document));

@@ -132,8 +132,7 @@ pub(super) async fn chain(
     let found = server.search.run(move |index| index.chain(task)).await?;
     let insight::Chain { entries, cut, indexed, size } = found;
     if entries.is_empty() {
-        return Err(Problem::not_found("entry of task", task)
-            .with_next("Look for the task's id with `bailiwick ledger show`."));
+        return Err(search::nothing_found("entry of task", task, indexed, size));
     }
     let entries = show(engine, entries, false).await?;
     let people = names::handles(engine, &caller, &entries);

@@ -23,6 +23,8 @@ use crate::{
 /// How many entries an answer has when nobody says, and at most.
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 1_000;
+/// The most bytes of opened payloads in one answer, before they are sealed.
+const MAX_OPENED: u64 = 16 * 1024 * 1024;
 /// The longest text that entries are found by, in bytes: keys and names of tools are no longer.
 const MAX_TEXT: usize = 512;
 /// What a decision can be.
@@ -107,6 +109,9 @@ pub(super) async fn list(
         (None, None) => by_query(&server, query, after, limit).await?,
         (None, Some(text)) => by_text(&server, &caller, query, text, after, limit).await?,
     };
+    if open {
+        all_fit(&found)?;
+    }
     let places = found.iter().map(|entry| entry.index);
     if open && let (Some(first), Some(last)) = (places.clone().min(), places.max()) {
         engine.allow(&caller, ReadPayloads { first, last }).await?;
@@ -114,6 +119,21 @@ pub(super) async fn list(
     let entries = show(engine, found, open).await?;
     let people = names::handles(engine, &caller, &entries);
     Ok(Json(Entries { entries, people, ..answer }))
+}
+
+/// Whether the payloads of these entries fit one answer. Agents determine how long they are, so that a page of the longest is
+/// not to take the node's memory.
+fn all_fit(found: &[Entry]) -> Result<(), Problem> {
+    let sizes = found.iter().filter_map(|entry| entry.leaf.payload.as_ref());
+    let size: u64 = sizes.map(|payload| u64::from(payload.size)).sum();
+    if size <= MAX_OPENED {
+        return Ok(());
+    }
+    let what = format!(
+        "the payloads of these {} entries have {size} bytes, and an answer at most {MAX_OPENED}; say a lower `limit`",
+        found.len()
+    );
+    Err(Problem::new(Fault::Invalid, what))
 }
 
 /// How many entries an answer has.
@@ -275,7 +295,23 @@ async fn credential(server: &Server, text: &str) -> Result<Digest, Problem> {
     let query = Query::default().with(Field::Token, &token);
     let page = server.search.run(move |index| index.search(&query, None, 1)).await?;
     let issued = page.found.entries.first().map(|entry| entry.hash);
-    issued.ok_or_else(|| Problem::not_found("token", token))
+    issued.ok_or_else(|| nothing_found("token", token, page.indexed, page.size))
+}
+
+/// Nothing was found; as long as the index is being made, that says nothing.
+pub(super) fn nothing_found(
+    kind: &'static str,
+    id: impl std::fmt::Display,
+    indexed: u64,
+    size: u64,
+) -> Problem {
+    if indexed < size {
+        let what = format!(
+            "{indexed} of {size} entries are indexed, and none of them is of {kind} `{id}`"
+        );
+        return Problem::new(Fault::Search, what);
+    }
+    Problem::not_found(kind, id).with_next("Look for its id with `bailiwick ledger show`.")
 }
 
 fn invalid(what: impl Into<String>) -> Problem {
