@@ -176,7 +176,7 @@ impl Engine {
         };
         let reserved = Reserved { approval, ..Reserved::default() };
         let set_aside = SetAside::new(self.clone(), reserved);
-        let decision = self.record_act(caller, act, action, body, set_aside).await?;
+        let decision = self.record_act(caller, act, action, deciding, set_aside).await?;
         Ok((decision, approval))
     }
 
@@ -185,14 +185,14 @@ impl Engine {
         caller: &Caller,
         act: &A,
         action: ActionId,
-        body: &Decision,
+        deciding: &Deciding<'_>,
         set_aside: SetAside,
     ) -> Result<Digest, Refusal> {
-        let mut draft = self.decision(caller, action, body);
+        let mut draft = self.decision(caller, action, &deciding.body);
         draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
         draft.approval = set_aside.approval;
         draft.subject = act.about();
-        draft.payload = Some(shown(act).canonical());
+        draft.payload = Some(deciding.arguments.clone());
         if act.takes_away() {
             self.bare_without_key(&mut draft);
         }

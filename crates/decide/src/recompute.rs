@@ -137,9 +137,12 @@ impl Engine {
                 past.push(Past { entry, body });
             }
         }
+        if past.is_empty() {
+            return Ok((Vec::new(), next));
+        }
         let sources = self.sources(&past)?;
-        let mut compiled = Compiled::default();
-        let made = past.iter().map(|past| self.recomputed(past, &sources, &mut compiled));
+        let policies = sources.compiled();
+        let made = past.iter().map(|past| self.recomputed(past, &sources, &policies));
         Ok((made.collect(), next))
     }
 
@@ -220,9 +223,9 @@ impl Engine {
         read.map_err(|_| format!("the payload of entry {} is not what it should be", entry.index))
     }
 
-    fn recomputed(&self, past: &Past, sources: &Sources, compiled: &mut Compiled) -> Recomputed {
+    fn recomputed(&self, past: &Past, sources: &Sources, policies: &Compiled) -> Recomputed {
         let leaf = &past.entry.leaf;
-        let (remade, today) = match self.remake(past, sources, compiled) {
+        let (remade, today) = match self.remake(past, sources, policies) {
             Ok((differs, today)) if differs.is_empty() => (Remade::Same, Some(today)),
             Ok((differs, today)) => (Remade::Differs(differs), Some(today)),
             Err(Why::Before(code)) => (Remade::Before(code), None),
@@ -243,7 +246,7 @@ impl Engine {
         &self,
         past: &Past,
         sources: &Sources,
-        compiled: &mut Compiled,
+        policies: &Compiled,
     ) -> Result<(Vec<&'static str>, &'static str), Why> {
         let Past { entry, body } = past;
         let leaf = &entry.leaf;
@@ -290,7 +293,10 @@ impl Engine {
             }
             return Ok((differs, today));
         };
-        let policies = sources.policies(epoch, compiled)?;
+        let policies = policies.get(&epoch).cloned().ok_or_else(|| {
+            let why = "the policies by which it was decided are not in the ledger; another version of this program may have had other guards";
+            Why::Impossible(why.to_owned())
+        })?;
         let asked = ask(policies);
         let (word, outcome) = scene.word(&asked, approval);
         let outcome = outcome.unwrap_or_else(|| asked.evaluate(&BTreeSet::new()));
@@ -366,7 +372,7 @@ fn fits(word: &Word, leaf: &Leaf, code: &str) -> bool {
     }
 }
 
-/// Policies that were compiled already, by their digest.
+/// Sets of policies by their digest, as a decision names the one that it was made by.
 type Compiled = HashMap<Digest, Arc<Policies>>;
 
 impl Sources {
@@ -395,10 +401,8 @@ impl Sources {
         })
     }
 
-    fn policies(&self, epoch: Digest, compiled: &mut Compiled) -> Result<Arc<Policies>, Why> {
-        if let Some(policies) = compiled.get(&epoch) {
-            return Ok(policies.clone());
-        }
+    /// All policies that were ever in force, each set compiled once.
+    fn compiled(&self) -> Compiled {
         let source =
             |file: &PolicyFile| Source { name: file.name.clone(), text: file.text.clone() };
         let sets = self.policies.iter().map(|set| {
@@ -406,16 +410,10 @@ impl Sources {
             (set.sources.iter().map(source).collect::<Vec<_>>(), kinds)
         });
         let sets = sets.chain(std::iter::once((Vec::new(), self.kinds.clone())));
-        let found = sets
-            .filter_map(|(sources, kinds)| Policies::load(&with_guards(&sources), &kinds).ok())
+        sets.filter_map(|(sources, kinds)| Policies::load(&with_guards(&sources), &kinds).ok())
             .chain(std::iter::once(Policies::none()))
-            .find(|policies| policies.digest() == epoch);
-        let policies = found.map(Arc::new).ok_or_else(|| {
-            let why = "the policies by which it was decided are not in the ledger; another version of this program may have had other guards";
-            Why::Impossible(why.to_owned())
-        })?;
-        compiled.insert(epoch, policies.clone());
-        Ok(policies)
+            .map(|policies| (policies.digest(), Arc::new(policies)))
+            .collect()
     }
 }
 

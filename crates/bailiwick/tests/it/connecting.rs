@@ -160,15 +160,21 @@ fn what_is_no_message_is_answered_and_harms_no_other_message() {
     assert_eq!(client.end(), 0);
 }
 
-#[test]
-fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
-    let office = Office::new();
+/// A client in a task of its own, and the long call that it has just sent as its first request.
+fn working(office: &Office) -> (Client, Value) {
     office.open_task("task.token");
-    let mut client = Client::of(&office);
+    let mut client = Client::of(office);
     client.initialize();
     let mut work = call("reindex_search", &json!({ "seconds": 60 }));
     work["_meta"] = json!({ "progressToken": "mine" });
     client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
+    (client, work)
+}
+
+#[test]
+fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
+    let office = Office::new();
+    let (mut client, work) = working(&office);
     let progress = client.hear();
     assert_eq!(progress["method"], "notifications/progress", "{progress}");
     assert_eq!(progress["params"]["progressToken"], "mine");
@@ -198,12 +204,7 @@ fn progress_comes_as_it_is_made_and_a_cancelled_call_is_cut_at_its_server() {
 #[test]
 fn a_call_that_was_on_its_way_when_its_node_was_killed_is_closed_by_the_next_start() {
     let office = Office::new();
-    office.open_task("task.token");
-    let mut client = Client::of(&office);
-    client.initialize();
-    let mut work = call("reindex_search", &json!({ "seconds": 60 }));
-    work["_meta"] = json!({ "progressToken": "mine" });
-    client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": work }));
+    let (client, _) = working(&office);
     assert_eq!(client.hear()["method"], "notifications/progress");
     let Office { place, node, .. } = office;
     let open = || {

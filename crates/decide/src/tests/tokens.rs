@@ -224,4 +224,7 @@ async fn a_token_that_the_ledger_never_issued_is_refused_and_recorded() {
     assert_eq!(world.recorded().await.last().unwrap(), "decision deny");
     assert_eq!(Code::NotIssued.text(), "not_issued");
     assert_eq!(bot.current(), &agent_id("support-bot"));
+    // What it claims to follow from is of no ledger, and this one lacks nothing.
+    let report = world.verified().await;
+    assert!(report.is_clean(), "{:?}", report.findings);
 }

@@ -318,7 +318,7 @@ fn a_task_without_an_end_is_listed_as_open_unless_its_opening_lapsed() {
 }
 
 #[test]
-fn gaps_are_listed_and_explain_only_as_many_refusals_as_they_say() {
+fn gaps_are_listed_and_explain_no_more_than_they_say_of_what_nothing_waits_for() {
     let end = "own:task_end #5 1 entries=8 permits=1 refusals=4 outcomes=1 tokens=1 spent=40";
     let with = |gap| report(&[&task(end)[..], &[gap]].concat());
     let gap = with("gap n=3 from=1000 to=2000");
@@ -327,7 +327,21 @@ fn gaps_are_listed_and_explain_only_as_many_refusals_as_they_say() {
     assert_eq!((gap.index, gap.lost, gap.from.millis(), gap.to.millis()), (7, 3, 1000, 2000));
     let few = with("gap n=2 from=1000 to=2000");
     assert!(!few.holds(Class::Completeness) && few.gaps.len() == 1);
-    // What is missing beside refusals, no gap explains.
+    // An outcome is noted as well, with the money that it spent.
+    let counted = |counts: &str, gap: &str| {
+        let end = format!("own:task_end #5 1 permits=1 refusals=1 tokens=1 {counts}");
+        report(&[&task(&end)[..], &[gap]].concat()).is_clean()
+    };
+    let one = "gap n=1 from=1000 to=2000";
+    assert!(counted("entries=6 outcomes=2 spent=90", one));
+    assert!(!counted("entries=6 outcomes=2 spent=90", "gap n=0 from=1000 to=2000"));
+    assert!(!counted("entries=6 outcomes=1 spent=90", one), "money that no outcome spent");
+    assert!(!counted("entries=5 outcomes=2 spent=90", one), "an outcome that is no entry");
+    // So may what followed from it lack its parent.
+    let orphan = ["token @1", "token @2 ~1,2 0 ?"];
+    assert!(report(&[&orphan[..], &[one]].concat()).is_clean());
+    assert!(!report(&[&orphan[..], &["gap n=0 from=1000 to=2000"]].concat()).is_clean());
+    // What waits for its record is never missing, whatever was lost.
     let end = "own:task_end #5 1 entries=6 permits=2 refusals=1 outcomes=1 tokens=1 spent=40";
     let other = report(&[&task(end)[..], &["gap n=9 from=1000 to=2000"]].concat());
     assert!(!other.holds(Class::Completeness));

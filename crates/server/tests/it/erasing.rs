@@ -76,6 +76,10 @@ async fn under_a_legal_hold_nobody_is_erased_and_lifting_it_takes_two() {
         let refused = office.olivia.post(ERASE, wish(subject)).await;
         assert_eq!((refused.status, refused.code().as_str()), (409, "conflict"));
         assert!(refused.text().contains("legal hold"), "{}", refused.text());
+        for asked in [ERASE, LAY, LIFT] {
+            let status = una.post(asked, wish(subject)).await.status;
+            assert_eq!(status, 403, "who may not look at holds does not learn of them");
+        }
     }
     let holds = office.omar.get(LAY).await.ok();
     assert_eq!(holds["items"].as_array().unwrap().len(), 2);

@@ -185,3 +185,19 @@ async fn no_more_payloads_are_opened_at_once_than_an_answer_may_take_of_memory()
     let shown = office.olivia.get(&page(1)).await.ok();
     assert_eq!(shown["entries"][0]["payload"]["state"], "open", "{shown:.300}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_are_made_again_by_an_act_that_leaves_a_record() {
+    let office = Office::open().await;
+    office.agent().await;
+    let made = office.olivia.get("/v1/ledger/decisions?limit=3").await.ok();
+    assert_eq!(made["decisions"].as_array().unwrap().len(), 3, "{made}");
+    assert!(made["next"].is_u64());
+    let last =
+        office.olivia.get("/v1/ledger/entries?limit=1&verdict=permit&payload=true").await.ok();
+    assert_eq!(last["entries"][0]["payload"]["content"]["resource"], "bailiwick/Ledger/payloads");
+    let nothing = office.olivia.get("/v1/ledger/decisions?from=1000000").await.ok();
+    assert_eq!(nothing["decisions"], json!([]));
+    let una = office.person("una", &[]).await;
+    assert_eq!(una.get("/v1/ledger/decisions").await.status, 403);
+}
