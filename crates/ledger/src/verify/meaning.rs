@@ -5,6 +5,7 @@
 
 mod actions;
 mod credentials;
+mod ended;
 mod sealed;
 mod tasks;
 
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
-use self::{actions::Actions, credentials::Credentials, sealed::Sealed, tasks::Tasks};
+use self::{actions::Actions, credentials::Credentials, ended::Ends, sealed::Sealed, tasks::Tasks};
 use super::{
     payloads::Payloads,
     report::{Class, Gap, Level, Place, Report},
@@ -32,6 +33,7 @@ pub(super) struct Meaning<'a> {
     unknown: Vec<(Digest, u64)>,
     actions: Actions,
     credentials: Credentials,
+    ends: Ends,
     tasks: Tasks,
     /// How many entries the log says that it lost.
     lost: u64,
@@ -64,6 +66,7 @@ impl<'a> Meaning<'a> {
             unknown: Vec::new(),
             actions: Actions::default(),
             credentials: Credentials::default(),
+            ends: Ends::default(),
             tasks: Tasks::default(),
             lost: 0,
         }
@@ -96,7 +99,12 @@ impl<'a> Meaning<'a> {
             self.gap(index, &leaf, report);
         }
         let seen = Seen { index, hash, leaf: &leaf, rooted };
-        let rules = [self.credentials.see(&seen), self.actions.see(&seen), self.tasks.see(&seen)];
+        let rules = [
+            self.credentials.see(&seen),
+            self.actions.see(&seen),
+            self.tasks.see(&seen),
+            self.ends.see(&seen),
+        ];
         for found in rules.into_iter().filter_map(Result::err) {
             wrong(report, found);
         }

@@ -76,10 +76,14 @@ fn open_on(disk: &Disk, lock: &Disk) -> Log {
     try_open_on(disk, lock).unwrap()
 }
 
+fn entry_id(number: u64) -> EntryId {
+    EntryId::compose(Timestamp::from_millis(number as i64), 7, number)
+}
+
 /// A draft that is told from others by its number; also its moment.
 fn draft(number: u64) -> Draft {
     let at = Timestamp::from_millis(number as i64);
-    let mut draft = Draft::new(EntryId::compose(at, 7, number), "decision", at);
+    let mut draft = Draft::new(entry_id(number), "start", at);
     draft.body = Canonical::of(&Json::object([("number", Json::Integer(number as i64))])).unwrap();
     draft
 }
