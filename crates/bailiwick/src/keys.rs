@@ -97,6 +97,11 @@ pub(crate) fn verifier_line(dir: &Path) -> Result<String> {
     Ok(files::read_text(&dir.join(VERIFIER_FILE))?.trim().to_owned())
 }
 
+/// Puts another line in its place: the ledger has another name.
+pub(crate) fn put_verifier_line(dir: &Path, line: &str) -> Result<()> {
+    files::replace(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())
+}
+
 /// Says of everything that is missing at once; then opens every key, so that no start fails on one.
 pub(crate) fn check(config: &Config) -> Result<()> {
     let dir = config.keys_dir();

@@ -7,12 +7,15 @@ mod actions;
 mod credentials;
 mod sealed;
 mod tasks;
+mod truncated;
 
 use std::collections::HashSet;
 
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
-use self::{actions::Actions, credentials::Credentials, sealed::Sealed, tasks::Tasks};
+use self::{
+    actions::Actions, credentials::Credentials, sealed::Sealed, tasks::Tasks, truncated::Truncated,
+};
 use super::{
     payloads::Payloads,
     report::{Class, Gap, Level, Place, Report},
@@ -33,6 +36,7 @@ pub(super) struct Meaning<'a> {
     actions: Actions,
     credentials: Credentials,
     tasks: Tasks,
+    truncated: Truncated,
     /// How many entries the log says that it lost.
     lost: u64,
 }
@@ -54,9 +58,10 @@ fn incorrect(what: impl Into<String>) -> Wrong {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(payloads: Payloads<'a>, org: String, keys: Option<&'a SubjectKeys>) -> Self {
+    pub(super) fn new(payloads: Payloads<'a>, origin: &str, keys: Option<&'a SubjectKeys>) -> Self {
         Self {
-            org,
+            org: origin.split('/').next().unwrap_or_default().to_owned(),
+            truncated: Truncated::new(origin),
             payloads,
             sealed: Sealed::new(keys),
             ids: HashSet::new(),
@@ -96,6 +101,7 @@ impl<'a> Meaning<'a> {
             self.gap(index, &leaf, report);
         }
         let seen = Seen { index, hash, leaf: &leaf, rooted };
+        self.truncated.see(&seen, report);
         let rules = [self.credentials.see(&seen), self.actions.see(&seen), self.tasks.see(&seen)];
         for found in rules.into_iter().filter_map(Result::err) {
             wrong(report, found);
@@ -116,6 +122,7 @@ impl<'a> Meaning<'a> {
             }
         }
         report.gaps.truncate(MAX_LISTED);
+        self.truncated.finish(report);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
         for (index, (class, what)) in self.tasks.miscounted(self.lost) {

@@ -13,6 +13,8 @@ mod faults;
 mod levels;
 mod meaning;
 mod reserve;
+mod restoring;
+mod stamped;
 mod tamper;
 mod tampering;
 mod tiles;
