@@ -182,7 +182,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
-            Command::Keys(command) => command.run(),
+            Command::Keys(command) => command.run().await,
             Command::Profile(noun) => noun.verb.run(&noun.context),
             Command::Whoami(context) => profile::whoami(&context).await,
             Command::Person(noun) => noun.verb.run(&noun.context).await,

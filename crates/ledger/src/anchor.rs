@@ -50,7 +50,7 @@ impl Log {
         // A head that is there has its timestamp.
         medium.replace(&timestamp_of(&name), timestamp)?;
         medium.replace(&name, note)?;
-        let sizes = sizes(&medium.list(STAMPED)?);
+        let sizes = numbers(&medium.list(STAMPED)?);
         if sizes.len() > MAX_STAMPED {
             for size in sizes[..MAX_STAMPED / 2].iter().skip(1).step_by(2) {
                 let name = stamped(*size);
@@ -77,11 +77,16 @@ pub(crate) fn timestamp_of(stamped: &str) -> String {
 /// # Errors
 /// The folder cannot be read.
 pub fn stamped_sizes(log: &Path) -> io::Result<Vec<u64>> {
-    match fs::read_dir(log.join(STAMPED)) {
+    numbers_in(&log.join(STAMPED))
+}
+
+/// The numbers that files in a folder are called by, the smallest first; none where there is no such folder.
+pub(crate) fn numbers_in(folder: &Path) -> io::Result<Vec<u64>> {
+    match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         entries => {
             let names = entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-            names.collect::<io::Result<Vec<_>>>().map(|names| sizes(&names))
+            names.collect::<io::Result<Vec<_>>>().map(|names| numbers(&names))
         }
     }
 }
@@ -96,9 +101,10 @@ pub fn stamped_at(log: &Path, size: u64) -> io::Result<Timestamp> {
     timestamp::of_head(&note, &token).map_err(io::Error::other)
 }
 
-fn sizes(names: &[String]) -> Vec<u64> {
-    let size = |name: &String| name.parse().ok().filter(|size: &u64| size.to_string() == *name);
-    let mut sizes: Vec<u64> = names.iter().filter_map(size).collect();
-    sizes.sort_unstable();
-    sizes
+fn numbers(names: &[String]) -> Vec<u64> {
+    let number =
+        |name: &String| name.parse().ok().filter(|number: &u64| number.to_string() == *name);
+    let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }

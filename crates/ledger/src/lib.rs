@@ -14,6 +14,7 @@ mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod gap;
+mod handover;
 mod keys;
 mod leaf;
 mod log;
@@ -41,6 +42,7 @@ mod wal;
 pub use anchor::{HeadFile, stamped_at, stamped_sizes};
 pub use erasure::EraseError;
 pub use export::{ExportError, export};
+pub use handover::{HandOverError, hand_over};
 pub use keys::{Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, StoredKey, SubjectKeys};
 pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{

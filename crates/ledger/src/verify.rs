@@ -9,6 +9,7 @@
 //!
 //! In a pack nothing may lie beside what was signed: who reads it would take that for a part of the log.
 
+mod lines;
 mod meaning;
 mod payloads;
 mod report;

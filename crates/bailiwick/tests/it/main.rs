@@ -25,6 +25,7 @@ mod parking;
 mod programs;
 mod refused;
 mod restoring;
+mod rotating;
 mod scrubbed;
 mod searching;
 mod stamping;

@@ -4,6 +4,7 @@ use std::{fmt, ops::RangeInclusive};
 
 use model::{ActionId, TaskId, Timestamp};
 
+use super::lines::Lines;
 use crate::{
     note::{Checkpoint, VerifierKey},
     quorum::{TlogPolicy, Witnessed, WitnessedError},
@@ -22,6 +23,8 @@ pub struct Report {
     pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
+    /// The key that signed it, where that is another one than was given, and handovers lead to it from that.
+    pub successor: Option<VerifierKey>,
     /// The newest head, of the log or kept, that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
     /// ([`Report::ask_for_witnesses`]).
     pub witnessed: Option<Witnessed>,
@@ -61,6 +64,8 @@ pub struct Report {
     asked: [bool; 5],
     /// The notes that were read, the newest of the log first.
     pub(super) heads: Vec<(Place, Vec<u8>)>,
+    /// The keys that have signed them.
+    pub(super) lines: Lines,
 }
 
 /// A head with a timestamp (RFC 3161).
@@ -226,7 +231,7 @@ impl Report {
     pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
         let (mut heads, mut why) = (Vec::new(), None);
         for (place, note) in std::mem::take(&mut self.heads) {
-            let key = &key.of_earlier(&note);
+            let key = &self.lines.of(&note, key);
             // It is not this log's, so nobody has cosigned this log by it.
             if self.findings.iter().any(|finding| finding.place == place) {
                 continue;

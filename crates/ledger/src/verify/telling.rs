@@ -66,6 +66,7 @@ impl Report {
             "verified": self.is_clean(),
             "size": self.checkpoint.as_ref().map(|head| head.size),
             "root": self.checkpoint.as_ref().map(|head| head.root),
+            "successor": self.successor.as_ref().map(ToString::to_string),
             "entries": self.entries,
             "tiles": self.tiles,
             "payloads": self.payloads,
@@ -136,6 +137,9 @@ impl fmt::Display for Report {
                 None => "not checked: without a signed head there is nothing to check against",
             };
             write!(f, "\n  {:15} {verdict}", class.to_string())?;
+        }
+        if let Some(key) = &self.successor {
+            write!(f, "\n  signed by `{key}`, to which the given key leads")?;
         }
         if let Some(witnessed) = &self.witnessed {
             let who: Vec<String> =

@@ -14,6 +14,7 @@ use model::Digest;
 
 use super::{
     Form,
+    lines::Lines,
     report::{Class, Level, Place, Report, Truncation},
     stamps,
 };
@@ -22,13 +23,13 @@ use crate::{
     erasure::MARK,
     leaf::MAX_LEAF,
     merkle::{TILE, leaf_hash, perfect_root, root},
-    note::{Checkpoint, VerifierKey},
+    note::{Checkpoint, NoteError, VerifierKey},
     publish::SPARE,
     tile::{self, CHECKPOINT, Kind, README},
 };
 
 /// The longest entry bundle.
-const MAX_BUNDLE: u64 = (TILE * (MAX_LEAF + 2)) as u64;
+pub(super) const MAX_BUNDLE: u64 = (TILE * (MAX_LEAF + 2)) as u64;
 const TILE_LEN: u64 = TILE as u64;
 
 /// The signed head and the older ones that were accepted.
@@ -50,15 +51,20 @@ pub(super) fn read_heads(
     let witnessed = read_file(place, HeadFile::Witnessed.name(), 64 * 1024);
     let stamped = stamps::read(place, report);
     report.ask(Level::Signature);
-    let mut wrong = |level, place, what: String| report.find(level, Class::Integrity, place, what);
-    let key: VerifierKey = verifier_key
+    let given: VerifierKey = verifier_key
         .parse()
-        .map_err(|error| wrong(Level::Signature, Place::Key, format!("{error}")))
+        .map_err(|error: NoteError| {
+            let what = error.to_string();
+            report.find(Level::Signature, Class::Integrity, Place::Key, what);
+        })
         .ok()?;
+    let (lines, handed_over) = Lines::read(place, &given, report);
+    let mut wrong = |level, place, what: String| report.find(level, Class::Integrity, place, what);
     let note = read_file(place, CHECKPOINT, 64 * 1024);
     let note = note
         .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")))
         .ok()?;
+    let key = lines.of(&note, &given);
     let signed = key
         .open(&note)
         .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")));
@@ -73,11 +79,16 @@ pub(super) fn read_heads(
         }
     };
     let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), note.to_vec()));
-    let others: Vec<(Place, Vec<u8>)> =
-        witnessed.map(|note| (anchor(), note)).into_iter().chain(stamped).chain(kept).collect();
+    let others: Vec<(Place, Vec<u8>)> = witnessed
+        .map(|note| (anchor(), note))
+        .into_iter()
+        .chain(stamped)
+        .chain(handed_over)
+        .chain(kept)
+        .collect();
     let (mut accepted, mut beyond) = (Vec::new(), Vec::new());
     for (place, note) in others.iter().cloned() {
-        match key.of_earlier(&note).open(&note) {
+        match lines.of(&note, &given).open(&note) {
             Ok(older) if older.size > signed.size && older.origin != signed.origin => {
                 beyond.push((place, older));
             }
@@ -89,6 +100,8 @@ pub(super) fn read_heads(
         }
     }
     report.checkpoint = Some(signed.clone());
+    report.successor = (key != given).then_some(key);
+    report.lines = lines;
     report.heads = std::iter::once((Place::Checkpoint, note)).chain(others).collect();
     Some(Heads { signed, older: accepted, beyond })
 }
@@ -312,16 +325,14 @@ impl Check<'_> {
         names.sort_unstable();
         let payloads: HashSet<String> =
             (0..self.size.div_ceil(TILE_LEN)).map(tile::payloads).collect();
-        let witnessed = HeadFile::Witnessed.name();
-        let stamped: HashSet<String> = (self.report.heads.iter())
-            .filter_map(|(place, _)| match place {
-                Place::File(name) if name != witnessed => {
-                    Some([name.clone(), anchor::timestamp_of(name)])
-                }
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let mut heads = HashSet::new();
+        for (place, _) in &self.report.heads {
+            let Place::File(name) = place else { continue };
+            if name.starts_with(anchor::STAMPED) {
+                heads.insert(anchor::timestamp_of(name));
+            }
+            heads.insert(name.clone());
+        }
         for name in names {
             let (whole, width) = name.split_once(".p/").unwrap_or((&name, "256"));
             match (self.files.get(whole), width.parse()) {
@@ -329,7 +340,7 @@ impl Check<'_> {
                 // What is in them was looked at with their entries.
                 _ if name == CHECKPOINT || payloads.contains(&name) => {}
                 // They were read as heads.
-                _ if name == witnessed || stamped.contains(&name) => {}
+                _ if name == HeadFile::Witnessed.name() || heads.contains(&name) => {}
                 _ if self.form == Form::Pack && name == README => {}
                 _ if self.form == Form::Pack => {
                     let what = "it is no part of what was signed";

@@ -10,6 +10,7 @@ mod displaced;
 mod dying;
 mod erasing;
 mod faults;
+mod handing_over;
 mod levels;
 mod meaning;
 mod reserve;

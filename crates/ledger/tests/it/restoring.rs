@@ -7,7 +7,8 @@ use std::{
 };
 
 use ledger::{
-    HeadFile, Log, Loss, OpenError, Restore, RestoreError, TRUNCATED, VerifierKey, export,
+    HeadFile, Log, Loss, OpenError, Restore, RestoreError, TRUNCATED, TlogPolicy, VerifierKey,
+    export,
     verify::{self, Class, Report},
 };
 
@@ -161,6 +162,24 @@ fn heads_of_the_former_name_fit_as_far_as_it_was_kept_and_beyond_that_say_what_i
 }
 
 #[test]
+fn a_head_that_was_witnessed_under_the_former_name_still_counts_for_what_it_covers() {
+    let scene = Scene::new();
+    scene.put_back("copy");
+    let note = fs::read(scene.path("log/checkpoint")).unwrap();
+    let witness = CheckpointKey::from_seed(&[11; 32]);
+    let public = witness.witness("w.example").unwrap();
+    let line = witness.cosign(&note, &public, Timestamp::from_seconds(900)).unwrap();
+    fs::create_dir_all(scene.path("log/anchor")).unwrap();
+    fs::write(scene.path("log/anchor/witnessed"), [&note[..], line.as_bytes()].concat()).unwrap();
+    let key = scene.restore(1, &[], false);
+    let mut report = scene.verify(&key, &[]);
+    let policy = TlogPolicy::parse(format!("witness w {public}\nquorum w\n").as_bytes()).unwrap();
+    report.ask_for_witnesses(&key.parse().unwrap(), &policy, Timestamp::from_seconds(1_000));
+    assert!(report.holds(Class::Integrity));
+    assert_eq!(report.witnessed.map(|it| it.checkpoint.size), Some(600));
+}
+
+#[test]
 fn what_nobody_needs_or_what_is_no_older_copy_is_not_restored_and_nothing_changes() {
     let scene = Scene::new();
     let before = fs::read(scene.path("log/checkpoint")).unwrap();
@@ -234,6 +253,14 @@ fn a_second_restore_has_the_next_name_also_from_a_copy_of_before_the_first() {
     assert!(key.starts_with("acme.example/audit/r2+"), "{key}");
     let second = "completeness: entry 651: entries 651 to 660 were signed for and are lost: the log was restored from an older copy";
     assert_eq!(findings(&scene.verify(&key, &[])), [LOST, second]);
+
+    // A head of a later name is none of an earlier log.
+    let later = fs::read(scene.path("log/checkpoint")).unwrap();
+    let former = tempfile::tempdir().unwrap();
+    export(&scene.path("copy-of-r1"), former.path(), HeadFile::Newest).unwrap();
+    let r1 = CheckpointKey::from_seed(&SIGNING).verifier("acme.example/audit/r1").unwrap();
+    let report = verify::pack(former.path(), &r1.to_string(), &[&later], None);
+    assert!(!report.holds(Class::Integrity), "{:?}", findings(&report));
 
     // From the copy of before; the lock remembers the later names.
     scene.put_back("copy");
@@ -334,10 +361,17 @@ fn a_power_cut_at_any_step_of_a_restore_leaves_one_that_can_be_ended() {
 fn a_log_that_says_of_a_restore_what_may_not_be_is_found() {
     let scene = Scene::new();
     let key = CheckpointKey::from_seed(&SIGNING);
-    let told = |body: &str, name: &str| {
+    let told = |body: &str, name: &str, kind: Option<&str>| {
         scene.put_back("copy");
         scene.forget();
         let log = open(scene.place.path());
+        if let Some(kind) = kind {
+            let mut before = draft(4_000_000);
+            before.kind = kind.to_owned();
+            let body = serde_json::json!({ "causes": ["failed"], "from": 1, "n": 1, "to": 2 });
+            before.body = Canonical::of(&body).unwrap();
+            log.append(log.seal(before).unwrap()).wait().unwrap();
+        }
         let mut draft = draft(5_000_000);
         draft.kind = TRUNCATED.to_owned();
         draft.body =
@@ -355,7 +389,7 @@ fn a_log_that_says_of_a_restore_what_may_not_be_is_found() {
     };
     let restored = "acme.example/audit/r1";
     let says = |body: &str, name: &str, what: &str| {
-        let found = told(body, name);
+        let found = told(body, name, None);
         assert!(found.iter().any(|it| it.contains(what)), "{body}: {found:?}");
     };
     says("{}", restored, "neither what was kept nor the log's name since");
@@ -376,4 +410,9 @@ fn a_log_that_says_of_a_restore_what_may_not_be_is_found() {
         "acme.example/audit",
         "no entry says what was lost when",
     );
+    // A gap that was open before comes before it, and nothing else may.
+    let kept = r#"{"kept":600,"name":"acme.example/audit/r1"}"#;
+    assert_eq!(told(kept, restored, Some("gap")).len(), 1, "the loss alone");
+    let found = told(kept, restored, Some("decision"));
+    assert!(found.iter().any(|it| it.contains("and is not the next")), "{found:?}");
 }

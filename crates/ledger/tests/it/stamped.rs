@@ -158,6 +158,23 @@ fn a_stamped_head_that_is_not_whole_or_not_of_this_log_is_found_and_counts_for_n
 }
 
 #[test]
+fn more_stamped_heads_than_a_log_keeps_are_not_read_and_neither_is_what_is_no_folder() {
+    let scene = Scene::new();
+    for size in 1..65 {
+        fs::write(scene.stamped(&size.to_string()), "").unwrap();
+    }
+    let many = "integrity: anchor/stamped: there are 65 stamped heads, more than a log keeps";
+    assert!(scene.findings().contains(&many.to_owned()), "{:?}", scene.findings());
+    fs::remove_dir_all(scene.pack.join("anchor/stamped")).unwrap();
+    fs::write(scene.pack.join("anchor/stamped"), "").unwrap();
+    let found = scene.findings();
+    assert!(
+        found.iter().any(|it| it.starts_with("integrity: anchor/stamped: Not a directory")),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn stamped_heads_reach_back_to_the_first_and_do_not_grow_without_end() {
     let place = tempfile::tempdir().unwrap();
     let log = open(place.path());
