@@ -14,6 +14,7 @@ mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod gap;
+mod handover;
 mod keys;
 mod leaf;
 mod log;
@@ -28,17 +29,20 @@ mod queue;
 mod quorum;
 mod read;
 mod receipt;
+mod restore;
 mod seal;
 mod segments;
 mod sequence;
 mod submission;
 mod tile;
+mod timestamp;
 pub mod verify;
 mod wal;
 
-pub use anchor::HeadFile;
+pub use anchor::{HeadFile, stamped_at, stamped_sizes};
 pub use erasure::EraseError;
 pub use export::{ExportError, export};
+pub use handover::{HandOverError, hand_over};
 pub use keys::{Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, StoredKey, SubjectKeys};
 pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{
@@ -53,8 +57,10 @@ pub use proof::{ProofError, Tiles, extends, includes};
 pub use quorum::{TlogPolicy, TlogPolicyError, Witness, Witnessed, WitnessedError};
 pub use read::{Entries, Entry, ReadError};
 pub use receipt::{MAX_TLOG_PROOF, TlogProof, TlogProofError};
+pub use restore::{KnownHead, Loss, Restore, RestoreError, TRUNCATED};
 pub use seal::{SealError, Sealed};
 pub use submission::{MAX_SUBMISSION, Submission, SubmissionError};
+pub use timestamp::{MAX_TIMESTAMP, TimestampError, TimestampRequest};
 
 /// Takes a lock that another thread may have left by panicking: what it guards is changed in one step each, so it is whole.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -8,12 +8,16 @@ mod credentials;
 mod ended;
 mod sealed;
 mod tasks;
+mod truncated;
 
 use std::collections::HashSet;
 
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
-use self::{actions::Actions, credentials::Credentials, ended::Ends, sealed::Sealed, tasks::Tasks};
+use self::{
+    actions::Actions, credentials::Credentials, ended::Ends, sealed::Sealed, tasks::Tasks,
+    truncated::Truncated,
+};
 use super::{
     payloads::Payloads,
     report::{Class, Gap, Level, Place, Report},
@@ -35,6 +39,7 @@ pub(super) struct Meaning<'a> {
     credentials: Credentials,
     ends: Ends,
     tasks: Tasks,
+    truncated: Truncated,
     /// How many entries the log says that it lost.
     lost: u64,
 }
@@ -56,9 +61,10 @@ fn incorrect(what: impl Into<String>) -> Wrong {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(payloads: Payloads<'a>, org: String, keys: Option<&'a SubjectKeys>) -> Self {
+    pub(super) fn new(payloads: Payloads<'a>, origin: &str, keys: Option<&'a SubjectKeys>) -> Self {
         Self {
-            org,
+            org: origin.split('/').next().unwrap_or_default().to_owned(),
+            truncated: Truncated::new(origin),
             payloads,
             sealed: Sealed::new(keys),
             ids: HashSet::new(),
@@ -99,6 +105,7 @@ impl<'a> Meaning<'a> {
             self.gap(index, &leaf, report);
         }
         let seen = Seen { index, hash, leaf: &leaf, rooted };
+        self.truncated.see(&seen, report);
         let rules = [
             self.credentials.see(&seen),
             self.actions.see(&seen),
@@ -124,6 +131,7 @@ impl<'a> Meaning<'a> {
             }
         }
         report.gaps.truncate(MAX_LISTED);
+        self.truncated.finish(report);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
         for (index, (class, what)) in self.tasks.miscounted(self.lost) {
