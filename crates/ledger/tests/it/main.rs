@@ -5,6 +5,7 @@
 mod alone;
 mod append;
 mod crash;
+#[expect(dead_code, reason = "the simulation in `src` uses the rest of it")]
 mod disk;
 mod displaced;
 mod dying;
