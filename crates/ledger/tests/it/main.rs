@@ -11,6 +11,7 @@ mod displaced;
 mod dying;
 mod erasing;
 mod faults;
+mod forgetful;
 mod levels;
 mod meaning;
 mod reserve;
