@@ -242,7 +242,8 @@ impl Index {
         if locked(&self.mark).is_none() {
             grown?;
         }
-        let read = |index| self.log.entry(index);
+        let mut reader = self.log.reader();
+        let read = |index| reader.entry(index);
         self.store.read(|view| {
             let indexed = view.mark()?.map_or(0, |mark| mark.size);
             let size = size.max(indexed);

@@ -108,7 +108,10 @@ pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, Expo
     if let Some(witnessed) = witnessed {
         pack.write(HeadFile::Witnessed.name(), &witnessed)?;
     }
+    // One sync for all files costs a hundredth of one for each. What has a checkpoint is whole.
+    pack.sync()?;
     pack.write(CHECKPOINT, &note)?;
+    pack.sync()?;
     Ok(checkpoint)
 }
 
@@ -206,11 +209,15 @@ impl Pack<'_> {
         let path = self.out.join(name);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(self.out))?;
-            let mut file = fs::File::create_new(&path)?;
-            file.write_all(bytes)?;
-            file.sync_data()
+            fs::File::create_new(&path)?.write_all(bytes)
         };
         write().map_err(|source| ExportError::Io { file: name.to_owned(), source })
+    }
+
+    /// Makes everything durable that was written, with its names.
+    fn sync(&self) -> Result<(), ExportError> {
+        let sync = || Ok(rustix::fs::syncfs(fs::File::open(self.out)?)?);
+        sync().map_err(|source| ExportError::Io { file: self.out.display().to_string(), source })
     }
 }
 

@@ -8,6 +8,10 @@
 //! that stand `wal/` (what is acknowledged and not yet published), `payload/` (sealed payloads, outside the tree, so that
 //! they can be erased) and `gap` (how many refusals could not be written).
 
+// The simulated disk of the tests is in both: it names this crate from outside.
+#[cfg(test)]
+extern crate self as ledger;
+
 mod anchor;
 mod erasure;
 mod export;
@@ -33,6 +37,8 @@ mod restore;
 mod seal;
 mod segments;
 mod sequence;
+#[cfg(test)]
+mod simulated;
 mod submission;
 mod tile;
 mod timestamp;
@@ -55,7 +61,7 @@ pub use open::OpenError;
 pub use payload::{MAX_PAYLOAD, PayloadError, SubjectKey};
 pub use proof::{ProofError, Tiles, extends, includes};
 pub use quorum::{TlogPolicy, TlogPolicyError, Witness, Witnessed, WitnessedError};
-pub use read::{Entries, Entry, ReadError};
+pub use read::{Entries, Entry, ReadError, Reader};
 pub use receipt::{MAX_TLOG_PROOF, TlogProof, TlogProofError};
 pub use restore::{KnownHead, Loss, Restore, RestoreError, TRUNCATED};
 pub use seal::{SealError, Sealed};

@@ -25,11 +25,13 @@ use crate::{
     locked,
     medium::{Files, Medium},
     note::{CheckpointKey, VerifierKey},
-    open::{self, OpenError},
+    open::{self, OpenError, Opened},
+    publish::Publisher,
     queue::{Queue, Waiting, Weight},
     restore,
     seal::{self, SealError, Sealed},
     segments::{Pool, Segment},
+    sequence::Sequencer,
 };
 
 /// Room on a full medium for 12,288 stops, revocations and refusals that come one by one, each with a block of its own, and
@@ -201,16 +203,24 @@ impl Log {
         keys: Keys,
         media: Media,
     ) -> Result<Self, OpenError> {
-        let opened = open::open(config, keys, media)?;
-        let shared = Arc::clone(&opened.shared);
-        let (sequencer, publisher) = (opened.sequencer, opened.publisher);
-        let preparing = Arc::clone(&shared);
-        // The owner is there first, so that a thread that does not start ends those that did.
+        let (log, sequencer, publisher) = Self::at_rest(config, keys, media)?;
+        let preparing = Arc::clone(&log.shared);
+        // The owner is there already, so that a thread that does not start ends those that did.
+        log.owner.start(Role::Sequencer, move || sequencer.run())?;
+        log.owner.start(Role::Publisher, move || publisher.run())?;
+        log.owner.start(Role::Preparer, move || preparing.pool.keep_ready())?;
+        Ok(log)
+    }
+
+    /// A log that is open, and what its threads are to run.
+    pub(crate) fn at_rest(
+        config: Config,
+        keys: Keys,
+        media: Media,
+    ) -> Result<(Self, Sequencer, Publisher), OpenError> {
+        let Opened { shared, sequencer, publisher } = open::open(config, keys, media)?;
         let owner = Arc::new(Owner { shared: Arc::clone(&shared), threads: Mutex::default() });
-        owner.start(Role::Sequencer, move || sequencer.run())?;
-        owner.start(Role::Publisher, move || publisher.run())?;
-        owner.start(Role::Preparer, move || preparing.pool.keep_ready())?;
-        Ok(Self { shared, owner })
+        Ok((Self { shared, owner }, sequencer, publisher))
     }
 
     /// Makes a record of a draft, on this thread: seals its payload, writes its leaf, hashes it.

@@ -17,7 +17,7 @@ use crate::{
     leaf::Leaf,
     locked,
     log::{Config, Head, Keys, Media, Receipt, Shared, Span, Tail},
-    medium::{Medium, read_exact_at, read_if_there},
+    medium::{Medium, read_exact_at, read_if_there, write_all_at},
     merkle::{Edge, TILE, leaf_hash},
     note::{Checkpoint, NoteError, VerifierKey},
     payload::{MAX_PAYLOAD, OVERHEAD},
@@ -120,6 +120,7 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
         return Err(OpenError::Forked(published.size));
     }
     let (segments, spans) = recover(medium, &mut known, &lock)?;
+    settle(&spans).map_err(OpenError::Io)?;
     let size = spans.back().map_or(published.size, |span| span.first + u64::from(span.count));
 
     let gaps = Gaps::new(config.realm.node);
@@ -415,6 +416,20 @@ fn recover(
     known.erased.extend(ahead.erased);
     known.roots = ahead.roots;
     Ok((segments, spans))
+}
+
+/// Writes what was recovered once more, and syncs it. Who wrote it may have died before its sync or seen it fail, so that only
+/// the system's memory has it; and a head that is signed over it must not outlive it.
+fn settle(spans: &VecDeque<Span>) -> io::Result<()> {
+    for (span, next) in spans.iter().zip(1..) {
+        let Span { segment, at, bytes, .. } = span;
+        let batch = read_exact_at(&*segment.extent, *bytes as usize, *at)?;
+        write_all_at(&*segment.extent, &batch, *at)?;
+        if spans.get(next).is_none_or(|next| next.segment.number != segment.number) {
+            segment.extent.sync()?;
+        }
+    }
+    Ok(())
 }
 
 fn segment_numbers(medium: &dyn Medium) -> io::Result<Vec<u64>> {

@@ -5,11 +5,13 @@
 mod alone;
 mod append;
 mod crash;
+#[expect(dead_code, reason = "the simulation in `src` uses the rest of it")]
 mod disk;
 mod displaced;
 mod dying;
 mod erasing;
 mod faults;
+mod forgetful;
 mod handing_over;
 mod levels;
 mod meaning;
