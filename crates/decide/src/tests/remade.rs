@@ -192,6 +192,7 @@ async fn a_decision_that_nobody_could_have_made_is_found() {
         (draft.person, draft.task) = (denied.leaf.person.clone(), denied.leaf.task);
         draft.parents = denied.leaf.parents.clone();
         draft.verdict = Some(verdict.to_owned());
+        draft.class = ledger::PayloadClass::Calls;
         draft.payload = Some(b"{}".to_vec());
         draft
     };

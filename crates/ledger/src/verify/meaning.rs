@@ -4,6 +4,7 @@
 //! It knows the words of a leaf and how entries follow from each other. Never here: who may do what.
 
 mod actions;
+mod agents;
 mod credentials;
 mod sealed;
 mod tasks;
@@ -12,7 +13,9 @@ use std::collections::HashSet;
 
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
-use self::{actions::Actions, credentials::Credentials, sealed::Sealed, tasks::Tasks};
+use self::{
+    actions::Actions, agents::Agents, credentials::Credentials, sealed::Sealed, tasks::Tasks,
+};
 use super::{
     payloads::Payloads,
     report::{Class, Gap, Level, Place, Report},
@@ -33,6 +36,7 @@ pub(super) struct Meaning<'a> {
     actions: Actions,
     credentials: Credentials,
     tasks: Tasks,
+    agents: Agents,
     /// How many entries the log says that it lost.
     lost: u64,
 }
@@ -65,6 +69,7 @@ impl<'a> Meaning<'a> {
             actions: Actions::default(),
             credentials: Credentials::default(),
             tasks: Tasks::default(),
+            agents: Agents::default(),
             lost: 0,
         }
     }
@@ -96,7 +101,12 @@ impl<'a> Meaning<'a> {
             self.gap(index, &leaf, report);
         }
         let seen = Seen { index, hash, leaf: &leaf, rooted };
-        let rules = [self.credentials.see(&seen), self.actions.see(&seen), self.tasks.see(&seen)];
+        let rules = [
+            self.credentials.see(&seen),
+            self.actions.see(&seen),
+            self.tasks.see(&seen),
+            self.agents.see(&seen),
+        ];
         for found in rules.into_iter().filter_map(Result::err) {
             wrong(report, found);
         }
@@ -118,7 +128,8 @@ impl<'a> Meaning<'a> {
         report.gaps.truncate(MAX_LISTED);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
-        for (index, (class, what)) in self.tasks.miscounted(self.lost) {
+        let miscounted = self.tasks.miscounted(self.lost).into_iter();
+        for (index, (class, what)) in miscounted.chain(self.agents.miscounted(self.lost)) {
             report.find(Level::Meaning, class, Place::Entry(index), what);
         }
         report.open_tasks = self.tasks.open();

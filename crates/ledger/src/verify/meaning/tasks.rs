@@ -27,21 +27,22 @@ struct Task {
     closed: Option<u64>,
 }
 
-/// The entries of a task, as its end counts them.
+/// The entries of a task or an agent, as its end counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
+pub(super) struct Counts {
     entries: u64,
     permits: u64,
     refusals: u64,
     outcomes: u64,
     tokens: u64,
     /// What its outcomes say that was spent, in minor units.
-    spent: u64,
+    pub(super) spent: u64,
 }
 
-struct Miscount {
-    there: Counts,
-    said: Counts,
+/// What an end says, where that is not what was there.
+pub(super) struct Miscount {
+    pub(super) there: Counts,
+    pub(super) said: Counts,
 }
 
 impl Tasks {
@@ -90,7 +91,7 @@ impl Tasks {
         let wrong = std::mem::take(&mut self.miscounted).into_iter();
         wrong
             .filter(|(_, wrong)| !wrong.is_explained(lost))
-            .map(|(at, it)| (at, it.told()))
+            .map(|(at, it)| (at, it.told("task")))
             .collect()
     }
 
@@ -105,7 +106,7 @@ impl Tasks {
 }
 
 impl Counts {
-    fn add(&mut self, leaf: &Leaf) {
+    pub(super) fn add(&mut self, leaf: &Leaf) {
         self.entries += 1;
         match leaf.kind.as_str() {
             "decision" if permits(leaf) => self.permits += 1,
@@ -120,7 +121,7 @@ impl Counts {
     }
 
     /// What the body of an end says; `None` where it counts nothing. Money is counted only in tasks that have a budget.
-    fn said(body: &Json, there: &Self) -> Option<Self> {
+    pub(super) fn said(body: &Json, there: &Self) -> Option<Self> {
         let count = |member| {
             let count = body.member(member).and_then(Json::as_integer);
             count.and_then(|count| u64::try_from(count).ok())
@@ -143,7 +144,7 @@ fn spent(body: &Json) -> Option<u64> {
 
 impl Miscount {
     /// Whether nothing is missing but what is recorded without being waited for, and no more of it than was lost.
-    fn is_explained(&self, lost: u64) -> bool {
+    pub(super) fn is_explained(&self, lost: u64) -> bool {
         let Self { there, said } = self;
         let missing = |of: fn(&Counts) -> u64| of(said).checked_sub(of(there));
         let (Some(entries), Some(refusals), Some(outcomes), Some(spent)) = (
@@ -161,7 +162,7 @@ impl Miscount {
             && entries <= lost
     }
 
-    fn told(&self) -> Wrong {
+    pub(super) fn told(&self, of: &str) -> Wrong {
         let Self { there, said } = self;
         let rows = [
             ("entries", said.entries, there.entries),
@@ -174,7 +175,7 @@ impl Miscount {
         let (name, said, there) =
             rows.into_iter().find(|(_, said, there)| said != there).unwrap_or(rows[0]);
         let what =
-            format!("of its task it counts {name}: {said}, and this log holds {there} before it");
+            format!("of its {of} it counts {name}: {said}, and this log holds {there} before it");
         (if said > there { Class::Completeness } else { Class::Correctness }, what)
     }
 }
