@@ -75,6 +75,7 @@ pub(super) async fn boot(
         context,
         issuer,
         index_key: [7; 32],
+        retention: decide::Retention::default(),
         nonces,
     };
     let engine = Engine::start(parts).await?;

@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
+use decide::Retention;
 use gateway::Program;
 use model::{Name, Realm};
 use store::Target;
 
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
+use value::Kept;
 pub(crate) use value::{Listen, MasterRef, SecretRef};
 
 use crate::failure::{Failure, Named, Result};
@@ -38,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) witnesses: Option<PathBuf>,
     /// Who stamps the ledger's heads.
     pub(crate) stamps: Option<Stamps>,
+    /// For how many days payloads are kept.
+    pub(crate) retention: Retention,
     /// MCP servers that are programs on this machine.
     pub(crate) programs: Vec<(Name, Program)>,
 }
@@ -153,6 +157,27 @@ pub(crate) static KEYS: &[Key] = &[
         Some("60"),
         "how often a head is stamped at most, in minutes",
     ),
+    // More than the six months that the EU AI Act wants logs of high-risk systems kept (articles 19 and 26), and the twelve of
+    // PCI DSS (10.5.1).
+    key(
+        "retention",
+        "calls",
+        Some("400"),
+        "for how many days the arguments of calls are kept, or `always`",
+    ),
+    key("retention", "prompts", Some("400"), "the same of intents and prompts of tasks"),
+    key(
+        "retention",
+        "approvals",
+        Some("400"),
+        "the same of requests for approval, with what approvers saw",
+    ),
+    key(
+        "retention",
+        "governance",
+        Some("always"),
+        "the same of governed objects as they were, of acts of governance and of reasons",
+    ),
 ];
 
 impl Config {
@@ -195,6 +220,12 @@ impl Config {
             segment_bytes: segment_mib << 20,
             witnesses: settings.text("ledger", "witnesses").map(|file| base.join(file)),
             stamps,
+            retention: Retention {
+                calls: kept(settings, "calls")?,
+                prompts: kept(settings, "prompts")?,
+                approvals: kept(settings, "approvals")?,
+                governance: kept(settings, "governance")?,
+            },
             programs: settings.programs(base)?,
             data,
         })
@@ -234,6 +265,10 @@ impl Config {
 /// The name of a realm's ledger in its checkpoints, before any restore.
 pub(crate) fn origin(realm: &Realm) -> String {
     format!("{}/{}/{}", realm.org, realm.environment, realm.node)
+}
+
+fn kept(settings: &Settings, class: &'static str) -> Result<Option<u32>> {
+    settings.parsed("retention", class).map(|Kept(days)| days)
 }
 
 fn listen(settings: &Settings, section: &'static str) -> Result<Listen> {

@@ -14,6 +14,17 @@ use crate::failure::{Exit, Failure, Result};
 /// The longest file of ours that is read whole: policies of a large organization.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
+/// A path without links and detours, as far as it exists: two ways to write one place are equal.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if !folder.as_os_str().is_empty() => real(folder).join(name),
+        _ => path.to_owned(),
+    }
+}
+
 /// Reads a text file.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| {

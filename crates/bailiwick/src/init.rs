@@ -44,7 +44,7 @@ pub(crate) fn init(wish: &Wish) -> Result<Made> {
         None => dir.join("master.key"),
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
     };
-    if master_key.starts_with(&data) {
+    if files::real(&master_key).starts_with(&data) {
         return Err(Failure::new(
             "master_key_inside",
             "the master key must lie outside the data folder",

@@ -24,7 +24,12 @@ pub(crate) struct Rotated {
 
 /// Wraps all keys by the master key at `to`, which is drawn where `to` is a file that is not there.
 pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
-    if *to == config.master_key {
+    // A link, or another way to write a path, is no other place.
+    let real = |place: &MasterRef| place.file().map(files::real);
+    let is_same_file = to.file().is_some() && real(to) == real(&config.master_key);
+    if *to == config.master_key
+        || is_same_file && to.is_passphrase == config.master_key.is_passphrase
+    {
         return Err(in_use(to));
     }
     // Held until the end: a node that runs would go on with the former one.
@@ -116,7 +121,7 @@ fn in_use(to: &MasterRef) -> Failure {
 fn found_or_drawn(config: &Config, to: &MasterRef) -> Result<MasterKey> {
     let found = || keys::master(to, &config.keys_dir());
     let Some(path) = to.file() else { return found() };
-    if path.starts_with(&config.data) {
+    if files::real(path).starts_with(files::real(&config.data)) {
         return Err(Failure::new(
             "master_key_inside",
             "the master key must lie outside the data folder",

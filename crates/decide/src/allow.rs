@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
+use ledger::{PayloadClass, SealedFor};
 use model::{ActionId, ApprovalId, Digest, IdentityId, Name, Person, Resource, Verb, ijson::Json};
 use policy::GOVERNED_SYSTEM;
 
@@ -40,6 +41,11 @@ pub trait Act: fmt::Debug + Send + Sync + 'static {
     /// Under whose key what is shown of it is sealed, where that is not the caller, so that it is erased with whom it tells of.
     fn about(&self) -> Option<String> {
         None
+    }
+
+    /// What kind of thing is shown of it: how long it is kept is a question of that.
+    fn class(&self) -> PayloadClass {
+        PayloadClass::Governance
     }
 
     /// Whether the act only takes away. Such an act waits neither for its record nor for a healthy store.
@@ -104,6 +110,7 @@ impl Engine {
         let mut deciding = Deciding::new(self, caller);
         deciding.body.system = GOVERNED_SYSTEM.parse().ok();
         deciding.about = act.about();
+        deciding.class = act.class();
         deciding.arguments = shown(&act).canonical();
         let decided = AssertUnwindSafe(self.decide_act(caller, &act, action, &mut deciding));
         let decided = decided.catch_unwind().await.unwrap_or_else(|_| {
@@ -127,8 +134,10 @@ impl Engine {
             return Err(Refusal::new(action, Code::Forbidden, reason));
         }
         if !act.takes_away() {
-            let subjects = act.about().into_iter().chain([caller.person.to_string()]);
-            self.keys_at_hand(subjects).await.map_err(|why| why.refusal(action))?;
+            let about = act.about().into_iter().chain([caller.person.to_string()]);
+            let now = self.context.now();
+            let wanted = about.map(|subject| SealedFor::new(subject, act.class(), now));
+            self.keys_at_hand(wanted).await.map_err(|why| why.refusal(action))?;
         }
         // What takes away works on the last known state: a store that is down must not keep a stop from happening.
         let now = if act.takes_away() { self.context.now() } else { self.sure_moment(action)? };
@@ -192,6 +201,7 @@ impl Engine {
         draft.verdict = Some(policy::Verdict::Permit.name().to_owned());
         draft.approval = set_aside.approval;
         draft.subject = act.about();
+        draft.class = act.class();
         draft.payload = Some(deciding.arguments.clone());
         if act.takes_away() {
             self.bare_without_key(&mut draft);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use ledger::MAX_PAYLOAD;
+use ledger::{MAX_PAYLOAD, PayloadClass};
 use model::{ActionId, ApprovalId, Digest, Foreign, Money, Name, Timestamp, ijson::Json};
 use policy::{DenyClass, Outcome, Verdict};
 
@@ -112,7 +112,9 @@ impl Engine {
         deciding.arguments = arguments.canonical();
         let blind = |said, bytes: &[u8]| self.blinded(caller, said, bytes);
         let unavailable = |why: NotRecorded| why.refusal(action);
-        self.keys_at_hand([caller.person.to_string()]).await.map_err(unavailable)?;
+        self.keys_at_hand([self.said_by(caller, PayloadClass::Calls)])
+            .await
+            .map_err(unavailable)?;
         deciding.body.call = Some(blind(Said::Call, &deciding.arguments).map_err(unavailable)?);
         let inputs = inputs.as_ref().map(|inputs| inputs.to_json().canonical());
         let answers = inputs.as_ref().map(|inputs| blind(Said::Inputs, inputs)).transpose();

@@ -1,5 +1,6 @@
 //! A decision under way: what is known so far, and the record of its refusal.
 
+use ledger::PayloadClass;
 use model::ijson::Json;
 
 use crate::{
@@ -15,6 +16,8 @@ pub(crate) struct Deciding<'e> {
     pub(crate) body: Decision,
     /// Under whose key it is sealed, where that is not the caller.
     pub(crate) about: Option<String>,
+    /// What kind of thing is asked for.
+    pub(crate) class: PayloadClass,
     /// What is asked for, in canonical form: a call's arguments, or a governance act.
     pub(crate) arguments: Vec<u8>,
     /// The refusal, as far as it has come to one.
@@ -24,7 +27,8 @@ pub(crate) struct Deciding<'e> {
 impl<'e> Deciding<'e> {
     pub(crate) fn new(engine: &'e Engine, caller: &'e Caller) -> Self {
         let (body, arguments) = (Decision::default(), Vec::new());
-        Self { engine, caller, body, about: None, arguments, refusal: None }
+        let class = PayloadClass::Calls;
+        Self { engine, caller, body, about: None, class, arguments, refusal: None }
     }
 }
 
@@ -32,7 +36,7 @@ impl Drop for Deciding<'_> {
     fn drop(&mut self) {
         let Some(refusal) = self.refusal.take() else { return };
         let bytes = shown(&self.arguments, &refusal);
-        let shown = Shown { about: self.about.take(), bytes };
+        let shown = Shown { about: self.about.take(), class: self.class, bytes };
         self.engine.note_refusal(
             self.caller,
             &refusal,

@@ -12,9 +12,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use model::{
-    Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, Name, Person, Timestamp,
+    Agent, ApprovalId, Authority, Blueprint, Digest, IdentityId, Name, Person, State, Timestamp,
     ijson::Json,
 };
 use policy::{Policies, Principal, Source};
@@ -93,6 +93,8 @@ struct Catalog {
 pub struct Directory {
     persons: DashMap<IdentityId, Arc<PersonEntry>>,
     agents: DashMap<IdentityId, Arc<AgentEntry>>,
+    /// Those of them that are over for good.
+    retired: DashSet<IdentityId>,
     blueprints: DashMap<Name, (Arc<Blueprint>, Holding)>,
     /// The grants of each person, with the digests of their rows.
     grants: DashMap<IdentityId, BTreeMap<Name, (Authority, Digest)>>,
@@ -120,6 +122,7 @@ impl Default for Directory {
         Self {
             persons: DashMap::new(),
             agents: DashMap::new(),
+            retired: DashSet::new(),
             blueprints: DashMap::new(),
             grants: DashMap::new(),
             held: DashMap::new(),
@@ -143,6 +146,11 @@ impl Directory {
     /// How far the feed has been read.
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Acquire)
+    }
+
+    /// The agents that are over for good.
+    pub(crate) fn retired(&self) -> Vec<IdentityId> {
+        self.retired.iter().map(|agent| agent.clone()).collect()
     }
 
     /// Takes a row of the feed into account.
@@ -267,6 +275,9 @@ impl Directory {
             touch: Arc::new(touch(&agent)),
             agent,
         };
+        if matches!(entry.agent.state, State::Retired { .. }) {
+            self.retired.insert(entry.agent.id.clone());
+        }
         self.agents.insert(entry.agent.id.clone(), Arc::new(entry));
     }
 

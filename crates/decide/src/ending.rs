@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Records the end of a task, with the count of its entries up to here.
-    fn note_end(
+    pub(crate) fn note_end(
         &self,
         id: TaskId,
         task: &Task,

@@ -23,10 +23,12 @@ use crate::{
     directory::Directory,
     enforcement::EnforcementPoint,
     entries::{self, Started},
+    expiring::Retention,
     fold,
     governance::NotInForce,
     issue::Issuer,
     noticing::Looks,
+    retiring::AgentLogs,
     spare::Spared,
     stop::Stops,
     tasks::Tasks,
@@ -39,8 +41,10 @@ const FEED_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PROOFS: usize = 1_000_000;
 /// How often what is overdue is looked for: it is closed within seconds of when it may be.
 const CLOSE_PAUSE: Duration = Duration::from_secs(5);
-/// How often what has ended is forgotten.
+/// How often what has ended is forgotten, and what is left of erasures is done.
 const FORGET_PAUSE: Duration = Duration::from_secs(60);
+/// After how many of these pauses it is looked again for what is past its time; a key may live for 30 days anyway.
+const EXPIRE_MINUTES: u64 = 60;
 
 /// What a node is built from.
 pub struct Parts {
@@ -58,6 +62,8 @@ pub struct Parts {
     pub index_key: [u8; 32],
     /// Seals nonces.
     pub nonces: Nonces,
+    /// How long payloads are kept.
+    pub retention: Retention,
 }
 
 /// The one road, and everything it reads.
@@ -68,6 +74,8 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) stops: Arc<Stops>,
     pub(crate) tasks: Tasks,
+    pub(crate) agents: AgentLogs,
+    pub(crate) retention: Retention,
     pub(crate) unsettled: Unsettled,
     pub(crate) directory: Directory,
     pub(crate) point: EnforcementPoint,
@@ -124,6 +132,8 @@ impl Engine {
             store: parts.store,
             stops: parts.stops,
             tasks: Tasks::default(),
+            agents: AgentLogs::default(),
+            retention: parts.retention,
             unsettled: Unsettled::default(),
             directory: Directory::default(),
             point,
@@ -151,6 +161,7 @@ impl Engine {
         }
         engine.move_outbox().await?;
         engine.read_feed().await?;
+        engine.close_agents();
         let body = Started { program: env!("CARGO_PKG_VERSION").to_owned() };
         engine.note(entries::draft(engine.context.id(), engine.context.now(), &body));
         engine.ready.store(true, Ordering::Release);
@@ -306,6 +317,7 @@ fn keep_current(engine: &Arc<Engine>) {
             let now = engine.context.now();
             engine.close_overdue(now);
             engine.close_tasks(now);
+            engine.close_agents();
         }
     });
     let forgetful = Arc::downgrade(engine);
@@ -315,6 +327,18 @@ fn keep_current(engine: &Arc<Engine>) {
             let Some(engine) = Weak::upgrade(&forgetful) else { return };
             engine.tasks.forget(engine.context.now());
             engine.directory.forget(engine.context.now());
+        }
+    });
+    let keeping = Arc::downgrade(engine);
+    tokio::spawn(async move {
+        for minute in 0_u64.. {
+            tokio::time::sleep(FORGET_PAUSE).await;
+            let Some(engine) = Weak::upgrade(&keeping) else { return };
+            if minute % EXPIRE_MINUTES != 0 {
+                engine.finish_erasures().await;
+            } else if let Err(why) = engine.expire().await {
+                tracing::warn!(code = "BW-1205", %why, "what is past its time could not expire");
+            }
         }
     });
 }

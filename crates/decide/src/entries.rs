@@ -9,10 +9,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
     calls::{Decision, EffectMark, Given, Input, Lapsed, Outcome, PolicyMark},
-    erasure::Erased,
+    erasure::{Erased, Expired},
     governance::Governed,
     node::{Resumed, Searched, Started, StopFinal, Stopped},
-    tasks::{EndedBy, Parked, TaskEnded, TaskOpened, Unparked},
+    tasks::{AgentEnded, EndedBy, Parked, TaskEnded, TaskOpened, Unparked},
     tokens::{Revoked, TokenIssued},
 };
 

@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
-use ledger::{EraseError, Log, Receipt};
-use model::{IdentityId, Name, Verb, ijson::Json};
+use ledger::{AppendError, EraseError, Log, Receipt};
+use model::{Name, Verb, ijson::Json};
 
 use crate::{
     allow::{Act, Allowed},
     engine::{Engine, to_the_end},
     entries::{self, Erased, to_json},
+    holding::kept,
+    subject::Subject,
 };
 
 /// Erases everything that is sealed for a subject so far.
 #[derive(Debug, Clone)]
 pub struct EraseSubject {
     /// Whose.
-    pub subject: IdentityId,
+    pub subject: Subject,
     /// Why, and on which legal basis.
     pub reason: String,
 }
@@ -37,17 +39,32 @@ pub struct Erasure {
 pub enum NotErased {
     /// A hold keeps it.
     #[error("`{0}` is under a legal hold, and nothing of what is held is erased")]
-    Held(IdentityId),
+    Held(Subject),
+    /// A hold keeps something that is sealed with it.
+    #[error(
+        "`{kept}` is under a legal hold, and what was done there for `{subject}` is sealed with everything else of `{subject}`; nothing was erased"
+    )]
+    KeptWith {
+        /// Who was to be erased.
+        subject: Subject,
+        /// Whom or what the hold names.
+        kept: Subject,
+    },
     /// There is nothing.
     #[error("nothing is sealed for `{0}`")]
-    Nothing(IdentityId),
+    Nothing(Subject),
     /// Its keys are out of reach; nothing was recorded.
     #[error("nothing was erased: {0}")]
     OutOfReach(#[source] EraseError),
     /// The ledger does not take the record.
     #[error("the erasure cannot be recorded, so nothing was erased: {0}")]
     NotRecorded(String),
-    /// It is recorded, and nobody reads any of it here; the rest is done by the next start.
+    /// The ledger failed while it took the record.
+    #[error(
+        "the ledger failed while it recorded the erasure; the next start finds out whether it is recorded, and then erases: look there for an entry of kind `erasure`, and ask again where there is none"
+    )]
+    Unknown,
+    /// It is recorded, and nobody reads any of it here; the rest is tried again each minute, and by the next start.
     #[error("entry {entry} says that it is erased, and this is not done to the end: {why}")]
     Unfinished {
         /// The entry.
@@ -60,7 +77,7 @@ pub enum NotErased {
 
 /// The word under which the ledger seals what is said about a person who has no id yet.
 pub fn subject_by_handle(handle: &Name) -> String {
-    format!("handle/{handle}")
+    Subject::Handle(handle.clone()).to_string()
 }
 
 impl Act for EraseSubject {
@@ -70,6 +87,11 @@ impl Act for EraseSubject {
 
     fn target(&self) -> (&'static str, String) {
         ("Ledger", self.subject.to_string())
+    }
+
+    /// Who has no pseudonym is named by what is shown.
+    fn about(&self) -> Option<String> {
+        matches!(self.subject, Subject::Handle(_)).then(|| self.subject.to_string())
     }
 
     fn shown(&self) -> Json {
@@ -85,18 +107,38 @@ impl Engine {
     ///
     /// # Errors
     /// [`NotErased::Held`]
-    pub fn check_erasure(&self, subject: &IdentityId) -> Result<(), NotErased> {
+    pub fn check_erasure(&self, subject: &Subject) -> Result<(), NotErased> {
         match self.directory.is_held(subject) {
             true => Err(NotErased::Held(subject.clone())),
             false => Ok(()),
         }
     }
 
+    /// Whether anything is sealed for a subject. Asking for an erasure by handle seals something itself, so this comes before.
+    ///
+    /// # Errors
+    /// [`NotErased::Nothing`], or the keys are out of reach.
+    pub async fn check_sealed(&self, subject: &Subject) -> Result<(), NotErased> {
+        let (log, words) = (self.log.clone(), self.subjects_of(subject));
+        let any = move || {
+            let ids = words.iter().map(|word| log.keys_of(word)).collect::<Result<Vec<_>, _>>()?;
+            Ok(ids.iter().any(|ids| !ids.is_empty()))
+        };
+        match blocking(any).await.map_err(NotErased::OutOfReach)? {
+            true => Ok(()),
+            false => Err(NotErased::Nothing(subject.clone())),
+        }
+    }
+
     /// The words under which the ledger seals what tells of somebody: their id, and for a person the handle, since whoever
     /// enrols them says their name before they have an id.
-    fn subjects_of(&self, subject: &IdentityId) -> Vec<String> {
-        let person = self.directory.person(subject);
-        let handle = person.map(|entry| subject_by_handle(&entry.person.handle));
+    fn subjects_of(&self, subject: &Subject) -> Vec<String> {
+        let handle = match subject {
+            Subject::Identity(id) => self.directory.person(id),
+            Subject::Handle(_) => None,
+            Subject::Task(_) => return Vec::new(),
+        };
+        let handle = handle.map(|entry| subject_by_handle(&entry.person.handle));
         std::iter::once(subject.to_string()).chain(handle).collect()
     }
 
@@ -125,6 +167,7 @@ impl Engine {
         if keys.is_empty() {
             return Err(NotErased::Nothing(subject.clone()));
         }
+        self.check_kept_with(subject, &keys).await?;
         // The last moment at which it can still be kept.
         self.check_erasure(subject)?;
         let Receipt { index: entry, .. } = self.record_erasure(allowed, &keys).await?;
@@ -134,6 +177,18 @@ impl Engine {
         Ok(Erasure { entry, keys, payloads })
     }
 
+    /// Whether something is sealed under these keys that a hold on an agent or a task keeps. Whatever is sealed under them has its
+    /// place in the log.
+    async fn check_kept_with(&self, subject: &Subject, keys: &[String]) -> Result<(), NotErased> {
+        let (log, held) = (self.log.clone(), self.directory.under_hold());
+        let kept = blocking(move || kept(&log, &held).map_err(unread)).await;
+        let kept = kept.map_err(NotErased::OutOfReach)?;
+        match keys.iter().find_map(|key| kept.get(key)) {
+            Some(kept) => Err(NotErased::KeptWith { subject: subject.clone(), kept: kept.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for as long as it takes: a record of it that came too late could not be taken back.
     async fn record_erasure(
         &self,
@@ -141,14 +196,36 @@ impl Engine {
         keys: &[String],
     ) -> Result<Receipt, NotErased> {
         let EraseSubject { subject, .. } = allowed.act();
-        let body = Erased { keys: keys.to_vec(), subject: Some(subject.clone()) };
+        let identity = match subject {
+            Subject::Identity(id) => Some(id.clone()),
+            // A handle tells who it is.
+            Subject::Handle(_) | Subject::Task(_) => None,
+        };
+        let body = Erased { keys: keys.to_vec(), subject: identity };
         let draft = self.about(allowed.caller(), &body, self.context.id());
         let mut draft = entries::of_action(draft, allowed.action(), vec![allowed.decision()]);
         draft.approval = allowed.approval();
+        draft.subject = allowed.act().about();
         draft.payload = Some(allowed.act().shown().canonical());
-        let sealed = self.seal(draft).map_err(|why| NotErased::NotRecorded(why.to_string()))?;
-        let recorded = self.append_end(sealed).done().await;
-        recorded.map_err(|why| NotErased::NotRecorded(why.to_string()))
+        let not_recorded = |why: &dyn std::fmt::Display| NotErased::NotRecorded(why.to_string());
+        // Whoever erases themselves, or a handle, has just lost the key for this.
+        self.keys_at_hand([draft.whose()]).await.map_err(|why| not_recorded(&why))?;
+        let sealed = self.seal(draft).map_err(|why| not_recorded(&why))?;
+        self.append_end(sealed).done().await.map_err(|why| match why {
+            AppendError::Failed => NotErased::Unknown,
+            why => not_recorded(&why),
+        })
+    }
+
+    /// Does what is left of erasures that were not done to the end.
+    pub(crate) async fn finish_erasures(&self) {
+        if !self.log.has_unfinished_erasures() {
+            return;
+        }
+        let log = self.log.clone();
+        if let Err(why) = blocking(move || log.finish_erasures()).await {
+            tracing::warn!(code = "BW-1204", %why, "an erasure is not done to the end");
+        }
     }
 }
 
@@ -160,8 +237,12 @@ fn end_keys(log: &Log, words: &[String]) -> Result<Vec<String>, EraseError> {
     Ok(keys)
 }
 
+pub(crate) fn unread(why: ledger::ReadError) -> EraseError {
+    EraseError::Io(std::io::Error::other(why))
+}
+
 /// Waits for disks on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EraseError> + Send + 'static,
 ) -> Result<T, EraseError> {
     let panicked = |why| EraseError::Io(std::io::Error::other(why));

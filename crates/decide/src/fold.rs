@@ -8,8 +8,8 @@ use model::{ActionId, Digest, EntryId, TaskId};
 use crate::{
     engine::Engine,
     entries::{
-        Body, Decision, Governed, Lapsed, Outcome, Parked, Resumed, Revoked, StopFinal, Stopped,
-        TaskEnded, TaskOpened, TokenIssued, Unparked, read,
+        AgentEnded, Body, Decision, Governed, Lapsed, Outcome, Parked, Resumed, Revoked, StopFinal,
+        Stopped, TaskEnded, TaskOpened, TokenIssued, Unparked, read,
     },
     parking::wall,
     permit::{Ending, Reserved},
@@ -64,7 +64,9 @@ pub(crate) fn fold(engine: &Engine) -> Result<LeftOpen, FoldError> {
         engine.context.has_passed(entry.leaf.at);
         let damaged = |_| FoldError::Body { index: entry.index, kind: entry.leaf.kind.clone() };
         fold_entry(engine, &mut open, &entry.leaf, entry.hash).map_err(damaged)?;
-        if let Some(tally) = entry.leaf.task.and_then(|task| engine.tasks.tally(task)) {
+        let task = entry.leaf.task.and_then(|task| engine.tasks.tally(task));
+        let agent = entry.leaf.agent.as_ref().map(|agent| engine.agents.tally(&agent.id));
+        for tally in task.into_iter().chain(agent) {
             locked(&tally).read(&entry.leaf, entry.index, entry.hash);
         }
     }
@@ -177,6 +179,12 @@ fn fold_entry(
             let body: Resumed = read(&leaf.body)?;
             if let (Some(order), Some(action)) = (body.order, leaf.action) {
                 open.resumed.entry(action).or_default().push(order);
+            }
+        }
+        AgentEnded::KIND => {
+            let body: AgentEnded = read(&leaf.body)?;
+            if let Some(agent) = body.agent {
+                engine.agents.close(agent);
             }
         }
         Governed::KIND => {

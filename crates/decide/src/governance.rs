@@ -6,9 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use ledger::{Draft, ORGANIZATION};
-use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Timestamp, ijson::Json};
-use serde::{Deserialize, Serialize};
+use model::{ActionId, ApprovalId, Digest, EntryId, IdentityId, Timestamp};
 use store::{
     Change, ClaimError, Expect, Governed as Object, ObjectVersion, OutboxRow, PutError, RawRow,
     Row, Tx,
@@ -22,9 +20,10 @@ use crate::{
     engine::{Engine, to_the_end},
     entries::{self, Governed},
     records::{
-        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, HoldRecord, PersonRecord,
-        ServerRecord, StopRecord, ToolRecord,
+        AgentRecord, ApprovalRecord, BlueprintRecord, GrantRecord, PersonRecord, ServerRecord,
+        StopRecord, ToolRecord,
     },
+    waiting::Waiting,
 };
 
 /// How many rows are moved or read at a time.
@@ -64,19 +63,6 @@ pub enum NotInForce {
 struct NotGenuine {
     kind: &'static str,
     key: String,
-}
-
-/// The record of a change, as it waits in the outbox.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Waiting {
-    at: Timestamp,
-    action: Option<ActionId>,
-    approval: Option<ApprovalId>,
-    parents: Vec<Digest>,
-    person: Option<IdentityId>,
-    body: Governed,
-    content: Json,
 }
 
 /// Who changes governance, and by which decision.
@@ -425,8 +411,8 @@ impl Engine {
             }
             // All new ones by one sync; a row that is not ours is found below.
             let waiting = rows.iter().filter_map(|row| self.own(row));
-            let subjects = waiting.map(|waiting| waiting.body.about(&waiting.content));
-            self.keys_at_hand(subjects).await.map_err(|why| NotInForce::Ledger(why.to_string()))?;
+            let wanted = waiting.map(|waiting| waiting.whose());
+            self.keys_at_hand(wanted).await.map_err(|why| NotInForce::Ledger(why.to_string()))?;
             let mut sealed = Vec::with_capacity(rows.len());
             for row in &rows {
                 sealed.push((row.entry, self.append_row(row).await?));
@@ -552,41 +538,4 @@ impl Engine {
     fn outbox_signature(&self, entry: EntryId, text: &[u8]) -> [u8; SIGNATURE] {
         self.blind(b"outbox", &[&entry.bits().to_be_bytes(), text].concat())
     }
-}
-
-impl Waiting {
-    fn into_draft(self, entry: EntryId) -> Draft {
-        let mut draft = entries::draft(entry, self.at, &self.body);
-        draft.action = self.action;
-        draft.approval = self.approval;
-        draft.parents = self.parents;
-        draft.person = self.person;
-        draft.subject = Some(self.body.about(&self.content));
-        draft.payload = Some(self.content.canonical());
-        draft
-    }
-}
-
-impl Governed {
-    /// Whom the content of an object tells of, and under whose key it is sealed: not whoever changed it.
-    fn about(&self, content: &Json) -> String {
-        let member = |name| content.member(name).and_then(Json::as_str).map(str::to_owned);
-        let about = match self.object.as_str() {
-            PersonRecord::KIND | AgentRecord::KIND => Some(self.key.clone()),
-            GrantRecord::KIND => member("holder"),
-            AccountRecord::KIND => member("person"),
-            HoldRecord::KIND => Some(self.key.clone()),
-            ApprovalRecord::KIND => {
-                member("about").or_else(|| content.member("chain").and_then(first_of))
-            }
-            _ => None,
-        };
-        about.unwrap_or_else(|| ORGANIZATION.to_owned())
-    }
-}
-
-/// The first text of a list.
-fn first_of(list: &Json) -> Option<String> {
-    let Json::Array(list) = list else { return None };
-    list.first()?.as_str().map(str::to_owned)
 }

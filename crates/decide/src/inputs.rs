@@ -107,13 +107,15 @@ impl Dispatch {
             return Err(Refusal::new(action, Code::ArgumentsInvalid, reason));
         }
         let unavailable = |why: NotRecorded| why.refusal(action);
-        engine.keys_at_hand([held.caller.person.to_string()]).await.map_err(unavailable)?;
+        let whose = engine.said_by(&held.caller, ledger::PayloadClass::Calls);
+        engine.keys_at_hand([whose]).await.map_err(unavailable)?;
         let said = engine.blinded(&held.caller, Said::Inputs, &bytes).map_err(unavailable)?;
         let body = Input { answer: Some(said), method: kind.method().to_owned() };
         let draft = engine.about(&held.caller, &body, engine.context.id());
         // An action of its own: were its record late, it would lapse and leave the call as it is.
         let own = engine.context.id();
         let mut draft = entries::of_action(draft, own, vec![held.decision]);
+        draft.class = ledger::PayloadClass::Calls;
         draft.payload = Some(bytes);
         let sealed = engine.seal(draft).map_err(unavailable)?;
         engine.record(sealed, own, |_| {}).await.map_err(unavailable)?;

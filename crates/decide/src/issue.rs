@@ -206,8 +206,17 @@ impl Engine {
                     version: claims.version,
                 }
             });
+        draft.class = ledger::PayloadClass::Calls;
         draft.payload = Some(to_json(&claims.authority).canonical());
-        self.keys_at_hand([draft.whose()]).await.map_err(|why| why.refusal(action))?;
+        // What takes away waits for no key: whoever has a session has one at hand for what they order.
+        let orders = ledger::SealedFor {
+            slot: ledger::Slot::of(ledger::PayloadClass::Governance, draft.at),
+            ..draft.whose()
+        };
+        let orders = draft.agent.is_none().then_some(orders);
+        self.keys_at_hand(orders.into_iter().chain([draft.whose()]))
+            .await
+            .map_err(|why| why.refusal(action))?;
         let sealed = self
             .seal(entries::of_action(draft, action, parents))
             .map_err(|why| why.refusal(action))?;

@@ -21,10 +21,12 @@ mod entries;
 mod erasing;
 mod evaluate;
 mod exchange;
+mod expiring;
 mod fold;
 mod governance;
 mod hash;
 mod help;
+mod holding;
 mod inputs;
 mod issue;
 mod lasting;
@@ -37,17 +39,20 @@ mod recompute;
 mod record;
 mod records;
 mod refusal;
+mod retiring;
 mod searching;
 mod spare;
 mod standing;
 mod stop;
 mod stopping;
+mod subject;
 mod tally;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod unbound;
 mod unsettled;
+mod waiting;
 mod watch;
 
 pub use accounts::{AccountRecord, AccountState, OauthClient, OauthRecord, Whose};
@@ -65,6 +70,7 @@ pub use enforcement::{EnforcementPoint, LEASE_MILLIS};
 pub use engine::{Counters, Engine, Parts, StartError};
 pub use erasing::{EraseSubject, Erasure, NotErased, subject_by_handle};
 pub use exchange::Exchange;
+pub use expiring::Retention;
 pub use governance::{Changes, NotInForce};
 pub use hash::sha256;
 pub use help::{Help, Missing};
@@ -88,5 +94,6 @@ pub use stop::{
     Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
 };
 pub use stopping::{Resume, ResumeError, Stop};
+pub use subject::{NotASubject, Subject};
 pub use tasks::{Parking, REFUSALS_MAX, Task, Tasks};
 pub use watch::Watch;

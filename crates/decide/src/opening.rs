@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ledger::PayloadClass;
 use model::{ActionId, Authority, Digest, IdentityId, Money, TaskId, Timestamp, Verb, ijson::Json};
 use token::{
     Claims,
@@ -53,6 +54,10 @@ impl Act for OpenTask {
 
     fn owner(&self, directory: &Directory, caller: &IdentityId) -> Option<IdentityId> {
         directory.agent(&self.agent)?.answers(caller)
+    }
+
+    fn class(&self) -> PayloadClass {
+        PayloadClass::Prompts
     }
 
     fn shown(&self) -> Json {
@@ -127,6 +132,7 @@ impl Engine {
         let action = allowed.action();
         let mut draft = self.about(allowed.caller(), &body, self.context.id());
         draft.task = Some(id);
+        draft.class = allowed.act().class();
         draft.payload = Some(allowed.act().shown().canonical());
         let sealed = self
             .seal(entries::of_action(draft, action, vec![allowed.decision()]))

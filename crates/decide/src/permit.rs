@@ -290,7 +290,8 @@ impl Held {
             }
         }
         // An outcome waits for no key: it is worth more than what stands for the result.
-        let result = result.filter(|_| engine.log.has_key(&self.caller.person.to_string()));
+        let whose = engine.said_by(&self.caller, ledger::PayloadClass::Calls);
+        let result = result.filter(|_| engine.log.has_key(&whose));
         let blind = |result: Digest| engine.blinded(&self.caller, Said::Result, &result.0).ok();
         let body = Outcome::of(ending, result.and_then(blind), self.reserved.cost);
         let draft = engine.about(&self.caller, &body, engine.context.id());

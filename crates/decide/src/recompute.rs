@@ -204,11 +204,10 @@ impl Engine {
 
     /// Whether the arguments that were kept are those that were decided on: the leaf has what stands for them.
     fn is_what_was_said(&self, leaf: &Leaf, body: &Decision, kept: &Json) -> Result<(), Why> {
-        let (Some(call), Some(person)) = (body.call, &leaf.person) else { return Ok(()) };
+        let (Some(call), Some(mark)) = (body.call, &leaf.payload) else { return Ok(()) };
         let bytes = kept.canonical();
-        let said = self.log.blind(&person.to_string(), Said::Call.purpose(), &bytes);
-        match said {
-            Ok(said) if said == call => Ok(()),
+        match self.log.blind_under(&mark.key, Said::Call.purpose(), &bytes) {
+            Ok(Some(said)) if said == call => Ok(()),
             // A mark in place of a secret makes another call of it.
             Ok(_) => whole(&String::from_utf8_lossy(&bytes)).and(Err(Why::Differs("arguments"))),
             Err(why) => Err(Why::Impossible(why.to_string())),

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use ledger::{AppendError, Draft, KeysError, MAX_PAYLOAD, Receipt, SealError};
+use ledger::{
+    AppendError, Draft, KeysError, MAX_PAYLOAD, PayloadClass, Receipt, SealError, SealedFor,
+};
 use model::{ActionId, Digest, EntryId, IdentityId, Money, Name, TaskId, ijson::Json};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
@@ -124,18 +126,19 @@ impl Engine {
     /// what its row is compared with, byte for byte (`governance.rs`).
     fn ready(&self, mut told: Told) -> Result<Ready, SealError> {
         let (task, counts) = (told.draft.task, Counts::of_told(&told));
+        let agent = told.draft.agent.as_ref().map(|agent| agent.id.clone());
         told.draft.payload = told.draft.payload.map(without_secrets);
-        Ok(Ready { sealed: self.log.seal(told.draft)?, task, counts })
+        Ok(Ready { sealed: self.log.seal(told.draft)?, task, agent, counts })
     }
 
-    /// Has the keys of these subjects in memory, so that nothing on a call's way blocks for where they are kept. For nearly all
+    /// Has the keys in memory that seal these, so that nothing on a call's way blocks for where they are kept. Nearly always
     /// they are.
     pub(crate) async fn keys_at_hand(
         &self,
-        subjects: impl IntoIterator<Item = String>,
+        wanted: impl IntoIterator<Item = SealedFor>,
     ) -> Result<(), NotRecorded> {
-        let away = subjects.into_iter().filter(|subject| !self.log.has_key(subject));
-        let away: BTreeSet<String> = away.collect();
+        let away = wanted.into_iter().filter(|whose| !self.log.has_key(whose));
+        let away: BTreeSet<SealedFor> = away.collect();
         if away.is_empty() {
             return Ok(());
         }
@@ -153,24 +156,30 @@ impl Engine {
     /// Has keys in memory some time later; blocks a thread of its own.
     fn read_keys(
         &self,
-        subjects: BTreeSet<String>,
+        wanted: BTreeSet<SealedFor>,
         turn: OwnedSemaphorePermit,
     ) -> JoinHandle<Result<(), KeysError>> {
         let log = self.log.clone();
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            log.prepare_keys(&subjects)
+            log.prepare_keys(&wanted)
         })
     }
 
-    /// What stands in a leaf for what was said in a caller's action, under the key that the action's payload is sealed under.
+    /// What a caller says now: in whose name it is done, and of which class it is.
+    pub(crate) fn said_by(&self, caller: &Caller, class: PayloadClass) -> SealedFor {
+        SealedFor::new(caller.person.to_string(), class, self.context.now())
+    }
+
+    /// What stands in a leaf for what was said in a caller's call, under the key that the action's payload is sealed under.
     pub(crate) fn blinded(
         &self,
         caller: &Caller,
         said: Said,
         bytes: &[u8],
     ) -> Result<Digest, NotRecorded> {
-        let blinded = self.log.blind(&caller.person.to_string(), said.purpose(), bytes);
+        let whose = self.said_by(caller, PayloadClass::Calls);
+        let blinded = self.log.blind(&whose, said.purpose(), bytes);
         blinded.map_err(|why| NotRecorded::Unavailable(why.to_string()))
     }
 
@@ -268,8 +277,9 @@ impl Engine {
             ..body
         };
         let mut draft = self.decision(caller, refusal.action, &body);
-        if let Some(Shown { about, bytes }) = shown.filter(|_| too_long.is_none()) {
+        if let Some(Shown { about, class, bytes }) = shown.filter(|_| too_long.is_none()) {
             draft.subject = about;
+            draft.class = class;
             draft.payload = Some(bytes);
         }
         draft.approval = refusal.approval;
@@ -298,12 +308,9 @@ impl Engine {
     ) -> Refusal {
         let refusal = Refusal::new(self.context.id(), code, reason);
         let body = Decision { system: system.cloned(), ..Decision::default() };
-        self.note_refusal(
-            caller,
-            &refusal,
-            body,
-            Some(Shown { about: None, bytes: Json::String(refusal.reason.clone()).canonical() }),
-        );
+        let bytes = Json::String(refusal.reason.clone()).canonical();
+        let shown = Shown { about: None, class: PayloadClass::Calls, bytes };
+        self.note_refusal(caller, &refusal, body, Some(shown));
         refusal
     }
 
@@ -328,6 +335,7 @@ impl Engine {
     pub(crate) fn decision(&self, caller: &Caller, action: ActionId, body: &Decision) -> Draft {
         let mut draft = self.about(caller, body, self.context.id());
         draft.action = Some(action);
+        draft.class = PayloadClass::Calls;
         // What a call follows from is the issuance of the token that it presents, which follows from the task.
         draft.parents = vec![caller.claims.entry];
         draft
@@ -352,6 +360,7 @@ impl Engine {
 pub(crate) struct Shown {
     /// Under whose key, where that is not the caller.
     pub(crate) about: Option<String>,
+    pub(crate) class: PayloadClass,
     pub(crate) bytes: Vec<u8>,
 }
 

@@ -13,6 +13,7 @@ use crate::{
     accounts::{AccountRecord, OauthRecord, account_key},
     inputs::InputMethod,
     stop::Order,
+    subject::Subject,
 };
 
 /// A person and the keys they enrolled.
@@ -65,7 +66,7 @@ pub struct GrantRecord {
 #[serde(deny_unknown_fields)]
 pub struct HoldRecord {
     /// Whose payloads are kept.
-    pub subject: IdentityId,
+    pub subject: Subject,
     /// Why, and until when.
     pub reason: String,
     /// Who laid it on, or lifted it.

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use model::{ActionId, EntryId, IdentityId, LinkId, Name, TaskId, Timestamp};
+use model::{ActionId, EntryId, IdentityId, IdentityKind, LinkId, Name, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,18 @@ pub enum StopScope {
     "`{0}` is not a scope; write `all`, or `agent:`, `blueprint:`, `owner:`, `system:`, `model:`, `task:`, `delegation:` or `action:` and its name"
 )]
 pub struct NotAScope(String);
+
+impl StopScope {
+    /// Whom an order of this scope tells of, as the ledger seals it; `None` for what is nobody's alone.
+    pub(crate) fn about(&self) -> Option<String> {
+        let id = |kind, name: &Name| IdentityId::new(kind, name.clone()).to_string();
+        match self {
+            Self::Agent(name) => Some(id(IdentityKind::Agent, name)),
+            Self::Owner(name) => Some(id(IdentityKind::Person, name)),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for StopScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -366,11 +378,16 @@ impl Stops {
             let mut notified = std::pin::pin!(notified);
             // Registered before looking, so that a call that ends in between is not missed.
             notified.as_mut().enable();
-            if !self.live.iter().any(|live| live.0.scopes().any(|touched| touched == *scope)) {
+            if self.is_quiet(scope) {
                 return;
             }
             notified.await;
         }
+    }
+
+    /// Whether no live call in the scope is left.
+    pub(crate) fn is_quiet(&self, scope: &StopScope) -> bool {
+        !self.live.iter().any(|live| live.0.scopes().any(|touched| touched == *scope))
     }
 
     /// How many calls are on their way.

@@ -14,7 +14,6 @@ use crate::{
     records::StopRecord,
     refusal::Code,
     stop::{Acknowledgement, Order, StopReport, StopScope, Stops},
-    tally::Ready,
 };
 
 /// How long a stop waits for its calls to be gone before it reports without this node's acknowledgement.
@@ -99,6 +98,10 @@ impl Act for Stop {
         answers_for(&self.scope, directory, caller)
     }
 
+    fn about(&self) -> Option<String> {
+        self.scope.about()
+    }
+
     fn takes_away(&self) -> bool {
         true
     }
@@ -132,6 +135,10 @@ impl Act for Resume {
         ("Stop", self.scope.to_string())
     }
 
+    fn about(&self) -> Option<String> {
+        self.scope.about()
+    }
+
     fn shown(&self) -> Json {
         Json::object([
             ("orders", to_json(&self.orders)),
@@ -154,23 +161,32 @@ impl Engine {
         };
         let mut draft =
             self.about(allowed.caller(), &Stopped { scope: Some(scope.clone()) }, order.id);
+        draft.subject = allowed.act().about();
         draft.payload = Some(allowed.act().shown().canonical());
         let draft = entries::of_action(draft, allowed.action(), vec![allowed.decision()]);
         let cut = self.stops.order(&order);
         let epoch = self.stops.epoch();
         // Verified tokens are checked against the stop set again anyway; forgetting them leaves nothing to get wrong.
         self.verified.clear();
-        let ready = self.seal_or_gap(draft);
-        let entry = ready.as_ref().map(Ready::hash);
-        ready.into_iter().for_each(|ready| self.note_ready(ready));
         let engine = self.clone();
-        to_the_end(async move { engine.carry_out(Ordered { order, entry, cut, epoch }).await })
-            .await
+        to_the_end(async move {
+            let (durable, entry) = tokio::join!(engine.journal(&order), engine.note_order(draft));
+            engine.carry_out(Ordered { order, entry, cut, epoch }, durable).await
+        })
+        .await
     }
 
-    async fn carry_out(self: &Arc<Self>, ordered: Ordered) -> StopReport {
+    /// Records an order that is in force. Why it was given is worth the moment that it takes to have the key of whom it tells of.
+    async fn note_order(&self, draft: Draft) -> Option<Digest> {
+        self.keys_at_hand([draft.whose()]).await.ok();
+        let ready = self.seal_or_gap(draft)?;
+        let entry = ready.hash();
+        self.note_ready(ready);
+        Some(entry)
+    }
+
+    async fn carry_out(self: &Arc<Self>, ordered: Ordered, durable: bool) -> StopReport {
         let Ordered { order, cut, .. } = &ordered;
-        let durable = self.journal(order).await;
         self.tell_the_store(order, false);
         let report = |in_force: Vec<Acknowledgement>| StopReport {
             order: order.id,

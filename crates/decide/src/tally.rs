@@ -1,10 +1,10 @@
-//! What a task came to: its entries, counted in the order in which they go to the ledger, so that whoever reads the ledger
-//! counts the same and sees where some are missing.
+//! What a task or an agent came to: its entries, counted in the order in which they go to the ledger, so that whoever reads the
+//! ledger counts the same and sees where some are missing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::{AppendError, Appending, Leaf, Log, Receipt, Sealed};
-use model::{Digest, Money, TaskId};
+use model::{Digest, IdentityId, Money, TaskId};
 use policy::Verdict;
 
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
     record::Told,
 };
 
-/// The entries of one task so far.
+/// The entries of one task, or of one agent, so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// How many there are, the task's own among them.
+    /// How many there are; of a task, its own among them.
     pub(crate) entries: u64,
     pub(crate) permits: u64,
     pub(crate) refusals: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     pub(crate) last: Option<(u64, Digest)>,
 }
 
-/// The tally of a task, shared by everyone who writes entries of it.
+/// A tally, shared by everyone who writes entries that count in it.
 pub(crate) type SharedTally = Arc<Mutex<Tally>>;
 
 /// What an entry counts as.
@@ -97,10 +97,11 @@ impl Tally {
     }
 }
 
-/// An entry that is sealed and counts in its task once it is handed over.
+/// An entry that is sealed and counts in its task and for its agent once it is handed over.
 pub(crate) struct Ready {
     pub(crate) sealed: Sealed,
     pub(crate) task: Option<TaskId>,
+    pub(crate) agent: Option<IdentityId>,
     pub(crate) counts: Counts,
 }
 
@@ -115,17 +116,21 @@ impl Ready {
 pub(crate) struct Counted {
     appending: Appending,
     hash: Digest,
-    counted: Option<(SharedTally, Counts)>,
+    tallies: Tallies,
+    counts: Counts,
 }
+
+/// Where an entry counts: in its task, for its agent. Whoever locks both locks them in this order.
+pub(crate) type Tallies = [Option<SharedTally>; 2];
 
 impl Counted {
     /// What became of it.
     pub(crate) async fn done(&mut self) -> Result<Receipt, AppendError> {
         let appended = (&mut self.appending).await;
-        if let Some((tally, counts)) = &self.counted {
+        for tally in self.tallies.iter().flatten() {
             match &appended {
                 Ok(receipt) => locked(tally).holds(receipt.index, self.hash),
-                Err(_) => locked(tally).change(*counts, u64::saturating_sub),
+                Err(_) => locked(tally).change(self.counts, u64::saturating_sub),
             }
         }
         appended
@@ -145,25 +150,22 @@ impl Engine {
 
     fn append_by(&self, ready: Ready, append: fn(&Log, Sealed) -> Appending) -> Counted {
         let (hash, counts) = (ready.hash(), ready.counts);
-        let (appending, tally) = self.enqueue(ready, |sealed| append(&self.log, sealed));
-        Counted { appending, hash, counted: tally.map(|tally| (tally, counts)) }
+        let (appending, tallies) = self.enqueue(ready, |sealed| append(&self.log, sealed));
+        Counted { appending, hash, tallies, counts }
     }
 
-    /// Hands an entry to the ledger and counts it in its task under one lock: whoever counts the ledger's entries up to any
-    /// one of them comes to the same.
-    pub(crate) fn enqueue<T>(
-        &self,
-        ready: Ready,
-        how: impl FnOnce(Sealed) -> T,
-    ) -> (T, Option<SharedTally>) {
-        let tally = ready.task.and_then(|task| self.tasks.tally(task));
-        let mut counting = tally.as_ref().map(locked);
-        if let Some(counting) = &mut counting {
-            counting.count(ready.counts);
+    /// Hands an entry to the ledger and counts it in its task and for its agent under their locks: whoever counts the ledger's
+    /// entries up to any one of them comes to the same.
+    pub(crate) fn enqueue<T>(&self, ready: Ready, how: impl FnOnce(Sealed) -> T) -> (T, Tallies) {
+        let agent = ready.agent.as_ref().map(|agent| self.agents.tally(agent));
+        let tallies = [ready.task.and_then(|task| self.tasks.tally(task)), agent];
+        let mut counting = tallies.each_ref().map(|tally| tally.as_ref().map(locked));
+        for tally in counting.iter_mut().flatten() {
+            tally.count(ready.counts);
         }
         let handed = how(ready.sealed);
         drop(counting);
-        (handed, tally)
+        (handed, tallies)
     }
 }
 

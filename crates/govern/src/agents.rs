@@ -124,6 +124,10 @@ impl Act for Register {
         Some(self.owner.clone())
     }
 
+    fn about(&self) -> Option<String> {
+        Some(self.id().to_string())
+    }
+
     fn shown(&self) -> Json {
         Json::object([
             ("blueprint", json(&self.blueprint)),
@@ -298,6 +302,10 @@ impl Act for ChangeState {
         directory.agent(&self.agent())?.answers(caller)
     }
 
+    fn about(&self) -> Option<String> {
+        Some(self.agent().to_string())
+    }
+
     fn takes_away(&self) -> bool {
         !matches!(self, Self::Reinstate { .. })
     }
@@ -321,7 +329,7 @@ pub async fn change_state(
     allowed: Allowed<ChangeState>,
 ) -> Result<Agent, Error> {
     let step = allowed.act().clone();
-    engine
+    let changed = engine
         .change(&allowed, move |changes| {
             let key = step.agent().to_string();
             let row: Option<Row<AgentRecord>> = changes.get(&key)?;
@@ -331,7 +339,10 @@ pub async fn change_state(
             changes.put(&record, Expect::Version(row.version), !step.takes_away())?;
             Ok(agent)
         })
-        .await
+        .await;
+    // Also where its record is not in the ledger yet: what takes away is in force.
+    engine.close_agents();
+    changed
 }
 
 fn unknown(agent: &IdentityId) -> Error {

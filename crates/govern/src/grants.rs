@@ -29,6 +29,10 @@ impl Act for GiveGrant {
         ("Grant", self.name.to_string())
     }
 
+    fn about(&self) -> Option<String> {
+        Some(self.holder.to_string())
+    }
+
     fn shown(&self) -> Json {
         Json::object([
             ("authority", json(&self.authority)),

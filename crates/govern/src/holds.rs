@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use decide::{Act, Allowed, Engine, HoldRecord};
-use model::{IdentityId, Verb, ijson::Json};
+use decide::{Act, Allowed, Engine, HoldRecord, Subject};
+use model::{Verb, ijson::Json};
 use store::{Expect, Row};
 
 use crate::{Error, agents::json};
@@ -10,7 +10,7 @@ use crate::{Error, agents::json};
 #[derive(Debug, Clone)]
 pub struct ChangeHold {
     /// Whose payloads.
-    pub subject: IdentityId,
+    pub subject: Subject,
     /// Why.
     pub reason: String,
     /// Whether it is lifted: what it kept can then be erased, so this needs a second person.
@@ -24,6 +24,10 @@ impl Act for ChangeHold {
 
     fn target(&self) -> (&'static str, String) {
         ("Ledger", format!("hold/{}", self.subject))
+    }
+
+    fn about(&self) -> Option<String> {
+        self.subject.word()
     }
 
     fn shown(&self) -> Json {
@@ -41,7 +45,12 @@ impl Act for ChangeHold {
 /// There is nobody of that name, one is laid already, or there is none to lift.
 pub fn check_hold(engine: &Engine, wish: &ChangeHold) -> Result<(), Error> {
     let (directory, subject) = (engine.directory(), &wish.subject);
-    if directory.person(subject).is_none() && directory.agent(subject).is_none() {
+    let is_known = match subject {
+        Subject::Identity(id) => directory.person(id).is_some() || directory.agent(id).is_some(),
+        // Tasks are forgotten a day after their end, and of whom only a handle was said there is no row.
+        Subject::Handle(_) | Subject::Task(_) => true,
+    };
+    if !is_known {
         return Err(Error::NotFound { kind: "identity", name: subject.to_string() });
     }
     match (directory.is_held(subject), wish.lift) {

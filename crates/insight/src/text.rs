@@ -88,7 +88,7 @@ impl Index {
                 Ok(None) => Ok(Keep::No),
                 Err(why) => {
                     gone += 1;
-                    if !matches!(why, PayloadError::Erased(_) | PayloadError::Gone(_)) {
+                    if !matches!(why, PayloadError::Erased(_) | PayloadError::Expired(_) | PayloadError::Gone(_)) {
                         tracing::error!(code = "BW-1903", index = entry.index, %why, "a payload could not be opened to be searched");
                     }
                     Ok(Keep::No)

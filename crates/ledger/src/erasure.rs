@@ -1,5 +1,5 @@
-//! Erasing what is sealed for a subject. An entry says which keys are erased; then they are destroyed, and what is sealed under
-//! them is written over. A process may end between any two of these steps: opening the log does what is left.
+//! Erasing what is sealed for a subject, and what is past its time. An entry says which keys are erased; then they are destroyed,
+//! and what is sealed under them is written over. A process may end between any two of these steps: opening the log does what is left.
 //!
 //! Proofs stay as they are. Nothing is cut out of a payload file either, since whoever reads one counts its records.
 
@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use model::ijson::Json;
+use model::{Timestamp, ijson::Json};
 
 use crate::{
-    keys::KeysError,
+    keys::{Ended, KeysError},
     leaf::Leaf,
     locked,
     log::{Log, Shared, Tail},
@@ -25,7 +25,9 @@ use crate::{
 };
 
 /// The kind of the entry that erases: its body names the `keys`.
-pub(crate) const KIND: &str = "erasure";
+const ERASURE: &str = "erasure";
+/// The same of what is past its time: what was said before the moment `until`.
+const EXPIRY: &str = "expiry";
 /// The file that says how many entries the log had when all that they erase had been written over.
 pub(crate) const MARK: &str = "erased";
 /// How often, and after which pause each time, it is looked whether a record under an ended key still has no place: 2 s.
@@ -46,54 +48,75 @@ pub enum EraseError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The entry is durable and not published.
-    #[error("the ledger does not publish; what is sealed is written over at the next start")]
+    #[error("the ledger does not publish; what is sealed is written over as soon as it does")]
     NotPublished,
     /// The sealed payloads could not be written over.
-    #[error("what is sealed could not be written over; the next start tries again")]
+    #[error(
+        "what is sealed could not be written over; it is tried again each minute, and at the next start"
+    )]
     Io(#[from] io::Error),
 }
 
 /// Keys that are erased, each with the entry that says so.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Erased(HashMap<String, u64>);
+pub(crate) struct Erased(HashMap<String, By>);
+
+/// What erased a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct By {
+    /// The entry.
+    pub(crate) index: u64,
+    /// Before which moment something had to be said to be past its time; `None` where somebody had it erased.
+    pub(crate) until: Option<Timestamp>,
+}
 
 impl Erased {
-    /// Takes the keys down that an entry of kind [`KIND`] names.
+    /// Takes the keys down that an entry names, where it is one that erases.
     pub(crate) fn note(&mut self, leaf: &Leaf, index: u64) {
+        if !erases(&leaf.kind) {
+            return;
+        }
         let Some(Json::Array(keys)) = leaf.body.member("keys") else { return };
+        let until = leaf.body.member("until").and_then(Json::as_integer);
+        let until = Timestamp::from_millis(until.unwrap_or(i64::MIN));
+        let by = By { index, until: (leaf.kind == EXPIRY).then_some(until) };
         for key in keys.iter().filter_map(Json::as_str) {
-            self.add(key.to_owned(), index);
+            self.add(key.to_owned(), by);
         }
     }
 
     /// The same of an entry of any kind; most are told apart without being parsed.
     pub(crate) fn note_entry(&mut self, entry: &[u8], index: u64) {
-        if kind(entry) == Some(KIND)
+        if kind(entry).is_some_and(erases)
             && let Ok(leaf) = Leaf::parse(entry)
         {
             self.note(&leaf, index);
         }
     }
 
-    /// The entry that erased a key.
-    pub(crate) fn by(&self, key: &str) -> Option<u64> {
+    /// What erased a key.
+    pub(crate) fn by(&self, key: &str) -> Option<By> {
         self.0.get(key).copied()
     }
 
     pub(crate) fn extend(&mut self, later: Self) {
-        for (key, index) in later.0 {
-            self.add(key, index);
+        for (key, by) in later.0 {
+            self.add(key, by);
         }
     }
 
     /// The first entry that erases a key is the one that counts.
-    fn add(&mut self, key: String, index: u64) {
-        self.0.entry(key).or_insert(index);
+    fn add(&mut self, key: String, by: By) {
+        self.0.entry(key).or_insert(by);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, u64)> {
-        self.0.iter().map(|(key, index)| (key, *index))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, By)> {
+        self.0.iter().map(|(key, by)| (key, *by))
     }
+}
+
+fn erases(kind: &str) -> bool {
+    matches!(kind, ERASURE | EXPIRY)
 }
 
 /// Whether something in place of a sealed payload was written over. Whoever reads while that is done may see either end of it.
@@ -109,35 +132,92 @@ impl Log {
     /// The keys are out of reach, or something sealed does not find its place.
     pub fn end_keys(&self, subject: &str) -> Result<Vec<String>, EraseError> {
         let ended = self.shared.subjects.end(subject)?;
-        let mut tail = locked(&self.shared.tail);
-        for _ in 0..LOOKS {
-            if !ended.is_in_use() {
-                return Ok(ended.ids);
-            }
-            let waited = self.shared.grown.wait_timeout(tail, PAUSE);
-            (tail, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        Err(EraseError::InUse)
+        self.shared.await_placed(&ended)?;
+        Ok(ended.ids)
+    }
+
+    /// The same of the keys of these names.
+    ///
+    /// # Errors
+    /// Something sealed does not find its place.
+    pub fn end_these_keys(&self, ids: Vec<String>) -> Result<(), EraseError> {
+        let ended = self.shared.subjects.end_these(ids);
+        self.shared.await_placed(&ended)
     }
 
     /// Destroys these keys, which that entry of this log names, and writes over what is sealed under them; says how many
     /// payloads that were. Blocks, for as long as it takes to read all entries.
     ///
     /// # Errors
-    /// Some of it is not done. Nobody opens any of it here all the same, and opening the log does the rest.
+    /// Some of it is not done. Nobody opens any of it here all the same; [`Log::finish_erasures`] or opening the log does the rest.
     pub fn erase(&self, entry: u64, ids: &[String]) -> Result<u64, EraseError> {
-        let shared = &*self.shared;
-        for id in ids {
-            locked(&shared.erased).add(id.clone(), entry);
-        }
-        shared.subjects.destroy(ids)?;
-        // Not before the entry is shown: whoever copies or checks the log has to find why a payload is gone.
-        let size = shared.await_published(entry)?;
-        Ok(shared.write_over(&ids.iter().map(String::as_str).collect(), size)?)
+        let by = By { index: entry, until: None };
+        self.shared.destroy(by, ids)?;
+        self.shared.finish(ids)
+    }
+
+    /// Destroys these keys, which that entry of this log says to be of before `until` and past their time. What is sealed under
+    /// them is written over by [`Log::finish_erasures`], of many keys at once. Blocks.
+    ///
+    /// # Errors
+    /// As [`Log::erase`].
+    pub fn expire(&self, entry: u64, until: Timestamp, ids: &[String]) -> Result<(), EraseError> {
+        self.shared.destroy(By { index: entry, until: Some(until) }, ids)
+    }
+
+    /// Whether some of an erasure is left to do: a key could not be destroyed, or payloads not be written over.
+    pub fn has_unfinished_erasures(&self) -> bool {
+        !locked(&self.shared.unfinished).is_empty()
+    }
+
+    /// Does what is left of all erasures, and says how many payloads it wrote over. Blocks, for as long as it takes to read all
+    /// entries.
+    ///
+    /// # Errors
+    /// As [`Log::erase`].
+    pub fn finish_erasures(&self) -> Result<u64, EraseError> {
+        let left: Vec<String> = locked(&self.shared.unfinished).iter().cloned().collect();
+        if left.is_empty() { Ok(0) } else { self.shared.finish(&left) }
     }
 }
 
 impl Shared {
+    /// Waits until what is sealed under ended keys has its place in the log or will never have one.
+    fn await_placed(&self, ended: &Ended) -> Result<(), EraseError> {
+        let mut tail = locked(&self.tail);
+        for _ in 0..LOOKS {
+            if !ended.is_in_use() {
+                return Ok(());
+            }
+            let waited = self.grown.wait_timeout(tail, PAUSE);
+            (tail, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        Err(EraseError::InUse)
+    }
+
+    fn destroy(&self, by: By, ids: &[String]) -> Result<(), EraseError> {
+        for id in ids {
+            locked(&self.erased).add(id.clone(), by);
+        }
+        locked(&self.unfinished).extend(ids.iter().cloned());
+        Ok(self.subjects.destroy(ids)?)
+    }
+
+    /// Writes over what is sealed under these keys. They are destroyed once more, since that may have failed.
+    fn finish(&self, ids: &[String]) -> Result<u64, EraseError> {
+        self.subjects.destroy(ids)?;
+        let last = {
+            let erased = locked(&self.erased);
+            ids.iter().filter_map(|id| erased.by(id)).map(|by| by.index).max()
+        };
+        // Not before the entry is shown: whoever copies or checks the log has to find why a payload is gone.
+        let size = self.await_published(last.unwrap_or_default())?;
+        let keys: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let count = self.write_over(&keys, size)?;
+        locked(&self.unfinished).retain(|id| !keys.contains(id.as_str()));
+        Ok(count)
+    }
+
     fn await_published(&self, entry: u64) -> Result<u64, EraseError> {
         let hidden = |tail: &mut Tail| tail.published.size <= entry && !tail.closing;
         let tail = locked(&self.tail);
@@ -158,7 +238,7 @@ impl Shared {
         self.subjects.destroy(&ids).map_err(OpenError::Keys)?;
         let done = read_if_there(&*self.medium, MARK).map_err(OpenError::Io)?;
         let done = done.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
-        let left = erased.iter().filter(|(_, by)| done.is_none_or(|done: u64| *by >= done));
+        let left = erased.iter().filter(|(_, by)| done.is_none_or(|done: u64| by.index >= done));
         let left: HashSet<&str> = left.map(|(key, _)| key.as_str()).collect();
         if left.is_empty() {
             return Ok(());

@@ -8,14 +8,82 @@ use std::{
 };
 
 use aws_lc_rs::rand;
+use model::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::{locked, payload::SubjectKey};
 
 /// Seals what is nobody's in particular.
 pub const ORGANIZATION: &str = "organization";
-/// The most subjects whose keys are in memory, but for those that are in use this moment: some 16 MB.
+/// The most keys that are in memory, but for those that are in use this moment: some 16 MB.
 const MAX_KNOWN: usize = 16_384;
+/// How long one key seals: 30 days, counted from 1970. What is kept for a time goes at most so much later.
+pub const PERIOD_MILLIS: i64 = 30 * 24 * 3_600_000;
+
+/// What is sealed, as far as it may be kept for different times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PayloadClass {
+    /// What was said in calls, permitted or refused.
+    Calls,
+    /// What tasks are for: intents and prompts.
+    Prompts,
+    /// Requests for approval, with what approvers saw and answered.
+    Approvals,
+    /// What governance said: objects as they were, acts and their reasons.
+    Governance,
+}
+
+/// A period in which one key seals payloads of one class, for one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// Of which class.
+    pub class: PayloadClass,
+    /// The period's number, counted from 1970.
+    pub period: i64,
+}
+
+/// What is sealed under one key: that of a subject, in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SealedFor {
+    /// The subject.
+    pub subject: String,
+    /// Which of its payloads.
+    pub slot: Slot,
+}
+
+impl PayloadClass {
+    /// All classes.
+    pub const ALL: [Self; 4] = [Self::Calls, Self::Prompts, Self::Approvals, Self::Governance];
+
+    /// One word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Prompts => "prompts",
+            Self::Approvals => "approvals",
+            Self::Governance => "governance",
+        }
+    }
+}
+
+impl Slot {
+    /// The slot of a moment.
+    pub const fn of(class: PayloadClass, at: Timestamp) -> Self {
+        Self { class, period: at.millis().div_euclid(PERIOD_MILLIS) }
+    }
+
+    /// When its period begins.
+    pub const fn start(self) -> Timestamp {
+        Timestamp::from_millis(self.period.saturating_mul(PERIOD_MILLIS))
+    }
+}
+
+impl SealedFor {
+    /// What a subject says at a moment.
+    pub fn new(subject: impl Into<String>, class: PayloadClass, at: Timestamp) -> Self {
+        Self { subject: subject.into(), slot: Slot::of(class, at) }
+    }
+}
 
 /// A key as it is kept: a random name that tells nothing of its subject, and 32 random bytes.
 pub struct StoredKey {
@@ -25,13 +93,23 @@ pub struct StoredKey {
     pub secret: Zeroizing<[u8; 32]>,
 }
 
-/// Where the keys of subjects are kept. A subject is a word to it; it may have several keys, of which the newest seals.
+/// A key whose period is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastKey {
+    /// Its name.
+    pub id: String,
+    /// SealedFor it is.
+    pub subject: String,
+}
+
+/// Where the keys of subjects are kept. A subject is a word to it; it may have several keys, of which the newest of a slot seals.
 pub trait KeyStore: Send + Sync + 'static {
-    /// The newest key of a subject.
+    /// The newest key that seals this; `None` where there is none, or where it is damaged: nothing could be opened again that is
+    /// sealed under such a key, so another one is drawn.
     ///
     /// # Errors
-    /// It cannot be read, or does not open.
-    fn newest(&self, subject: &str) -> Result<Option<StoredKey>, KeysError>;
+    /// It cannot be read.
+    fn newest(&self, whose: &SealedFor) -> Result<Option<StoredKey>, KeysError>;
 
     /// The key of this name.
     ///
@@ -45,11 +123,17 @@ pub trait KeyStore: Send + Sync + 'static {
     /// They cannot be read.
     fn ids(&self, subject: &str) -> Result<Vec<String>, KeysError>;
 
-    /// Keeps new keys, each of a subject, all or none. They are durable when this returns.
+    /// Keys of a class and of periods before this one, by name, from behind a name on, up to so many.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn past(&self, before: Slot, after: &str, most: usize) -> Result<Vec<PastKey>, KeysError>;
+
+    /// Keeps new keys, each for what it seals, all or none. They are durable when this returns.
     ///
     /// # Errors
     /// They cannot be written.
-    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError>;
+    fn keep(&self, keys: &[(SealedFor, StoredKey)]) -> Result<(), KeysError>;
 
     /// Destroys the keys of these names, as many of them as there are: when this returns, they are nowhere in the store's
     /// files any more, all or none.
@@ -88,23 +172,23 @@ pub struct SubjectKeys {
 /// What is in memory, in two generations: when the younger one has half of the room, the older one is forgotten.
 #[derive(Default)]
 struct Known {
-    young: HashMap<String, Arc<SubjectKey>>,
-    old: HashMap<String, Arc<SubjectKey>>,
-    /// Subjects whose keys seal nothing any more, so that they need a new one.
-    ended: HashSet<String>,
+    young: HashMap<SealedFor, Arc<SubjectKey>>,
+    old: HashMap<SealedFor, Arc<SubjectKey>>,
+    /// Keys by name that seal nothing any more and are not destroyed, as long as records under them may be on their way.
+    ended: HashMap<String, Weak<SubjectKey>>,
 }
 
-/// Keys of a subject that seal nothing any more, and are there until they are destroyed.
+/// Keys that seal nothing any more, and are there until they are destroyed.
 pub struct Ended {
     /// Their names.
     pub ids: Vec<String>,
-    in_use: Weak<SubjectKey>,
+    in_use: Vec<Weak<SubjectKey>>,
 }
 
 impl Ended {
     /// Whether a record that was sealed under one of them is still on its way into the log.
     pub fn is_in_use(&self) -> bool {
-        self.in_use.strong_count() > 0
+        self.in_use.iter().any(|key| key.strong_count() > 0)
     }
 }
 
@@ -114,52 +198,46 @@ impl SubjectKeys {
         Self { store, known: Mutex::default(), giving: Mutex::default() }
     }
 
-    /// The key that seals for a subject. One that is not in memory is read; where there is none, it is drawn, and durable
-    /// when this returns.
+    /// The key that seals this. One that is not in memory is read; where there is none, it is drawn, and durable when this
+    /// returns.
     ///
     /// # Errors
     /// The store fails, or there is no randomness.
-    pub fn of(&self, subject: &str) -> Result<Arc<SubjectKey>, KeysError> {
+    pub fn of(&self, whose: &SealedFor) -> Result<Arc<SubjectKey>, KeysError> {
         loop {
-            if let Some(key) = locked(&self.known).find(subject) {
+            if let Some(key) = locked(&self.known).find(whose) {
                 return Ok(key);
             }
-            self.prepare(&BTreeSet::from([subject.to_owned()]))?;
+            self.prepare(&BTreeSet::from([whose.clone()]))?;
         }
     }
 
-    /// Whether a subject's key is in memory.
-    pub(crate) fn has(&self, subject: &str) -> bool {
-        locked(&self.known).find(subject).is_some()
+    /// Whether the key that seals this is in memory.
+    pub(crate) fn has(&self, whose: &SealedFor) -> bool {
+        locked(&self.known).find(whose).is_some()
     }
 
-    /// Has the keys of these subjects in memory. Those that are not there are drawn together.
-    pub(crate) fn prepare(&self, subjects: &BTreeSet<String>) -> Result<(), KeysError> {
+    /// Has the keys in memory that seal these. Those that are not there are drawn together.
+    pub(crate) fn prepare(&self, wanted: &BTreeSet<SealedFor>) -> Result<(), KeysError> {
         // Whoever has what they need waits for nobody who is at the store.
-        if subjects.iter().all(|subject| self.has(subject)) {
+        if wanted.iter().all(|whose| self.has(whose)) {
             return Ok(());
         }
         let _giving = locked(&self.giving);
         let (mut kept, mut drawn) = (Vec::new(), Vec::new());
-        for subject in subjects {
-            let (has, ended) = {
-                let mut known = locked(&self.known);
-                (known.find(subject).is_some(), known.ended.contains(subject))
-            };
-            if has {
-                continue;
-            }
-            match if ended { None } else { self.store.newest(subject)? } {
-                Some(key) => kept.push((subject.clone(), key)),
-                None => drawn.push((subject.clone(), draw()?)),
+        for whose in wanted.iter().filter(|whose| !self.has(whose)) {
+            let newest = self.store.newest(whose)?;
+            match newest.filter(|key| !locked(&self.known).ended.contains_key(&key.id)) {
+                Some(key) => kept.push((whose.clone(), key)),
+                None => drawn.push((whose.clone(), draw()?)),
             }
         }
         if !drawn.is_empty() {
             self.store.keep(&drawn)?;
         }
         let mut known = locked(&self.known);
-        for (subject, key) in kept.into_iter().chain(drawn) {
-            known.remember(subject, Arc::new(SubjectKey::of(&key)));
+        for (whose, key) in kept.into_iter().chain(drawn) {
+            known.put(whose, Arc::new(SubjectKey::of(&key)));
         }
         Ok(())
     }
@@ -172,40 +250,65 @@ impl SubjectKeys {
         Ok(self.store.by_id(id)?.as_ref().map(SubjectKey::of))
     }
 
-    /// Has a subject's keys seal nothing any more: whatever is sealed for it from now on has a new key.
+    /// The names of all keys of a subject.
+    pub(crate) fn ids(&self, subject: &str) -> Result<Vec<String>, KeysError> {
+        self.store.ids(subject)
+    }
+
+    /// Keys whose periods are over: see [`KeyStore::past`].
+    pub(crate) fn past(
+        &self,
+        before: Slot,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<PastKey>, KeysError> {
+        self.store.past(before, after, most)
+    }
+
+    /// Has all keys of a subject seal nothing any more: whatever is sealed for it from now on has a new key.
     pub(crate) fn end(&self, subject: &str) -> Result<Ended, KeysError> {
         let _giving = locked(&self.giving);
-        let ids = self.store.ids(subject)?;
+        Ok(self.end_in_memory(self.store.ids(subject)?))
+    }
+
+    /// The same of the keys of these names.
+    pub(crate) fn end_these(&self, ids: Vec<String>) -> Ended {
+        let _giving = locked(&self.giving);
+        self.end_in_memory(ids)
+    }
+
+    fn end_in_memory(&self, ids: Vec<String>) -> Ended {
         let mut known = locked(&self.known);
-        let key = known.forget(subject);
-        if !ids.is_empty() {
-            known.ended.insert(subject.to_owned());
+        known.forget(&ids.iter().map(String::as_str).collect());
+        for id in &ids {
+            known.ended.entry(id.clone()).or_default();
         }
-        Ok(Ended { ids, in_use: key.as_ref().map(Arc::downgrade).unwrap_or_default() })
+        let in_use = ids.iter().filter_map(|id| known.ended.get(id).cloned()).collect();
+        Ended { ids, in_use }
     }
 
     pub(crate) fn destroy(&self, ids: &[String]) -> Result<(), KeysError> {
-        self.store.destroy(ids)
+        self.store.destroy(ids)?;
+        let mut known = locked(&self.known);
+        for id in ids {
+            known.ended.remove(id);
+        }
+        Ok(())
     }
 }
 
 impl Known {
-    fn find(&mut self, subject: &str) -> Option<Arc<SubjectKey>> {
-        if let Some(key) = self.young.get(subject) {
+    fn find(&mut self, whose: &SealedFor) -> Option<Arc<SubjectKey>> {
+        if let Some(key) = self.young.get(whose) {
             return Some(Arc::clone(key));
         }
-        let (subject, key) = self.old.remove_entry(subject)?;
-        self.put(subject, Arc::clone(&key));
+        let (whose, key) = self.old.remove_entry(whose)?;
+        self.put(whose, Arc::clone(&key));
         Some(key)
     }
 
-    fn remember(&mut self, subject: String, key: Arc<SubjectKey>) {
-        self.ended.remove(&subject);
-        self.put(subject, key);
-    }
-
-    fn put(&mut self, subject: String, key: Arc<SubjectKey>) {
-        self.young.insert(subject, key);
+    fn put(&mut self, whose: SealedFor, key: Arc<SubjectKey>) {
+        self.young.insert(whose, key);
         if self.young.len() >= MAX_KNOWN / 2 {
             // What is in use stays: whoever ends a key has to find it here.
             self.old.retain(|_, key| Arc::strong_count(key) > 1);
@@ -213,8 +316,14 @@ impl Known {
         }
     }
 
-    fn forget(&mut self, subject: &str) -> Option<Arc<SubjectKey>> {
-        self.young.remove(subject).or_else(|| self.old.remove(subject))
+    /// Has these keys seal nothing any more, and remembers which records still hold one.
+    fn forget(&mut self, ids: &HashSet<&str>) {
+        let Self { young, old, ended } = self;
+        for generation in [young, old] {
+            for (_, key) in generation.extract_if(|_, key| ids.contains(key.id())) {
+                ended.insert(key.id().to_owned(), Arc::downgrade(&key));
+            }
+        }
     }
 }
 
@@ -228,19 +337,25 @@ fn draw() -> Result<StoredKey, KeysError> {
 
 /// Keys that end with the process: for tests and benches, whose logs nobody erases anything from later.
 #[derive(Default)]
-pub struct KeysInMemory(Mutex<Vec<(String, StoredKey)>>);
+pub struct KeysInMemory(Mutex<Vec<InMemory>>);
+
+struct InMemory {
+    subject: String,
+    /// Of what it seals; where none is said, it seals all.
+    slot: Option<Slot>,
+    key: StoredKey,
+}
 
 impl KeysInMemory {
-    /// A store in which a subject has this key from the start.
+    /// A store in which a subject has this key from the start, for everything.
     pub fn with(subject: &str, id: &str, secret: [u8; 32]) -> Self {
         let key = StoredKey { id: id.to_owned(), secret: Zeroizing::new(secret) };
-        Self(Mutex::new(vec![(subject.to_owned(), key)]))
+        Self(Mutex::new(vec![InMemory { subject: subject.to_owned(), slot: None, key }]))
     }
 
-    fn last(&self, wanted: impl Fn(&str, &StoredKey) -> bool) -> Option<StoredKey> {
+    fn last(&self, wanted: impl Fn(&InMemory) -> bool) -> Option<StoredKey> {
         let keys = locked(&self.0);
-        let (_, key) = keys.iter().rfind(|(subject, key)| wanted(subject, key))?;
-        Some(key.copy())
+        keys.iter().rfind(|kept| wanted(kept)).map(|kept| kept.key.copy())
     }
 }
 
@@ -251,26 +366,46 @@ impl StoredKey {
 }
 
 impl KeyStore for KeysInMemory {
-    fn newest(&self, subject: &str) -> Result<Option<StoredKey>, KeysError> {
-        Ok(self.last(|of, _| of == subject))
+    fn newest(&self, whose: &SealedFor) -> Result<Option<StoredKey>, KeysError> {
+        let of = |kept: &InMemory| kept.slot.is_none_or(|slot| slot == whose.slot);
+        Ok(self.last(|kept| kept.subject == whose.subject && of(kept)))
     }
 
     fn by_id(&self, id: &str) -> Result<Option<StoredKey>, KeysError> {
-        Ok(self.last(|_, key| key.id == id))
+        Ok(self.last(|kept| kept.key.id == id))
     }
 
     fn ids(&self, subject: &str) -> Result<Vec<String>, KeysError> {
         let keys = locked(&self.0);
-        Ok(keys.iter().filter(|(of, _)| of == subject).map(|(_, key)| key.id.clone()).collect())
+        let of = keys.iter().filter(|kept| kept.subject == subject);
+        Ok(of.map(|kept| kept.key.id.clone()).collect())
     }
 
-    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError> {
-        locked(&self.0).extend(keys.iter().map(|(subject, key)| (subject.clone(), key.copy())));
+    fn past(&self, before: Slot, after: &str, most: usize) -> Result<Vec<PastKey>, KeysError> {
+        let keys = locked(&self.0);
+        let over = |slot: Slot| slot.class == before.class && slot.period < before.period;
+        let past = keys.iter().filter(|kept| kept.slot.is_some_and(over));
+        let past = past.filter(|kept| kept.key.id.as_str() > after);
+        let past =
+            past.map(|kept| PastKey { id: kept.key.id.clone(), subject: kept.subject.clone() });
+        let mut past: Vec<PastKey> = past.collect();
+        past.sort_by(|one, other| one.id.cmp(&other.id));
+        past.truncate(most);
+        Ok(past)
+    }
+
+    fn keep(&self, keys: &[(SealedFor, StoredKey)]) -> Result<(), KeysError> {
+        let kept = keys.iter().map(|(whose, key)| InMemory {
+            subject: whose.subject.clone(),
+            slot: Some(whose.slot),
+            key: key.copy(),
+        });
+        locked(&self.0).extend(kept);
         Ok(())
     }
 
     fn destroy(&self, ids: &[String]) -> Result<(), KeysError> {
-        locked(&self.0).retain(|(_, key)| !ids.contains(&key.id));
+        locked(&self.0).retain(|kept| !ids.contains(&kept.key.id));
         Ok(())
     }
 }
@@ -283,29 +418,59 @@ mod tests {
         SubjectKeys::new(Arc::new(KeysInMemory::default()))
     }
 
+    fn calls(subject: &str, period: i64) -> SealedFor {
+        let slot = Slot { class: PayloadClass::Calls, period };
+        SealedFor { subject: subject.to_owned(), slot }
+    }
+
     #[test]
     fn a_subject_keeps_its_key_and_no_other_has_it() {
         let keys = keys();
-        let id = |subject: &str| keys.of(subject).unwrap().id().to_owned();
+        let id = |subject: &str| keys.of(&calls(subject, 0)).unwrap().id().to_owned();
         assert_eq!(id("person/a"), id("person/a"));
         assert_ne!(id("person/a"), id("person/b"));
         assert_eq!(id("person/a").len(), 32);
         let again = SubjectKeys::new(Arc::clone(&keys.store));
-        assert_eq!(again.of("person/a").unwrap().id(), id("person/a"));
+        assert_eq!(again.of(&calls("person/a", 0)).unwrap().id(), id("person/a"));
     }
 
     #[test]
-    fn a_subject_whose_keys_have_ended_gets_a_new_one_and_the_old_ones_are_named_until_they_are_destroyed()
+    fn each_class_and_each_period_of_a_subject_has_a_key_of_its_own() {
+        let (keys, start) = (keys(), Timestamp::from_millis(3 * PERIOD_MILLIS));
+        let id =
+            |class, at| keys.of(&SealedFor::new("person/a", class, at)).unwrap().id().to_owned();
+        let ids: HashSet<String> =
+            PayloadClass::ALL.into_iter().map(|class| id(class, start)).collect();
+        assert_eq!(ids.len(), PayloadClass::ALL.len());
+        let at = |millis| id(PayloadClass::Calls, Timestamp::from_millis(millis));
+        assert_eq!(at(3 * PERIOD_MILLIS), at(4 * PERIOD_MILLIS - 1));
+        assert_ne!(at(3 * PERIOD_MILLIS), at(4 * PERIOD_MILLIS));
+        assert_ne!(at(-1), at(0), "a clock that is far off meets nobody else's key either");
+        let before = |period| Slot { class: PayloadClass::Calls, period };
+        let past = |period| keys.past(before(period), "", 9).unwrap().len();
+        assert_eq!((past(3), past(4), past(5)), (2, 3, 4));
+        let first = keys.past(before(5), "", 1).unwrap();
+        let rest = keys.past(before(5), &first[0].id, 9).unwrap();
+        assert_eq!((rest.len(), rest.contains(&first[0])), (3, false));
+    }
+
+    #[test]
+    fn a_subject_whose_keys_have_ended_gets_new_ones_and_the_old_ones_are_named_until_they_are_destroyed()
      {
         let keys = keys();
-        let first = keys.of("person/a").unwrap();
+        let (first, other) =
+            (keys.of(&calls("person/a", 0)).unwrap(), keys.of(&calls("person/a", 1)).unwrap());
+        let ids = [first.id().to_owned(), other.id().to_owned()];
         let ended = keys.end("person/a").unwrap();
-        assert_eq!((ended.ids.as_slice(), ended.is_in_use()), (&[first.id().to_owned()][..], true));
-        let second = keys.of("person/a").unwrap();
-        assert_ne!(first.id(), second.id());
+        assert_eq!((ended.ids.as_slice(), ended.is_in_use()), (&ids[..], true));
+        let second = keys.of(&calls("person/a", 0)).unwrap();
+        let third = keys.of(&calls("person/a", 1)).unwrap();
+        assert!(!ids.contains(&second.id().to_owned()) && !ids.contains(&third.id().to_owned()));
         drop(first);
+        assert!(ended.is_in_use(), "by the other one");
+        drop(other);
         assert!(!ended.is_in_use());
-        assert_eq!(keys.end("person/a").unwrap().ids.len(), 2);
+        assert_eq!(keys.end("person/a").unwrap().ids.len(), 4);
         keys.destroy(&ended.ids).unwrap();
         assert!(keys.by_id(&ended.ids[0]).unwrap().is_none());
         assert!(keys.by_id(second.id()).unwrap().is_some());
@@ -313,11 +478,24 @@ mod tests {
     }
 
     #[test]
+    fn who_ends_keys_a_second_time_is_told_again_that_they_are_in_use() {
+        let keys = keys();
+        let key = keys.of(&calls("person/a", 0)).unwrap();
+        assert!(keys.end("person/a").unwrap().is_in_use());
+        let again = keys.end("person/a").unwrap();
+        assert!(again.is_in_use());
+        assert!(keys.end_these(again.ids.clone()).is_in_use());
+        drop(key);
+        assert!(!again.is_in_use());
+    }
+
+    #[test]
     fn of_many_subjects_the_ones_in_use_stay_in_memory() {
         let keys = keys();
-        let used = keys.of("person/a").unwrap();
+        let used = keys.of(&calls("person/a", 0)).unwrap();
         for number in 0..2 * MAX_KNOWN {
-            locked(&keys.known).put(number.to_string(), Arc::new(SubjectKey::new("k", &[0; 32])));
+            let whose = calls(&number.to_string(), 0);
+            locked(&keys.known).put(whose, Arc::new(SubjectKey::new("k", &[0; 32])));
         }
         let known = locked(&keys.known);
         assert!(known.young.len() + known.old.len() <= MAX_KNOWN);

@@ -8,7 +8,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::keys::ORGANIZATION;
+use crate::keys::{ORGANIZATION, PayloadClass, SealedFor};
 
 #[cfg(test)]
 mod tests;
@@ -130,6 +130,8 @@ pub struct Draft {
     pub task: Option<TaskId>,
     /// How it was decided; the same form as `kind`.
     pub verdict: Option<String>,
+    /// How long the payload is worth keeping is a question of this.
+    pub class: PayloadClass,
 }
 
 /// Why a leaf cannot be written, or bytes are not a leaf.
@@ -180,14 +182,16 @@ impl Draft {
             subject: None,
             task: None,
             verdict: None,
+            class: PayloadClass::Governance,
         }
     }
 
-    /// Under whose key the payload is sealed.
-    pub fn whose(&self) -> String {
+    /// Under which key the payload is sealed.
+    pub fn whose(&self) -> SealedFor {
         let agent = || self.agent.as_ref().map(|agent| &agent.id);
         let acting = || self.person.as_ref().or_else(agent).map(ToString::to_string);
-        self.subject.clone().or_else(acting).unwrap_or_else(|| ORGANIZATION.to_owned())
+        let subject = self.subject.clone().or_else(acting);
+        SealedFor::new(subject.unwrap_or_else(|| ORGANIZATION.to_owned()), self.class, self.at)
     }
 
     /// Writes the leaf that this becomes at its place, with what its payload became, behind what `out` holds.

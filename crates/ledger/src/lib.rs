@@ -49,7 +49,10 @@ pub use anchor::{HeadFile, stamped_at, stamped_sizes};
 pub use erasure::EraseError;
 pub use export::{ExportError, export};
 pub use handover::{HandOverError, hand_over};
-pub use keys::{Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, StoredKey, SubjectKeys};
+pub use keys::{
+    Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, PERIOD_MILLIS, PastKey, PayloadClass,
+    SealedFor, Slot, StoredKey, SubjectKeys,
+};
 pub use leaf::{AgentMark, Draft, Leaf, LeafError, MAX_LEAF, PayloadMark};
 pub use log::{
     AppendError, Appending, CloseError, Config, Head, Health, Keys, Log, Media, RESERVE, Receipt,

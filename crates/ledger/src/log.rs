@@ -1,7 +1,7 @@
 //! The log as its users see it: seal, append, note, read, close.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     future::Future,
     io,
     path::PathBuf,
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     erasure::Erased,
     gap::{Cause, Gaps},
-    keys::{KeyStore, KeysError, SubjectKeys},
+    keys::{KeyStore, KeysError, PastKey, SealedFor, Slot, SubjectKeys},
     leaf::Draft,
     locked,
     medium::{Files, Medium},
@@ -231,26 +231,65 @@ impl Log {
         seal::seal(draft, &self.shared.realm, &self.shared.subjects)
     }
 
-    /// Whether a subject's key is in memory, so that sealing and blinding for it wait for nobody.
-    pub fn has_key(&self, subject: &str) -> bool {
-        self.shared.subjects.has(subject)
+    /// Whether the key that seals this is in memory, so that sealing and blinding under it wait for nobody.
+    pub fn has_key(&self, whose: &SealedFor) -> bool {
+        self.shared.subjects.has(whose)
     }
 
-    /// Has the keys of these subjects in memory; new ones are durable when this returns, all by one sync. Blocks.
+    /// Has the keys in memory that seal these; new ones are durable when this returns, all by one sync. Blocks.
     ///
     /// # Errors
     /// The keys are out of reach.
-    pub fn prepare_keys(&self, subjects: &BTreeSet<String>) -> Result<(), KeysError> {
-        self.shared.subjects.prepare(subjects)
+    pub fn prepare_keys(&self, wanted: &BTreeSet<SealedFor>) -> Result<(), KeysError> {
+        self.shared.subjects.prepare(wanted)
     }
 
-    /// Stands in a leaf for something that a subject said: see [`SubjectKey::blind`](crate::SubjectKey::blind). A subject
-    /// whose key is in memory is waited for by nobody.
+    /// The names of all keys of a subject. Blocks.
     ///
     /// # Errors
-    /// The subject's key is out of reach.
-    pub fn blind(&self, subject: &str, purpose: &str, said: &[u8]) -> Result<Digest, SealError> {
-        Ok(self.shared.subjects.of(subject)?.blind(purpose, said))
+    /// The keys are out of reach.
+    pub fn keys_of(&self, subject: &str) -> Result<Vec<String>, KeysError> {
+        self.shared.subjects.ids(subject)
+    }
+
+    /// Keys of a class and of periods before this one, by name, from behind a name on, up to so many. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn past_keys(
+        &self,
+        before: Slot,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<PastKey>, KeysError> {
+        self.shared.subjects.past(before, after, most)
+    }
+
+    /// Stands in a leaf for something that a subject said: see [`SubjectKey::blind`](crate::SubjectKey::blind). Where the key is
+    /// in memory, nobody is waited for.
+    ///
+    /// # Errors
+    /// The key is out of reach.
+    pub fn blind(
+        &self,
+        whose: &SealedFor,
+        purpose: &str,
+        said: &[u8],
+    ) -> Result<Digest, SealError> {
+        Ok(self.shared.subjects.of(whose)?.blind(purpose, said))
+    }
+
+    /// The same under the key of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// The key is out of reach.
+    pub fn blind_under(
+        &self,
+        key: &str,
+        purpose: &str,
+        said: &[u8],
+    ) -> Result<Option<Digest>, KeysError> {
+        Ok(self.shared.subjects.by_id(key)?.map(|key| key.blind(purpose, said)))
     }
 
     /// Appends a record. Never blocks; the answer comes when the record is durable, or at once when it is refused. Await it
@@ -438,6 +477,8 @@ pub(crate) struct Shared {
     pub(crate) subjects: SubjectKeys,
     /// The keys that entries say are erased.
     pub(crate) erased: Mutex<Erased>,
+    /// Keys that are erased, and of which something is left to do.
+    pub(crate) unfinished: Mutex<HashSet<String>>,
     pub(crate) verifier: VerifierKey,
     pub(crate) medium: Arc<dyn Medium>,
     pub(crate) lock: Arc<dyn Medium>,

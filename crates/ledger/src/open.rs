@@ -140,6 +140,7 @@ pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, O
         checkpoint_key: keys.checkpoint,
         subjects: SubjectKeys::new(keys.subjects),
         erased: Mutex::new(known.erased),
+        unfinished: Mutex::default(),
         verifier,
         medium: media.log,
         lock: media.lock,

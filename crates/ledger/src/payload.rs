@@ -43,6 +43,9 @@ pub enum PayloadError {
     /// It was erased with its subject's key.
     #[error("the payload was erased by entry {0}")]
     Erased(u64),
+    /// It was past its time.
+    #[error("the payload was past its time, and expired by entry {0}")]
+    Expired(u64),
     /// There is no such key, and no entry erased it.
     #[error(
         "the payload is sealed under the key `{0}`, which is not there, and no entry erased it"

@@ -102,7 +102,9 @@ impl Log {
     pub fn open_payload(&self, entry: &Entry) -> Result<Option<Vec<u8>>, PayloadError> {
         let Some(mark) = &entry.leaf.payload else { return Ok(None) };
         if let Some(by) = locked(&self.shared.erased).by(&mark.key) {
-            return Err(PayloadError::Erased(by));
+            let (index, expired) = (by.index, by.until.is_some());
+            let gone = if expired { PayloadError::Expired } else { PayloadError::Erased };
+            return Err(gone(index));
         }
         let key = self.shared.subjects.by_id(&mark.key)?;
         let key = key.ok_or_else(|| PayloadError::NoKey(mark.key.clone()))?;

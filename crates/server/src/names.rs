@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decide::{Caller, Engine};
+use decide::{Caller, Engine, Subject};
 use model::{IdentityId, IdentityKind, Name};
 use serde::Serialize;
 use serde_json::Value;
@@ -69,9 +69,18 @@ pub(crate) fn agent(text: &str) -> Result<IdentityId, Problem> {
     Ok(IdentityId::new(IdentityKind::Agent, name(text.strip_prefix("agent/").unwrap_or(text))?))
 }
 
-/// A person or an agent: `agent/NAME`, or whatever names a person.
-pub(crate) async fn subject(engine: &Engine, text: &str) -> Result<IdentityId, Problem> {
-    if text.starts_with("agent/") { agent(text) } else { person(engine, text).await }
+/// `agent/NAME`, `task/ID`, `handle/NAME` of somebody who was never enrolled, or whatever names a person.
+pub(crate) async fn subject(engine: &Engine, text: &str) -> Result<Subject, Problem> {
+    match text.parse::<Subject>() {
+        Ok(Subject::Handle(handle)) => {
+            let enrolled = engine.directory().person_by_handle(&handle);
+            let enrolled = enrolled.map(|entry| Subject::Identity(entry.person.id.clone()));
+            Ok(enrolled.unwrap_or(Subject::Handle(handle)))
+        }
+        Ok(task @ Subject::Task(_)) => Ok(task),
+        _ if text.starts_with("agent/") => agent(text).map(Subject::Identity),
+        _ => person(engine, text).await.map(Subject::Identity),
+    }
 }
 
 /// A name.

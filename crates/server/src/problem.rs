@@ -61,7 +61,9 @@ faults! {
     Ledger SERVICE_UNAVAILABLE "ledger_unavailable" "The ledger cannot write"
         "Try again later; tell the operator if it stays so.",
     Unfinished INTERNAL_SERVER_ERROR "erasure_unfinished" "The erasure is recorded and not done to its end"
-        "Tell the operator to start the node again: it does the rest before anything else.",
+        "Tell the operator: the node tries the rest again each minute, and does it before anything else when it is started.",
+    Unknown INTERNAL_SERVER_ERROR "erasure_unknown" "The ledger failed, and it is not known whether the erasure is recorded"
+        "Tell the operator to start the node again, then look at `bailiwick ledger show --kind erasure`; ask again where it is not there.",
     Search SERVICE_UNAVAILABLE "search_unavailable" "The search index cannot be used"
         "Try again later; tell the operator if it stays so. Reading by position (`from`) needs no index.",
     Clock SERVICE_UNAVAILABLE "clock" "The clock cannot be trusted"
@@ -280,12 +282,13 @@ impl From<ResumeError> for Problem {
 impl From<NotErased> for Problem {
     fn from(why: NotErased) -> Self {
         let fault = match why {
-            NotErased::Held(_) => Fault::Conflict,
+            NotErased::Held(_) | NotErased::KeptWith { .. } => Fault::Conflict,
             NotErased::Nothing(_) => Fault::NotFound,
             NotErased::OutOfReach(_) | NotErased::NotRecorded(_) => Fault::Ledger,
+            NotErased::Unknown => Fault::Unknown,
             NotErased::Unfinished { .. } => Fault::Unfinished,
         };
-        if matches!(fault, Fault::Ledger | Fault::Unfinished) {
+        if matches!(fault, Fault::Ledger | Fault::Unknown | Fault::Unfinished) {
             log(&why);
         }
         Self::new(fault, why.to_string())

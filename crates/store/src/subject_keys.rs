@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ledger::{KeyStore, KeysError, StoredKey};
+use ledger::{KeyStore, KeysError, PastKey, SealedFor, Slot, StoredKey};
 use token::{MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
@@ -16,11 +16,12 @@ use crate::{
     sqlite::Session,
 };
 
-/// A subject may have several keys; the one with the highest number is the newest.
+/// A subject may have several keys of one class and period; the one with the highest number is the newest.
 const TABLES: &str = "CREATE TABLE master (one BIGINT PRIMARY KEY, wrapped BLOB NOT NULL); \
      CREATE TABLE subject_key (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, \
-     subject TEXT NOT NULL, wrapped BLOB NOT NULL); \
-     CREATE INDEX subject_key_of ON subject_key (subject, number)";
+     subject TEXT NOT NULL, class TEXT NOT NULL, period BIGINT NOT NULL, wrapped BLOB NOT NULL); \
+     CREATE INDEX subject_key_of ON subject_key (subject, class, period, number); \
+     CREATE INDEX subject_key_past ON subject_key (class, period)";
 
 /// What is wrapped to tell the right master key from another one.
 const PROBE: (&str, &[u8]) = ("subject-keys", b"subject-keys/v1");
@@ -100,8 +101,12 @@ impl SubjectKeyBook {
         Ok(count)
     }
 
-    fn one(&self, sql: &'static str, param: &dyn Param) -> Result<Option<StoredKey>, KeyBookError> {
-        let found = self.with(|session| session.rows(sql, &[param], row))?;
+    fn one(
+        &self,
+        sql: &'static str,
+        params: &[&dyn Param],
+    ) -> Result<Option<StoredKey>, KeyBookError> {
+        let found = self.with(|session| session.rows(sql, params, row))?;
         found.first().map(|row| opened(&self.master, row)).transpose()
     }
 
@@ -112,15 +117,23 @@ impl SubjectKeyBook {
 }
 
 impl KeyStore for SubjectKeyBook {
-    fn newest(&self, subject: &str) -> Result<Option<StoredKey>, KeysError> {
-        let sql = "SELECT number, id, subject, wrapped FROM subject_key WHERE subject = $1 \
-            ORDER BY number DESC LIMIT 1";
-        self.one(sql, &subject).map_err(|error| KeysError::because(&error))
+    fn newest(&self, whose: &SealedFor) -> Result<Option<StoredKey>, KeysError> {
+        let sql = "SELECT number, id, subject, wrapped FROM subject_key \
+            WHERE subject = $1 AND class = $2 AND period = $3 ORDER BY number DESC LIMIT 1";
+        let Slot { class, period } = whose.slot;
+        match self.one(sql, &[&whose.subject, &class.name(), &period]) {
+            // The master key is the right one, so this row is damaged, and nothing opens any more that it sealed.
+            Err(error @ KeyBookError::Closed { .. }) => {
+                tracing::error!(code = "BW-1203", why = %KeysError::because(&error), "a damaged key seals nothing any more; another one is drawn");
+                Ok(None)
+            }
+            newest => newest.map_err(|error| KeysError::because(&error)),
+        }
     }
 
     fn by_id(&self, id: &str) -> Result<Option<StoredKey>, KeysError> {
         let sql = "SELECT number, id, subject, wrapped FROM subject_key WHERE id = $1";
-        self.one(sql, &id).map_err(|error| KeysError::because(&error))
+        self.one(sql, &[&id]).map_err(|error| KeysError::because(&error))
     }
 
     fn ids(&self, subject: &str) -> Result<Vec<String>, KeysError> {
@@ -129,11 +142,21 @@ impl KeyStore for SubjectKeyBook {
             .map_err(|error| KeysError::because(&error))
     }
 
-    fn keep(&self, keys: &[(String, StoredKey)]) -> Result<(), KeysError> {
-        let wrap = |(subject, key): &(String, StoredKey)| {
-            storable(subject)?;
-            let wrapped = self.master.wrap(&purpose(&key.id, subject), &*key.secret)?;
-            Ok::<_, KeyBookError>((key.id.clone(), subject.clone(), wrapped))
+    fn past(&self, before: Slot, after: &str, most: usize) -> Result<Vec<PastKey>, KeysError> {
+        let sql = "SELECT id, subject FROM subject_key WHERE class = $1 AND period < $2 AND id > $3 \
+            ORDER BY id LIMIT $4";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let past = |row: &Columns<'_>| Ok(PastKey { id: row.get(0)?, subject: row.get(1)? });
+        let class = before.class.name();
+        self.with(|session| session.rows(sql, &[&class, &before.period, &after, &most], past))
+            .map_err(|error| KeysError::because(&error))
+    }
+
+    fn keep(&self, keys: &[(SealedFor, StoredKey)]) -> Result<(), KeysError> {
+        let wrap = |(whose, key): &(SealedFor, StoredKey)| {
+            storable(&whose.subject)?;
+            let wrapped = self.master.wrap(&purpose(&key.id, &whose.subject), &*key.secret)?;
+            Ok::<_, KeyBookError>((key.id.clone(), whose.clone(), wrapped))
         };
         let keep = || {
             let rows = keys.iter().map(wrap).collect::<Result<Vec<_>, _>>()?;
@@ -173,11 +196,12 @@ fn row(columns: &Columns<'_>) -> Result<Row, Error> {
     })
 }
 
-/// Keeps keys: name, subject, wrapped bytes.
-fn insert(session: &mut Session, rows: &[(String, String, Vec<u8>)]) -> Result<(), Error> {
-    for (id, subject, wrapped) in rows {
-        let sql = "INSERT INTO subject_key (id, subject, wrapped) VALUES ($1, $2, $3)";
-        session.execute(sql, &[id, subject, wrapped])?;
+/// Keeps keys: name, what they seal, wrapped bytes.
+fn insert(session: &mut Session, rows: &[(String, SealedFor, Vec<u8>)]) -> Result<(), Error> {
+    for (id, SealedFor { subject, slot }, wrapped) in rows {
+        let sql = "INSERT INTO subject_key (id, subject, class, period, wrapped) \
+            VALUES ($1, $2, $3, $4, $5)";
+        session.execute(sql, &[id, subject, &slot.class.name(), &slot.period, wrapped])?;
     }
     Ok(())
 }

@@ -265,6 +265,7 @@ async fn engine(dir: &TempDir, clock: Clock, url: &str, gateway_url: &str) -> Ar
         store: Store::open(&Target::Memory).await.expect("a database in memory"),
         stops: Stops::open(&dir.path().join("stops")).expect("an empty journal"),
         index_key: [3; 32],
+        retention: decide::Retention::default(),
         nonces: Nonces::new(&master(), realm.node, context.random(), NONCE_SECONDS)
             .expect("a nonce key"),
         context,

@@ -72,6 +72,9 @@ fn values_that_cannot_be_meant_are_refused_where_they_stand() {
         ("[server]\npublic_url = \"https://x/\"", "server.public_url"),
         ("[ledger]\nsegment_mib = 1", "ledger.segment_mib"),
         ("[server]\nlisten = true", "server.listen"),
+        ("[retention]\ncalls = 0", "retention.calls"),
+        ("[retention]\nprompts = \"6 months\"", "retention.prompts"),
+        ("[retention]\ncall = 400", "calls"),
         ("[data]\nmaster_key = \"s3cret\"", "data"),
     ] {
         let text = if line.contains("master_key") {
@@ -96,4 +99,16 @@ fn a_public_url_follows_a_port_that_the_system_chose() {
     assert_eq!(url("127.0.0.1:0", ""), "http://127.0.0.1:4711");
     assert_eq!(url("127.0.0.1:0", "https://id.example:8180/a"), "https://id.example:4711/a");
     assert_eq!(url("127.0.0.1:4711", "https://id.example"), "https://id.example");
+}
+
+#[test]
+fn payloads_are_kept_for_longer_than_six_months_and_governance_always_when_nobody_says() {
+    let kept = |text: &str| read(text, &[], &[]).unwrap().retention;
+    let retention = kept(WHOLE);
+    for days in [retention.calls, retention.prompts, retention.approvals] {
+        assert!(days.is_some_and(|days| days > 184), "{retention:?}");
+    }
+    assert_eq!(retention.governance, None);
+    let said = kept(&format!("{WHOLE}[retention]\ncalls = \"always\"\ngovernance = 3650"));
+    assert_eq!((said.calls, said.governance), (None, Some(3650)));
 }

@@ -26,6 +26,12 @@ pub(crate) struct Listen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicUrl(Uri);
 
+/// For how many days something is kept; `None` is always.
+pub(super) struct Kept(pub(super) Option<u32>);
+
+/// The most days: a hundred years.
+const MAX_DAYS: u32 = 36_500;
+
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SecretRef {
@@ -58,6 +64,19 @@ impl Listen {
             (_, _, Some(authority)) => format!("{scheme}://{authority}{path}"),
             (_, _, None) => format!("{scheme}://{bound}{path}"),
         }
+    }
+}
+
+impl FromStr for Kept {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Refused> {
+        if text == "always" {
+            return Ok(Self(None));
+        }
+        let days = text.parse().ok().filter(|days| (1..=MAX_DAYS).contains(days));
+        days.map(|days| Self(Some(days)))
+            .ok_or(Refused("it is a number of days from 1 to 36500, or `always`"))
     }
 }
 

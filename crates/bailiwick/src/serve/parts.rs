@@ -57,7 +57,8 @@ pub(super) async fn start_engine(
     let nonces = nonces.map_err(|error| {
         Failure::new("nonces_not_made", "nonces cannot be sealed").because(&error).next(TELL_US)
     })?;
-    let parts = Parts { context, issuer, log, store, stops, index_key: keys.index, nonces };
+    let (index_key, retention) = (keys.index, config.retention);
+    let parts = Parts { context, issuer, log, store, stops, index_key, nonces, retention };
     let engine = Engine::start(parts).await.map_err(|error| {
         Failure::new(
             "node_not_started",

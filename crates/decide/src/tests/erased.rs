@@ -13,7 +13,7 @@ fn lena() -> IdentityId {
 }
 
 fn erase() -> EraseSubject {
-    EraseSubject { subject: lena(), reason: "article 17".to_owned() }
+    EraseSubject { subject: lena().into(), reason: "article 17".to_owned() }
 }
 
 /// What stands in the last decision for the call's arguments.
@@ -63,7 +63,7 @@ async fn a_hold_whose_row_is_changed_or_gone_still_holds() {
     let database = Database::new();
     let world = database.world().await;
     let hold = HoldRecord {
-        subject: lena(),
+        subject: lena().into(),
         reason: "case 7".to_owned(),
         by: "person/olivia".parse().unwrap(),
         lifted: false,
@@ -80,9 +80,9 @@ async fn a_hold_whose_row_is_changed_or_gone_still_holds() {
     world.refresh().await;
     assert!(matches!(erased(&world).await, Err(NotErased::Held(_))), "lifted in the database");
     let world = world.restart(&database.target()).await;
-    assert!(world.engine.directory.is_held(&lena()), "after a restart, too");
+    assert!(world.engine.directory.is_held(&lena().into()), "after a restart, too");
     let world = world.restart(&Target::Memory).await;
-    assert!(world.engine.directory.is_held(&lena()), "without any row");
+    assert!(world.engine.directory.is_held(&lena().into()), "without any row");
 }
 
 #[tokio::test]

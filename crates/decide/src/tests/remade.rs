@@ -194,6 +194,7 @@ fn forged(world: &World, like: &Entry, body: &Decision, verdict: &str, asked_for
     (draft.person, draft.task) = (like.leaf.person.clone(), like.leaf.task);
     (draft.parents, draft.chain) = (like.leaf.parents.clone(), like.leaf.chain.clone());
     draft.verdict = Some(verdict.to_owned());
+    draft.class = ledger::PayloadClass::Calls;
     draft.payload = Some(asked_for.as_bytes().to_vec());
     draft
 }

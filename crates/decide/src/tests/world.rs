@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Act, ApprovalAnswer, Attempt, BlueprintRecord, Caller, Changes, Clock, Context, Engine,
     Exchange, Issued, Issuer, NotInForce, OpenTask, Parts, Permit, PersonRecord, PolicyFile,
-    PolicySetRecord, Presented, Refusal, StartError, Stops, TokenRefused,
+    PolicySetRecord, Presented, Refusal, Retention, StartError, Stops, TokenRefused,
 };
 
 pub(super) const ISSUER: &str = "http://127.0.0.1:9";
@@ -48,6 +48,10 @@ impl Act for Deed {
         Json::String("a deed".to_owned())
     }
 }
+
+/// As a node has it when nobody says.
+const RETENTION: Retention =
+    Retention { calls: Some(400), prompts: Some(400), approvals: Some(400), governance: None };
 
 /// How long a segment of the write-ahead log is, in bytes.
 const SEGMENT: u64 = 2 * 1024 * 1024;
@@ -457,6 +461,7 @@ async fn boot(
         store: Store::open(target).await.unwrap(),
         stops: Stops::open(&path("stops")).unwrap(),
         index_key: [7; 32],
+        retention: RETENTION,
         nonces,
     })
     .await

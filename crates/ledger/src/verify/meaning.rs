@@ -4,6 +4,7 @@
 //! It knows the words of a leaf and how entries follow from each other. Never here: who may do what.
 
 mod actions;
+mod agents;
 mod credentials;
 mod ended;
 mod sealed;
@@ -15,8 +16,8 @@ use std::collections::HashSet;
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
 use self::{
-    actions::Actions, credentials::Credentials, ended::Ends, sealed::Sealed, tasks::Tasks,
-    truncated::Truncated,
+    actions::Actions, agents::Agents, credentials::Credentials, ended::Ends, sealed::Sealed,
+    tasks::Tasks, truncated::Truncated,
 };
 use super::{
     payloads::Payloads,
@@ -40,6 +41,7 @@ pub(super) struct Meaning<'a> {
     ends: Ends,
     tasks: Tasks,
     truncated: Truncated,
+    agents: Agents,
     /// How many entries the log says that it lost.
     lost: u64,
 }
@@ -74,6 +76,7 @@ impl<'a> Meaning<'a> {
             credentials: Credentials::default(),
             ends: Ends::default(),
             tasks: Tasks::default(),
+            agents: Agents::default(),
             lost: 0,
         }
     }
@@ -111,6 +114,7 @@ impl<'a> Meaning<'a> {
             self.actions.see(&seen),
             self.tasks.see(&seen),
             self.ends.see(&seen),
+            self.agents.see(&seen),
         ];
         for found in rules.into_iter().filter_map(Result::err) {
             wrong(report, found);
@@ -134,7 +138,8 @@ impl<'a> Meaning<'a> {
         self.truncated.finish(report);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
-        for (index, (class, what)) in self.tasks.miscounted(self.lost) {
+        let miscounted = self.tasks.miscounted(self.lost).into_iter();
+        for (index, (class, what)) in miscounted.chain(self.agents.miscounted(self.lost)) {
             report.find(Level::Meaning, class, Place::Entry(index), what);
         }
         report.open_tasks = self.tasks.open();

@@ -37,7 +37,7 @@ pub struct Report {
     pub tiles: u64,
     /// How many sealed payloads were compared with the digest in their leaf.
     pub payloads: u64,
-    /// How many payloads are gone because their subject's key was erased.
+    /// How many payloads are gone because their key was erased, or had expired.
     pub erased: u64,
     /// The entries that erased them; at most a thousand.
     pub erasures: Vec<Erasure>,
@@ -88,13 +88,15 @@ pub struct OpenAction {
     pub index: u64,
 }
 
-/// An entry that erased payloads of others.
+/// An entry that erased payloads of others, or let them expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erasure {
     /// Which entry.
     pub index: u64,
     /// How many payloads are gone by it.
     pub payloads: u64,
+    /// Whether they were past their time.
+    pub expired: bool,
 }
 
 /// A task without an end.

@@ -72,7 +72,7 @@ impl Report {
             "payloads": self.payloads,
             "commitments": self.commitments,
             "erased": self.erased,
-            "erasures": self.erasures.iter().map(|erasure| json!({ "entry": erasure.index, "payloads": erasure.payloads })).collect::<Vec<_>>(),
+            "erasures": self.erasures.iter().map(|erasure| json!({ "entry": erasure.index, "expired": erasure.expired, "payloads": erasure.payloads })).collect::<Vec<_>>(),
             "uncovered": self.uncovered,
             "witnessed": self.witnessed.as_ref().map(|witnessed| json!({
                 "size": witnessed.checkpoint.size,
@@ -178,7 +178,8 @@ impl fmt::Display for Report {
         }
         for erasure in &self.erasures {
             let (index, payloads) = (erasure.index, erasure.payloads);
-            write!(f, "\n  erased by entry {index}: {payloads} payloads")?;
+            let gone = if erasure.expired { "expired" } else { "erased" };
+            write!(f, "\n  {gone} by entry {index}: {payloads} payloads")?;
         }
         for open in &self.open {
             let (index, action) = (open.index, open.action);

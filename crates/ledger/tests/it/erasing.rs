@@ -3,7 +3,7 @@
 use std::{fs, io::ErrorKind, sync::atomic::Ordering::Relaxed};
 
 use ledger::{
-    ExportError, HeadFile, PayloadError, TlogProof, export,
+    ExportError, HeadFile, PayloadError, SealedFor, TlogProof, export,
     verify::{self, Erasure, Report},
 };
 
@@ -20,12 +20,25 @@ fn said(number: u64, subject: &str) -> Draft {
     draft
 }
 
+/// What a subject says in these tests.
+fn whose(subject: &str) -> SealedFor {
+    let said = said(0, subject);
+    SealedFor::new(subject, said.class, said.at)
+}
+
 /// The entry that erases these keys.
 fn erasure(log: &Log, number: u64, keys: &[String]) -> Receipt {
+    gone(log, "erasure", number, keys)
+}
+
+/// An entry of this kind that says that what these keys seal is gone: all of it is older than the entry.
+fn gone(log: &Log, kind: &str, number: u64, keys: &[String]) -> Receipt {
     let mut draft = draft(number);
-    draft.kind = "erasure".to_owned();
+    draft.kind = kind.to_owned();
     let keys = keys.iter().cloned().map(Json::String).collect();
-    draft.body = Canonical::of(&Json::object([("keys", Json::Array(keys))])).unwrap();
+    let until = Json::Integer(draft.at.millis());
+    let body = Json::object([("keys", Json::Array(keys)), ("until", until)]);
+    draft.body = Canonical::of(&body).unwrap();
     log.append(log.seal(draft).unwrap()).wait().unwrap()
 }
 
@@ -89,7 +102,7 @@ fn what_is_erased_is_gone_and_everything_else_is_as_it_was() {
     assert_eq!((report.entries, report.payloads, report.commitments), (602, 301, 301));
     assert_eq!(
         (report.erased, &*report.erasures),
-        (300, &[Erasure { index: 600, payloads: 300 }][..])
+        (300, &[Erasure { index: 600, payloads: 300, expired: false }][..])
     );
     let pack = place.path().join("pack");
     export(&place.path().join("log"), &pack, HeadFile::Newest).unwrap();
@@ -101,18 +114,23 @@ fn what_is_erased_is_gone_and_everything_else_is_as_it_was() {
 
 #[test]
 fn a_process_that_ends_between_the_steps_is_followed_by_one_that_does_the_rest() {
-    for step in ["entry", "key"] {
+    for (step, kind) in [("entry", "erasure"), ("key", "erasure"), ("entry", "expiry")] {
         let (place, store) = (tempfile::tempdir().unwrap(), store());
         let log = open_with(place.path(), &store);
         conversation(&log);
         let ids = log.end_keys(OLIVIA).unwrap();
-        erasure(&log, 600, &ids);
+        gone(&log, kind, 600, &ids);
         if step == "key" {
             store.destroy(&ids).unwrap();
         }
         drop(log);
         let log = open_with(place.path(), &store);
-        assert!(matches!(opened(&log, 0), Err(PayloadError::Erased(600))), "{step}");
+        let by = match opened(&log, 0).unwrap_err() {
+            PayloadError::Erased(by) if kind == "erasure" => by,
+            PayloadError::Expired(by) if kind == "expiry" => by,
+            other => panic!("{step} of {kind}: {other}"),
+        };
+        assert_eq!(by, 600);
         assert!(store.by_id(&ids[0]).unwrap().is_none(), "{step}");
         let payloads = fs::read(place.path().join("log/payload/000")).unwrap();
         let length = u32::from_be_bytes(*payloads.first_chunk().unwrap()) as usize;
@@ -135,7 +153,7 @@ fn an_old_store_of_keys_that_was_put_back_is_noticed_and_gives_nothing_back() {
     let key = log.verifier_key();
     drop(log);
 
-    store.keep(&[(OLIVIA.to_owned(), old)]).unwrap();
+    store.keep(&[(whose(OLIVIA), old)]).unwrap();
     let report = checked(place.path(), &key, &store);
     let what =
         format!("correctness: entry 600: it erased the key `{}`, which is there again", ids[0]);
@@ -193,12 +211,12 @@ fn one_subjects_key_opens_nothing_of_another() {
     let mut his = store.by_id(&his[0]).unwrap().unwrap();
     store.destroy(&hers).unwrap();
     his.id.clone_from(&hers[0]);
-    store.keep(&[(OLIVIA.to_owned(), his)]).unwrap();
+    store.keep(&[(whose(OLIVIA), his)]).unwrap();
     assert!(matches!(opened(&log, 0), Err(PayloadError::Differs("key or seal"))));
     assert!(opened(&log, 1).is_ok());
     assert_ne!(
-        log.blind(OLIVIA, "call", b"yes").unwrap(),
-        log.blind(PETER, "call", b"yes").unwrap()
+        log.blind(&whose(OLIVIA), "call", b"yes").unwrap(),
+        log.blind(&whose(PETER), "call", b"yes").unwrap()
     );
 }
 
@@ -267,4 +285,46 @@ fn a_disk_that_fails_and_loses_power_at_any_step_of_an_erasure_keeps_nothing_of_
         }
         cuts += 1;
     }
+}
+
+#[test]
+fn an_erasure_that_was_not_done_to_the_end_is_done_by_the_next_try_without_a_restart() {
+    let ((disk, lock), store) = (<(Disk, Disk)>::default(), store());
+    let log = said_on(&disk, &lock, &store);
+    log.append(log.seal(said(0, OLIVIA)).unwrap()).wait().unwrap();
+    let ids = log.end_keys(OLIVIA).unwrap();
+    let receipt = erasure(&log, 1, &ids);
+    // What breaks is not the log itself.
+    while log.head().size <= receipt.index {
+        std::thread::yield_now();
+    }
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let breaks = Arc::clone(&broken);
+    disk.hook(move |_, path| match path.starts_with("payload/") && breaks.load(Relaxed) {
+        true => Err(ErrorKind::Other.into()),
+        false => Ok(()),
+    });
+    assert!(log.erase(receipt.index, &ids).is_err() && log.has_unfinished_erasures());
+    assert!(log.finish_erasures().is_err() && log.has_unfinished_erasures());
+    broken.store(false, Relaxed);
+    assert_eq!(log.finish_erasures().unwrap(), 1);
+    assert!(!log.has_unfinished_erasures());
+    assert_eq!(log.finish_erasures().unwrap(), 0, "there is nothing left");
+}
+
+#[test]
+fn who_tries_again_to_erase_what_was_in_use_waits_for_it_again() {
+    let (place, store) = (tempfile::tempdir().unwrap(), store());
+    let log = open_with(place.path(), &store);
+    let late = log.seal(said(0, OLIVIA)).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(log.end_keys(OLIVIA), Err(ledger::EraseError::InUse)));
+    }
+    log.append(late).wait().unwrap();
+    let ids = log.end_keys(OLIVIA).unwrap();
+    let receipt = erasure(&log, 1, &ids);
+    assert_eq!(log.erase(receipt.index, &ids).unwrap(), 1);
+    log.close().unwrap();
+    let report = verify::log(&place.path().join("log"), &log.verifier_key(), &[], None);
+    assert!(report.is_clean(), "{:?}", report.findings);
 }

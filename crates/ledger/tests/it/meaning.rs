@@ -70,7 +70,13 @@ fn entry(number: u64, line: &str, hashes: &[Digest]) -> Draft {
                         Json::object([("amount", amount), ("currency", currency)]),
                     ));
                 }
-                Some((name, count)) => body.push((name, Json::Integer(count.parse().unwrap()))),
+                Some((name, count)) => body.push((
+                    name,
+                    match count.parse() {
+                        Ok(count) => Json::Integer(count),
+                        Err(_) => Json::String(count.to_owned()),
+                    },
+                )),
                 None => draft.parents.push(hashes[word.parse::<usize>().unwrap()]),
             },
         }
@@ -533,4 +539,49 @@ fn gaps_are_listed_and_explain_no_more_than_they_say_of_what_nothing_waits_for()
             "{wrong}"
         );
     }
+}
+
+/// An agent that was given a token, did one thing and was refused another, then what the test adds.
+fn retired(rest: &[&'static str]) -> Vec<String> {
+    let life = ["token", "decision:permit @1 0", "outcome @1 1", "decision:deny @2"];
+    told(&[&life[..], rest].concat())
+}
+
+#[test]
+fn the_end_of_an_agent_counts_what_the_log_holds_of_it_and_it_does_nothing_behind_it() {
+    const END: &str =
+        "own:agent_end ~ agent=agent/bot entries=4 permits=1 refusals=1 outcomes=1 tokens=1";
+    assert_eq!(retired(&[END]), NOTHING);
+    assert_eq!(retired(&[END, "decision:deny @4"]), NOTHING, "it is still refused");
+    for acts in ["decision:permit @4 0", "token"] {
+        let found = retired(&[END, acts]);
+        let what = "correctness: entry 5: entry 4 had closed the log of `agent/bot`";
+        assert!(found.contains(&what.to_owned()), "{found:?}");
+    }
+    let opened = retired(&[END, "own:task #3 ~ agent=agent/bot"]);
+    assert!(opened[0].ends_with("entry 4 had closed the log of `agent/bot`"), "{opened:?}");
+    let twice = retired(&[END, END]);
+    assert_eq!(twice, ["correctness: entry 5: entry 4 had closed the log of its agent already"]);
+    for (count, other) in [
+        ("entries=4", "entries=5"),
+        ("permits=1", "permits=2"),
+        ("refusals=1", "refusals=0"),
+        ("outcomes=1", "outcomes=2"),
+        ("tokens=1", "tokens=0"),
+    ] {
+        let end: &'static str = END.replace(count, other).leak();
+        let found = retired(&[end]);
+        assert!(found.len() == 1 && found[0].contains("of its agent it counts"), "{found:?}");
+    }
+    assert_eq!(
+        retired(&["own:agent_end ~ agent=agent/bot"]),
+        ["correctness: entry 4: it does not count the entries of its agent"]
+    );
+    assert_eq!(
+        retired(&["own:agent_end ~ entries=4 permits=1 refusals=1 outcomes=1 tokens=1"]),
+        ["correctness: entry 4: it closes the log of no agent"]
+    );
+    const LOST: &str =
+        "own:agent_end ~ agent=agent/bot entries=5 permits=1 refusals=2 outcomes=1 tokens=1";
+    assert_eq!(retired(&["own:gap ~ n=1 from=1 to=2", LOST]), NOTHING, "the log says so itself");
 }

@@ -12,7 +12,7 @@ use ledger::{
     verify::{self, Class, Report},
 };
 
-use super::{tamper::findings, *};
+use super::{disk::Fate, tamper::findings, *};
 
 const AT: Timestamp = Timestamp::from_millis(9_000);
 
@@ -335,7 +335,8 @@ fn a_power_cut_at_any_step_of_a_restore_leaves_one_that_can_be_ended() {
             });
         }
         is_over = restore(&cut, &cut_lock, 1).is_ok();
-        let (cut, cut_lock) = (cut.after_power_cut(|_| 0), cut_lock.after_power_cut(|_| 0));
+        let (cut, cut_lock) =
+            (cut.after_power_cut(|_| Fate::Lost), cut_lock.after_power_cut(|_| Fate::Lost));
         if !is_over {
             assert!(
                 try_open_on(&cut.as_it_is(), &cut_lock.as_it_is()).is_err(),

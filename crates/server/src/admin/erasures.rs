@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{EraseSubject, MAX_REASON_BYTES};
+use decide::{EraseSubject, MAX_REASON_BYTES, Subject};
 use govern::{ChangeHold, change_hold, check_hold};
-use model::{IdentityId, Name};
+use model::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,14 +24,14 @@ pub(crate) const ROUTES: &[Route] = &[
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
-    /// `agent/NAME`, or a person by pseudonym or handle.
+    /// `agent/NAME`, a person by pseudonym or handle, `handle/NAME` of somebody who was never enrolled; to be held, also `task/ID`.
     subject: String,
     reason: String,
 }
 
 #[derive(Serialize)]
 struct Erasure {
-    subject: IdentityId,
+    subject: Subject,
     /// The entry that says so.
     entry: u64,
     /// The names of the keys that are destroyed.
@@ -50,14 +50,14 @@ struct Holds {
 
 #[derive(Serialize)]
 struct Hold {
-    subject: IdentityId,
+    subject: Subject,
     reason: String,
-    by: IdentityId,
+    by: model::IdentityId,
 }
 
 #[derive(Serialize)]
 struct Held {
-    subject: IdentityId,
+    subject: Subject,
     held: bool,
 }
 
@@ -71,6 +71,7 @@ async fn erase(
     // Nobody is asked to approve what cannot be; and whoever may not look at holds does not learn of them by an answer.
     if engine.sees(&caller, "Ledger", "holds") {
         engine.check_erasure(&subject)?;
+        engine.check_sealed(&subject).await?;
     }
     let act = EraseSubject { subject: subject.clone(), reason: given(wish.reason)? };
     let allowed = engine.allow(&caller, act).await?;

@@ -68,11 +68,20 @@ enum Payload {
     /// The entry has none.
     None,
     /// What was sealed.
-    Open { content: Box<RawValue> },
+    Open {
+        content: Box<RawValue>,
+    },
     /// It was erased with its subject's key.
-    Erased { by: u64 },
+    Erased {
+        by: u64,
+    },
+    Expired {
+        by: u64,
+    },
     /// It is lost, or cannot be opened.
-    Gone { reason: &'static str },
+    Gone {
+        reason: &'static str,
+    },
 }
 
 #[derive(Serialize)]
@@ -202,6 +211,7 @@ fn opened(log: &Log, entry: &Entry) -> Payload {
         Ok(None) => Payload::None,
         Ok(Some(bytes)) => Payload::Open { content: json(&bytes) },
         Err(PayloadError::Erased(by)) => Payload::Erased { by },
+        Err(PayloadError::Expired(by)) => Payload::Expired { by },
         Err(why) => {
             tracing::error!(code = "BW-1502", index = entry.index, %why, "a payload cannot be opened");
             Payload::Gone { reason: "it cannot be opened; the log of this node says why" }

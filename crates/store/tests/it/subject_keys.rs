@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use ledger::{KeyStore, StoredKey};
+use ledger::{KeyStore, PayloadClass, SealedFor, Slot, StoredKey};
 use store::{KeyBookError, SubjectKeyBook};
 use token::MasterKey;
 use zeroize::Zeroizing;
@@ -21,7 +21,12 @@ fn secret(key: Option<StoredKey>) -> Option<(String, [u8; 32])> {
 }
 
 fn keep(book: &SubjectKeyBook, subject: &str, key: StoredKey) -> bool {
-    book.keep(&[(subject.to_owned(), key)]).is_ok()
+    book.keep(&[(calls(subject, 0), key)]).is_ok()
+}
+
+fn calls(subject: &str, period: i64) -> SealedFor {
+    let slot = Slot { class: PayloadClass::Calls, period };
+    SealedFor { subject: subject.to_owned(), slot }
 }
 
 /// The bytes of every file of the folder, one after the other.
@@ -42,16 +47,19 @@ fn the_newest_key_of_a_subject_seals_and_the_others_open() {
     assert!(matches!(missing, KeyBookError::Missing) && !file.exists());
     let book = SubjectKeyBook::create(&file, master(1)).unwrap();
     assert!(SubjectKeyBook::create(&file, master(1)).is_err(), "it is there already");
-    assert_eq!(secret(book.newest("person/a").unwrap()), None);
+    assert_eq!(secret(book.newest(&calls("person/a", 0)).unwrap()), None);
     assert!(keep(&book, "person/a", key("k1", 1)));
     assert!(keep(&book, "person/b", key("k2", 2)));
     assert!(keep(&book, "person/a", key("k3", 3)));
     let twice = [("person/c", "k4"), ("person/b", "k1")];
-    let twice = twice.map(|(subject, id)| (subject.to_owned(), key(id, 9)));
+    let twice = twice.map(|(subject, id)| (calls(subject, 0), key(id, 9)));
     assert!(book.keep(&twice).is_err(), "no two keys have one name");
     drop(book);
     let book = SubjectKeyBook::open(&file, master(1)).unwrap();
-    assert_eq!(secret(book.newest("person/a").unwrap()), Some(("k3".to_owned(), [3; 32])));
+    assert_eq!(
+        secret(book.newest(&calls("person/a", 0)).unwrap()),
+        Some(("k3".to_owned(), [3; 32]))
+    );
     assert_eq!(secret(book.by_id("k1").unwrap()), Some(("k1".to_owned(), [1; 32])));
     assert_eq!(book.ids("person/a").unwrap(), ["k1", "k3"]);
     assert_eq!(secret(book.by_id("k4").unwrap()), None);
@@ -114,7 +122,8 @@ fn a_new_master_key_opens_what_the_former_one_did_and_the_former_one_opens_nothi
     let file = place.path().join("keys.sqlite");
     let mut book = SubjectKeyBook::create(&file, master(1)).unwrap();
     let key = |number: u64| key(&format!("k{number}"), (number % 251) as u8);
-    let keys: Vec<_> = (0..2_001).map(|number| (format!("person/{number}"), key(number))).collect();
+    let keys: Vec<_> =
+        (0..2_001).map(|number| (calls(&format!("person/{number}"), 0), key(number))).collect();
     book.keep(&keys).unwrap();
     assert_eq!(book.rewrap(master(2)).unwrap(), 2_001);
     assert_eq!(secret(book.by_id("k1500").unwrap()).unwrap().1, [(1500 % 251) as u8; 32]);
@@ -143,4 +152,44 @@ fn a_key_that_does_not_open_leaves_all_under_the_former_master_key() {
     drop(book);
     assert!(SubjectKeyBook::open(&file, master(2)).is_err());
     assert!(SubjectKeyBook::open(&file, master(1)).unwrap().by_id("k1").unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_key_seals_nothing_any_more_and_another_one_takes_its_place() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("keys.sqlite");
+    let book = SubjectKeyBook::create(&file, master(1)).unwrap();
+    assert!(keep(&book, "person/a", key("k1", 1)));
+    assert!(keep(&book, "person/b", key("k2", 2)));
+    let other = rusqlite::Connection::open(&file).unwrap();
+    let damage = "UPDATE subject_key SET wrapped = zeroblob(60) WHERE id = 'k1'";
+    assert_eq!(other.execute(damage, []).unwrap(), 1);
+    assert_eq!(secret(book.newest(&calls("person/a", 0)).unwrap()), None);
+    assert!(book.by_id("k1").is_err(), "whoever opens by it is told");
+    assert!(keep(&book, "person/a", key("k3", 3)));
+    assert_eq!(secret(book.newest(&calls("person/a", 0)).unwrap()).unwrap().0, "k3");
+    assert_eq!(book.ids("person/a").unwrap(), ["k1", "k3"], "and it is erased with the others");
+    assert_eq!(secret(book.newest(&calls("person/b", 0)).unwrap()).unwrap().0, "k2");
+}
+
+#[test]
+fn keys_of_another_class_or_period_seal_nothing_and_past_ones_are_found_page_by_page() {
+    let place = tempfile::tempdir().unwrap();
+    let book = SubjectKeyBook::create(&place.path().join("keys.sqlite"), master(1)).unwrap();
+    let governance =
+        SealedFor::new("person/a", PayloadClass::Governance, model::Timestamp::default());
+    let keys: Vec<_> = (0..6).map(|n| (calls("person/a", n), key(&format!("k{n}"), 1))).collect();
+    book.keep(&keys).unwrap();
+    book.keep(&[(governance.clone(), key("g0", 2))]).unwrap();
+    assert_eq!(secret(book.newest(&calls("person/a", 4)).unwrap()).unwrap().0, "k4");
+    assert_eq!(secret(book.newest(&governance).unwrap()).unwrap().0, "g0");
+    assert_eq!(secret(book.newest(&calls("person/a", 6)).unwrap()), None);
+    let before = calls("", 4).slot;
+    let past = |after: &str, most| -> Vec<String> {
+        let past = book.past(before, after, most).unwrap();
+        past.into_iter().map(|key| format!("{} {}", key.subject, key.id)).collect()
+    };
+    assert_eq!(past("", 3), ["person/a k0", "person/a k1", "person/a k2"]);
+    assert_eq!(past("k2", 3), ["person/a k3"]);
+    assert_eq!(past("k3", 3), [""; 0]);
 }

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Subject {
     #[command(flatten)]
     context: Context,
-    /// `agent/NAME`, or a person by handle or pseudonym.
+    /// `agent/NAME`, a person by handle or pseudonym, or `handle/NAME` of somebody who was never enrolled; to be held, also `task/ID`.
     #[arg(long, value_name = "ID")]
     subject: String,
     /// Why, and on which legal basis; kept in the record, sealed.

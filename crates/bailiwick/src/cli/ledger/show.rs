@@ -214,7 +214,8 @@ fn entries(document: &Value) -> String {
             let payload = &row["payload"];
             let said = payload.get("content").or_else(|| payload.get("reason"));
             cells.push(match payload["by"].as_u64() {
-                Some(entry) => format!("erased by entry {entry}"),
+                // `erased` or `expired`.
+                Some(entry) => format!("{} by entry {entry}", show::cell(payload, "state")),
                 None => show::text(said.unwrap_or(&Value::Null)),
             });
         }

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use model::Timestamp;
+
 use super::{
     super::{
         payloads::Payloads,
@@ -14,7 +16,7 @@ use super::{
     MAX_LISTED,
 };
 use crate::{
-    erasure::{self, Erased},
+    erasure::{By, Erased},
     keys::{KeysError, SubjectKeys},
     leaf::{Leaf, PayloadMark},
     payload::{SubjectKey, is_sealed_form},
@@ -27,7 +29,7 @@ pub(super) struct Sealed<'a> {
     keys: Option<Keys<'a>>,
     erased: Erased,
     /// Payloads that are not what their entries name, with the names of their keys: an entry to come may have erased them.
-    missing: Vec<(u64, Arc<str>, Missing)>,
+    missing: Vec<(u64, Timestamp, Arc<str>, Missing)>,
     names: HashSet<Arc<str>>,
 }
 
@@ -63,9 +65,7 @@ impl<'a> Sealed<'a> {
         record: io::Result<Option<Vec<u8>>>,
         report: &mut Report,
     ) {
-        if leaf.kind == erasure::KIND {
-            self.erased.note(leaf, index);
-        }
+        self.erased.note(leaf, index);
         match (&leaf.payload, record) {
             (Some(mark), record) => self.payload(index, leaf, mark, record, report),
             (None, Ok(Some(_))) => {
@@ -85,7 +85,7 @@ impl<'a> Sealed<'a> {
         record: io::Result<Option<Vec<u8>>>,
         report: &mut Report,
     ) {
-        if let Some(by) = self.erased.by(&mark.key) {
+        if let Some(By { index: by, .. }) = self.erased.by(&mark.key) {
             let what = format!("its payload has a key that entry {by} had erased before");
             find(report, Class::Correctness, index, what);
         }
@@ -118,16 +118,23 @@ impl<'a> Sealed<'a> {
             self.names.insert(Arc::clone(&name));
             name
         });
-        self.missing.push((index, key, missing));
+        self.missing.push((index, leaf.at, key, missing));
     }
 
     /// What is missing was erased, or it is a finding; and what was erased has to be gone.
     pub(super) fn finish(&mut self, report: &mut Report) {
-        let mut erasures: BTreeMap<u64, u64> = BTreeMap::new();
-        for (index, key, missing) in std::mem::take(&mut self.missing) {
-            if let Some(by) = self.erased.by(&key) {
-                *erasures.entry(by).or_default() += 1;
+        let mut erasures: BTreeMap<u64, Erasure> = BTreeMap::new();
+        for (index, at, key, missing) in std::mem::take(&mut self.missing) {
+            if let Some(By { index: by, until }) = self.erased.by(&key) {
+                let none = Erasure { index: by, payloads: 0, expired: until.is_some() };
+                erasures.entry(by).or_insert(none).payloads += 1;
                 report.erased += 1;
+                if let Some(until) = until.filter(|until| at >= *until) {
+                    let what = format!(
+                        "its payload is of {at}, and entry {by}, which let it expire, speaks of what is older than {until}"
+                    );
+                    find(report, Class::Correctness, index, what);
+                }
                 continue;
             }
             let (class, what) = match missing {
@@ -145,13 +152,12 @@ impl<'a> Sealed<'a> {
             };
             find(report, class, index, what);
         }
-        let listed = erasures.into_iter().map(|(index, payloads)| Erasure { index, payloads });
-        report.erasures = listed.take(MAX_LISTED).collect();
+        report.erasures = erasures.into_values().take(MAX_LISTED).collect();
         let Some(keys) = &mut self.keys else { return };
         for (key, by) in self.erased.iter() {
             if keys.of(key).is_ok_and(|key| key.is_some()) {
                 let what = format!("it erased the key `{key}`, which is there again");
-                find(report, Class::Correctness, by, what);
+                find(report, Class::Correctness, by.index, what);
             }
         }
     }

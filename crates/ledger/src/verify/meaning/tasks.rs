@@ -27,21 +27,22 @@ struct Task {
     closed: Option<u64>,
 }
 
-/// The entries of a task, as its end counts them.
+/// The entries of a task or an agent, as its end counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
+pub(super) struct Counts {
     entries: u64,
     permits: u64,
     refusals: u64,
     outcomes: u64,
     tokens: u64,
     /// What its outcomes say that was spent, in minor units.
-    spent: u64,
+    pub(super) spent: u64,
 }
 
-struct Miscount {
-    there: Counts,
-    said: Counts,
+/// What an end says, where that is not what was there.
+pub(super) struct Miscount {
+    pub(super) there: Counts,
+    pub(super) said: Counts,
 }
 
 impl Tasks {
@@ -93,18 +94,10 @@ impl Tasks {
         Ok(())
     }
 
-    /// Ends whose counts do not fit, where that is not explained by so many entries that the log says it lost. What one of them
-    /// lacks explains no other.
-    pub(super) fn miscounted(&mut self, mut lost: u64) -> Vec<(u64, Wrong)> {
-        let wrong = std::mem::take(&mut self.miscounted).into_iter();
-        let is_left = |(_, wrong): &(u64, Miscount)| match wrong.explained(lost) {
-            Some(rest) => {
-                lost = rest;
-                false
-            }
-            None => true,
-        };
-        wrong.filter(is_left).map(|(at, it)| (at, it.told())).collect()
+    /// Ends whose counts do not fit, where that is not explained by so many entries that the log says it lost.
+    pub(super) fn miscounted(&mut self, lost: u64) -> Vec<(u64, Wrong)> {
+        let wrong = std::mem::take(&mut self.miscounted);
+        unexplained(wrong, lost).map(|(at, wrong)| (at, wrong.told("task"))).collect()
     }
 
     /// Opened ones without an end, the first first.
@@ -118,7 +111,7 @@ impl Tasks {
 }
 
 impl Counts {
-    fn add(&mut self, leaf: &Leaf) {
+    pub(super) fn add(&mut self, leaf: &Leaf) {
         self.entries += 1;
         match leaf.kind.as_str() {
             "decision" if permits(leaf) => self.permits += 1,
@@ -133,7 +126,7 @@ impl Counts {
     }
 
     /// What the body of an end says; `None` where it counts nothing. Money is counted only in tasks that have a budget.
-    fn said(body: &Json, there: &Self) -> Option<Self> {
+    pub(super) fn said(body: &Json, there: &Self) -> Option<Self> {
         let count = |member| {
             let count = body.member(member).and_then(Json::as_integer);
             count.and_then(|count| u64::try_from(count).ok())
@@ -152,6 +145,20 @@ impl Counts {
 fn spent(body: &Json) -> Option<u64> {
     let spent: Money = serde_json::from_value(body.member("spent")?.to_value()).ok()?;
     Some(spent.minor_units())
+}
+
+/// Those that are not explained by so many entries that the log says it lost. What one of them lacks explains no other.
+pub(super) fn unexplained(
+    wrong: Vec<(u64, Miscount)>,
+    mut lost: u64,
+) -> impl Iterator<Item = (u64, Miscount)> {
+    wrong.into_iter().filter(move |(_, wrong)| match wrong.explained(lost) {
+        Some(rest) => {
+            lost = rest;
+            false
+        }
+        None => true,
+    })
 }
 
 impl Miscount {
@@ -175,7 +182,7 @@ impl Miscount {
         lost.checked_sub(entries).filter(|_| is_noted)
     }
 
-    fn told(&self) -> Wrong {
+    pub(super) fn told(&self, of: &str) -> Wrong {
         let Self { there, said } = self;
         let rows = [
             ("entries", said.entries, there.entries),
@@ -188,7 +195,7 @@ impl Miscount {
         let (name, said, there) =
             rows.into_iter().find(|(_, said, there)| said != there).unwrap_or(rows[0]);
         let what =
-            format!("of its task it counts {name}: {said}, and this log holds {there} before it");
+            format!("of its {of} it counts {name}: {said}, and this log holds {there} before it");
         (if said > there { Class::Completeness } else { Class::Correctness }, what)
     }
 }
