@@ -3,6 +3,7 @@
 
 mod programs;
 mod settings;
+mod sinks;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use store::Target;
 
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
+pub(crate) use sinks::{Sink, SinkBound, SinkTo};
 pub(crate) use value::{Listen, MasterRef, SecretRef};
 
 use crate::failure::{Failure, Named, Result};
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) witnesses: Option<PathBuf>,
     /// MCP servers that are programs on this machine.
     pub(crate) programs: Vec<(Name, Program)>,
+    /// Who else is told what the ledger says.
+    pub(crate) sinks: Vec<Sink>,
 }
 
 /// One setting that there is.
@@ -160,6 +164,7 @@ impl Config {
             segment_bytes: segment_mib << 20,
             witnesses: settings.text("ledger", "witnesses").map(|file| base.join(file)),
             programs: settings.programs(base)?,
+            sinks: settings.sinks(base)?,
             data,
         })
     }
@@ -175,6 +180,11 @@ impl Config {
     /// Where wrapped keys lie.
     pub(crate) fn keys_dir(&self) -> PathBuf {
         self.data.join("keys")
+    }
+
+    /// Where it is kept how far each sink is.
+    pub(crate) fn sinks_dir(&self) -> PathBuf {
+        self.data.join("sinks")
     }
 
     /// Where the ledger lies.

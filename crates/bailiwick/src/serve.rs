@@ -3,6 +3,7 @@
 mod node;
 mod parts;
 mod routers;
+mod sinks;
 mod witnesses;
 
 pub(crate) use node::{Addresses, Node};

@@ -38,6 +38,7 @@ mod record;
 mod records;
 mod refusal;
 mod searching;
+mod sinking;
 mod spare;
 mod standing;
 mod stop;
@@ -84,6 +85,7 @@ pub use records::{
     ServerRecord, Standing, ToolRecord, UNSEPARATED,
 };
 pub use refusal::{Code, Refusal};
+pub use sinking::GapNotRecorded;
 pub use stop::{
     Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
 };

@@ -8,6 +8,7 @@ use gateway::{
     Upstreams,
     outbound::{Limits, Outbound},
 };
+use insight::Index;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use server::Bounds;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     parts::{self, Urls},
+    routers::Behind,
+    sinks::Sinks,
     witnesses::Witnesses,
 };
 use crate::{
@@ -83,8 +86,15 @@ impl Node {
         let outbound = Outbound::new(Limits { at_once: descriptors / 4, ..Limits::default() });
         let witnesses = Witnesses::of(config, engine.log())?;
         let witnessed = witnesses.as_ref().map(|witnesses| witnesses.state.clone());
-        let routers =
-            super::routers::routers(&engine, config, &urls, outbound, broker_key, witnessed);
+        let search = Index::new(
+            engine.log().clone(),
+            &config.ledger_dir(),
+            &config.data.join("search.sqlite"),
+        );
+        search.keep_current();
+        let sinks = Sinks::of(config, &engine, &search)?;
+        let behind = Behind { witnessed, search, sinks: sinks.states.clone() };
+        let routers = super::routers::routers(&engine, config, &urls, outbound, broker_key, behind);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
@@ -102,6 +112,8 @@ impl Node {
             let stopping = node.stopping.clone();
             node.aside.spawn(witnesses.run(stopping));
         }
+        let stopping_sinks = node.stopping.clone();
+        node.aside.spawn(sinks.run(stopping_sinks));
         if let Some(door) = door {
             let stopping = node.stopping.clone();
             node.listeners.spawn(door.keep(engine, stopping));

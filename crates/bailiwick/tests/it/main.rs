@@ -18,6 +18,7 @@ mod documented;
 mod enrolling;
 mod erasing;
 mod exits;
+mod leaving;
 mod lending;
 mod office;
 mod parking;
