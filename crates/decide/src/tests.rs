@@ -19,6 +19,7 @@ mod parking;
 mod refusals;
 mod remade;
 mod restarts;
+mod sinking;
 mod taken_back;
 mod tampered;
 mod tokens;
