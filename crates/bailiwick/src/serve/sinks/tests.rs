@@ -422,6 +422,27 @@ async fn a_call_that_ended_long_after_its_decision_is_a_span_all_the_same() {
     assert_eq!(wire.deliver(&events).await.unwrap(), Taken::default());
 }
 
+#[tokio::test]
+async fn a_syslog_server_that_ends_a_connection_early_or_never_has_got_nothing() {
+    let scene = Scene { pace: SHORT, ..Scene::new().await };
+    scene.grow(1).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        drop(listener.accept().await);
+        let _held = listener.accept().await;
+        std::future::pending::<()>().await;
+    });
+    let server = Syslog::of(post::client(), &url, Shape::Leaf, SHORT.answer).unwrap();
+    let mut sink = scene.sink(Wire::Syslog(server), SinkBound::default());
+    let mut cursor = sink.take_up().await.unwrap();
+    for end in ["at once", "never"] {
+        let why = sink.turn(&mut cursor).await.unwrap_err();
+        assert!(matches!(why, NoTurn::NotTaken(_)), "{end}: {why:?}");
+        assert_eq!(scene.kept(), 0, "{end}");
+    }
+}
+
 #[test]
 fn secrets_go_out_in_the_clear_to_this_machine_alone() {
     let place = |url: &str| post::Place::of(post::client(), url, QUICK.answer).map(|_| ());
