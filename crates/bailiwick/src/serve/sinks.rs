@@ -34,7 +34,7 @@ use self::{
     syslog::Syslog,
 };
 use crate::{
-    config::{Config, SinkBound, SinkTo},
+    config::{Config, SecretRef, SinkBound, SinkTo},
     failure::{Failure, Result, chain},
     told::Told,
 };
@@ -130,8 +130,13 @@ impl Sinks {
     pub(super) fn of(config: &Config, engine: &Arc<Engine>, index: &Arc<Index>) -> Result<Self> {
         let mut all = Vec::new();
         for sink in &config.sinks {
-            if let SinkTo::JsonLines { file, .. } = &sink.to {
-                check_not_own(file, &config.own_files())?;
+            match &sink.to {
+                SinkTo::JsonLines { file, .. }
+                | SinkTo::Collector { token: SecretRef::File(file), .. }
+                | SinkTo::OpenTelemetry { token: Some(SecretRef::File(file)), .. } => {
+                    check_not_own(file, &config.own_files())?;
+                }
+                _ => {}
             }
             let pace = Pace::default();
             let wire = Wire::of(&sink.to, index, pace).map_err(|why| {
@@ -165,7 +170,7 @@ impl Sinks {
     }
 }
 
-/// Refuses a file in the node's own folders: lines would be added to the ledger, or to keys.
+/// Refuses a file in the node's own folders: lines would be added to the ledger, or a key be shown as a token.
 fn check_not_own(file: &std::path::Path, own: &[std::path::PathBuf]) -> Result<()> {
     let folder = file.parent().unwrap_or(file);
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -175,12 +180,9 @@ fn check_not_own(file: &std::path::Path, own: &[std::path::PathBuf]) -> Result<(
         })
     };
     if own.iter().any(is_own) {
-        return Err(Failure::new(
-            "sink_unusable",
-            format!("no sink writes to `{}`", file.display()),
-        )
-        .why("it lies where this node keeps what is its own")
-        .next("name a file elsewhere"));
+        return Err(Failure::new("sink_unusable", format!("no sink may use `{}`", file.display()))
+            .why("it lies where this node keeps what is its own")
+            .next("name a file elsewhere"));
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -349,15 +348,24 @@ fn a_real_syslog_server_reads_every_entry_over_tls_also_after_it_was_killed() {
 }
 
 #[test]
-fn a_sink_that_would_write_into_the_nodes_own_folders_keeps_the_node_from_starting() {
+fn a_sink_that_would_use_what_is_the_nodes_own_keeps_the_node_from_starting() {
     let place = Place::initialized();
-    for file in ["data/ledger/more", "data/x.jsonl", "master.key"] {
-        assert!(Path::new(file).is_relative());
-        let sink = json_lines("bad", "leaf").replace("../bad.jsonl", file);
-        let config = std::fs::read_to_string(place.path("acme/bailiwick.toml")).unwrap();
+    let lines = |file: &str| json_lines("bad", "leaf").replace("../bad.jsonl", file);
+    let token = |file: &str| {
+        let sink = "[[sinks]]\nname = \"bad\"\nkind = \"http_event_collector\"";
+        format!("{sink}\nurl = \"https://siem.example\"\ntoken = \"file:{file}\"\n")
+    };
+    let config = std::fs::read_to_string(place.path("acme/bailiwick.toml")).unwrap();
+    for sink in [
+        lines("data/ledger/more"),
+        lines("data/x.jsonl"),
+        lines("master.key"),
+        token("master.key"),
+        token("data/keys/token.key"),
+    ] {
         place.configure(&sink);
         let said = place.run(["serve", "--config", "acme/bailiwick.toml"]);
-        assert!(said.status != 0 && said.stderr.contains("what is its own"), "{said:?}");
+        assert!(said.status != 0 && said.stderr.contains("what is its own"), "{sink}: {said:?}");
         place.write("acme/bailiwick.toml", &config);
     }
 }

@@ -12,7 +12,6 @@ use testkit::world::{Options, World};
 
 use self::collected::{Collected, Does};
 use super::*;
-use crate::config::SecretRef;
 
 /// How long something may take to come to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
