@@ -9,10 +9,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use insight::{Event, OcsfVersion, Shape};
+use ledger::Draft;
+use model::{EntryId, Timestamp, ijson::Canonical};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use crate::{
+    auditors,
     connecting::{Client, call},
     office::Office,
     strangers::{installed, script},
@@ -187,6 +191,41 @@ fn what_an_office_does_is_told_as_the_published_schemas_and_definitions_have_it(
     let events: Vec<_> = read["logs"].as_array().unwrap().iter().filter(in_span).collect();
     let events: Vec<_> = events.iter().map(|log| log["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["bailiwick.decision", "bailiwick.outcome"]);
+}
+
+#[test]
+fn entries_that_an_office_seldom_has_are_as_the_published_schemas_have_them_too() {
+    let place = Place::new();
+    let log = auditors::open(&place.path(""), 7);
+    let said = [
+        ("gap", json!({ "causes": ["no_space"], "from": 1, "n": 2, "to": 3 })),
+        ("sink_gap", json!({ "first": 0, "n": 1, "sink": "siem" })),
+        ("erasure", json!({ "keys": ["k"], "subject": "person/p1f" })),
+        ("parked", json!({ "code": "not_permitted", "refusals": 3, "tool": "t" })),
+        ("unparked", json!({ "parkings": [] })),
+        ("revoked", json!({ "links": [], "until": 1 })),
+        ("lapsed", json!({ "code": "ledger_slow" })),
+        ("input", json!({ "method": "elicitation/create" })),
+        ("searched", json!({ "found": 1, "gone": 0, "opened": 2 })),
+        ("resume", json!({ "order": "018bcfe5-6800-7001-8000-000000000001" })),
+        ("task_end", json!({ "calls": 1, "entries": 2 })),
+        ("some_day", json!({})),
+    ];
+    let mut events = String::new();
+    for (number, (kind, body)) in said.iter().enumerate() {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let mut draft = Draft::new(EntryId::compose(at, 1, number as u64), *kind, at);
+        draft.body = Canonical::of(body).unwrap();
+        let receipt = log.append(log.seal(draft).unwrap()).wait().unwrap();
+        let entry = log.entry(receipt.index).unwrap().unwrap();
+        for version in [OcsfVersion::V1_8, OcsfVersion::V1_9] {
+            let event = Event { entry: &entry, origin: "acme.example/prod/1" };
+            events += &String::from_utf8(event.line(Shape::Ocsf(version))).unwrap();
+        }
+    }
+    let seen = read_by("check_ocsf.py", &events);
+    assert_eq!(seen.as_object().unwrap().len(), 2 * said.len());
+    assert_eq!(seen["1.9.0 2004 sink_gap"], 1, "the class of which 1.9 publishes its schema");
 }
 
 #[test]
