@@ -3,6 +3,7 @@
 
 mod programs;
 mod settings;
+mod sinks;
 mod value;
 
 use std::{
@@ -17,6 +18,7 @@ use store::Target;
 
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
+pub(crate) use sinks::{Sink, SinkBound, SinkTo};
 use value::Kept;
 pub(crate) use value::{Listen, MasterRef, SecretRef};
 
@@ -44,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// MCP servers that are programs on this machine.
     pub(crate) programs: Vec<(Name, Program)>,
+    /// Who else is told what the ledger says.
+    pub(crate) sinks: Vec<Sink>,
 }
 
 /// A timestamping authority (RFC 3161), and how often it is asked at most.
@@ -227,6 +231,7 @@ impl Config {
                 governance: kept(settings, "governance")?,
             },
             programs: settings.programs(base)?,
+            sinks: settings.sinks(base)?,
             data,
         })
     }
@@ -242,6 +247,11 @@ impl Config {
     /// Where wrapped keys lie.
     pub(crate) fn keys_dir(&self) -> PathBuf {
         self.data.join("keys")
+    }
+
+    /// Where it is kept how far each sink is.
+    pub(crate) fn sinks_dir(&self) -> PathBuf {
+        self.data.join("sinks")
     }
 
     /// Where the ledger lies.

@@ -3,6 +3,7 @@
 mod node;
 mod parts;
 mod routers;
+mod sinks;
 mod stamping;
 mod witnesses;
 

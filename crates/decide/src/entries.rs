@@ -11,7 +11,7 @@ pub(crate) use self::{
     calls::{Decision, EffectMark, Given, Input, Lapsed, Outcome, PolicyMark},
     erasure::{Erased, Expired},
     governance::Governed,
-    node::{Resumed, Searched, Started, StopFinal, Stopped},
+    node::{Resumed, Searched, SinkGap, Started, StopFinal, Stopped},
     tasks::{AgentEnded, EndedBy, Parked, TaskEnded, TaskOpened, Unparked},
     tokens::{Revoked, TokenIssued},
 };

@@ -41,6 +41,7 @@ mod records;
 mod refusal;
 mod retiring;
 mod searching;
+mod sinking;
 mod spare;
 mod standing;
 mod stop;
@@ -90,6 +91,7 @@ pub use records::{
     ServerRecord, Standing, ToolRecord, UNSEPARATED,
 };
 pub use refusal::{Code, Refusal};
+pub use sinking::GapNotRecorded;
 pub use stop::{
     Acknowledgement, JournalError, MAX_REASON_BYTES, NotAScope, Order, StopReport, StopScope, Stops,
 };

@@ -21,6 +21,7 @@ mod refusals;
 mod remade;
 mod restarts;
 mod retired;
+mod sinking;
 mod taken_back;
 mod tampered;
 mod tokens;

@@ -27,10 +27,11 @@ use tokio::{
 
 pub use body::{Body, BodyError, Response};
 pub use credential::{Credential, CredentialError};
+pub use dial::Stream;
 pub use target::{Origin, Scheme, Target, TargetError};
 
 use connection::Connection;
-use dial::{Tls, dial};
+use dial::{Protocol, Tls, dial};
 
 /// Sends requests. Clones share limits and TLS settings; each [`Target`] has its own connections.
 #[derive(Clone)]
@@ -273,8 +274,21 @@ impl Outbound {
         }
     }
 
+    /// Connects to a target that speaks something else than HTTP, over TLS where its URL says `https`. The connection is the
+    /// caller's own, and beside those that requests use.
+    ///
+    /// # Errors
+    /// Nobody can be connected to before `until`; see [`SendError`].
+    pub async fn connect(
+        &self,
+        target: &Target,
+        until: Instant,
+    ) -> Result<Box<dyn Stream>, SendError> {
+        dial(target, &self.tls, Protocol::Other, until).await
+    }
+
     async fn open(&self, target: &Target, until: Instant) -> Result<Connection, SendError> {
-        let stream = dial(target, &self.tls, until).await?;
+        let stream = dial(target, &self.tls, Protocol::Http, until).await?;
         Connection::open(stream, &self.limits).await.map_err(|error| no_response(target, error))
     }
 }

@@ -9,6 +9,7 @@ mod chain;
 mod facts;
 mod find;
 mod index;
+mod leaving;
 mod past;
 mod text;
 
@@ -16,5 +17,6 @@ pub use chain::Chain;
 pub use facts::{Fact, Field, Query, add_entry};
 pub use find::{Found, Keep, find};
 pub use index::{Index, IndexError, Page, SearchError};
+pub use leaving::{Event, OcsfVersion, OtlpCall, Shape, logs, spans};
 pub use past::Moment;
 pub use text::{NotWords, TextFound, Words};

@@ -400,6 +400,11 @@ impl Log {
         self.shared.verifier.to_string()
     }
 
+    /// The log's name, as its heads say it.
+    pub fn name(&self) -> &str {
+        self.shared.verifier.name()
+    }
+
     /// Writes what waits, publishes everything and ends the threads. Later appends are refused.
     ///
     /// # Errors

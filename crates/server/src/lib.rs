@@ -18,6 +18,7 @@ mod ops;
 mod page;
 mod problem;
 mod route;
+mod sunk;
 mod wire;
 mod witnessed;
 
@@ -34,6 +35,7 @@ pub use listen::{Bounds, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};
+pub use sunk::Sunk;
 pub use witnessed::{Anchors, Witnessed};
 
 /// Asks an upstream server which tools it has, as whoever has this account where it acts for each person; wired to the gateway's client, which this crate must not know.

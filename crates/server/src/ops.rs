@@ -2,11 +2,14 @@
 
 use std::{
     fmt::{Display, Write as _},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{RawQuery, State},
     http::{StatusCode, header},
     response::IntoResponse,
@@ -15,17 +18,27 @@ use axum::{
 use decide::Engine;
 use insight::Index;
 use ledger::Health;
+use model::Timestamp;
+use serde_json::Value;
 
-use crate::Anchors;
+use crate::{Anchors, Sunk};
 
-/// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`) and `/metrics`.
+/// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`), `/metrics`, and `/sinks` for the command line.
 ///
-/// It needs no credentials and must not be reachable from outside.
-pub fn ops_router(engine: Arc<Engine>, search: Arc<Index>, anchors: Anchors) -> Router {
+/// `sinks` is what is known of those whom the ledger's entries are sent to. It needs no credentials and must not be reachable from
+/// outside.
+pub fn ops_router(
+    engine: Arc<Engine>,
+    search: Arc<Index>,
+    anchors: Anchors,
+    sinks: Arc<[Arc<Sunk>]>,
+) -> Router {
+    let all = sinks.clone();
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(move |engine| metrics(engine, search, anchors)))
+        .route("/metrics", get(move |engine| metrics(engine, search, anchors, all)))
+        .route("/sinks", get(move |State(engine)| how_sinks_are(engine, sinks)))
         .with_state(engine)
 }
 
@@ -61,11 +74,17 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
     [("loaded", loaded), ("store", store), ("ledger", ledger)]
 }
 
+async fn how_sinks_are(engine: Arc<Engine>, sinks: Arc<[Arc<Sunk>]>) -> Json<Vec<Value>> {
+    let (size, now) = (engine.log().acknowledged(), engine.context().now());
+    Json(sinks.iter().map(|sink| sink.to_json(size, now)).collect())
+}
+
 /// [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/) by hand: few numbers, well named.
 async fn metrics(
     State(engine): State<Arc<Engine>>,
     search: Arc<Index>,
     anchors: Anchors,
+    sinks: Arc<[Arc<Sunk>]>,
 ) -> impl IntoResponse {
     let counters = engine.counters();
     let mut text = Exposition(String::with_capacity(2048));
@@ -119,6 +138,7 @@ async fn metrics(
         "Durable entries that searches do not find yet.",
         engine.log().acknowledged().saturating_sub(indexed),
     );
+    text.sinks(&sinks, engine.log().acknowledged(), engine.context().now());
     let healthy = engine.log().health() == Health::Healthy;
     text.gauge(
         "bailiwick_ledger_healthy",
@@ -169,6 +189,67 @@ impl Exposition {
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.line(format_args!("{name} {value}"));
+    }
+
+    fn sinks(&mut self, sinks: &[Arc<Sunk>], size: u64, now: Timestamp) {
+        if sinks.is_empty() {
+            return;
+        }
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.of_sinks(
+            "gauge",
+            "lag_entries",
+            "Entries that a sink has not acknowledged.",
+            sinks,
+            |sink| sink.lag(size),
+        );
+        self.of_sinks(
+            "gauge",
+            "lag_seconds",
+            "How long the first of them has waited.",
+            sinks,
+            |sink| sink.lag_seconds(now),
+        );
+        self.of_sinks(
+            "gauge",
+            "overdue_entries",
+            "Entries that a sink will not get, because it is too far behind.",
+            sinks,
+            |sink| count(&sink.overdue),
+        );
+        self.of_sinks("gauge", "failing", "Whether a sink takes no entries.", sinks, |sink| {
+            u64::from(sink.failure().is_some())
+        });
+        self.of_sinks(
+            "counter",
+            "left_out_entries",
+            "Entries that a sink did not get, because it was too far behind, since the node started.",
+            sinks,
+            |sink| count(&sink.left_out),
+        );
+        self.of_sinks(
+            "counter",
+            "rejected_entries",
+            "Entries that a sink took and does not keep, by its own word, since the node started.",
+            sinks,
+            |sink| count(&sink.rejected),
+        );
+    }
+
+    fn of_sinks(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        sinks: &[Arc<Sunk>],
+        value: impl Fn(&Sunk) -> u64,
+    ) {
+        let name = format!("bailiwick_sink_{name}");
+        self.family(&name, kind, help);
+        let end = if kind == "counter" { "_total" } else { "" };
+        for sink in sinks {
+            self.line(format_args!("{name}{end}{{sink=\"{}\"}} {}", sink.name(), value(sink)));
+        }
     }
 
     fn family(&mut self, name: &str, kind: &str, help: &str) {

@@ -107,7 +107,8 @@ impl World {
             search: search.clone(),
         });
         serve(public, router, roomy());
-        serve(ops, server::ops_router(engine.clone(), search, server::Anchors::default()), roomy());
+        let anchors = server::Anchors::default();
+        serve(ops, server::ops_router(engine.clone(), search, anchors, Arc::default()), roomy());
         Self(Arc::new(Inner {
             engine,
             url,

@@ -74,6 +74,7 @@ impl Doctor {
                 found.add("configuration", State::Ok, "it can be read", None);
                 found.node_here(&config);
                 found.ready(&config).await;
+                found.sinks(&config).await;
             }
             Err(failure) if failure.exit == Exit::NotFound => {
                 let file = self.config.config.display();
@@ -250,29 +251,59 @@ impl Found {
             let says = "the operators' listener has another port at every start";
             return self.add("node", State::Skip, says, Some("give `ops.listen` a port"));
         }
-        let url = format!("http://{}", config.ops);
-        let asked = async {
-            let place = agent::place(&url, PATIENCE)?;
-            let ask = Ask {
-                method: Method::GET,
-                path: "/readyz?verbose",
-                headers: HeaderMap::new(),
-                body: Bytes::new(),
-                token: None,
-            };
-            let reply = place.send_plain(ask).await;
-            let reply = reply.map_err(|error| agent::unanswered(&url, error))?;
-            let is_ready = reply.status.is_success();
-            let said = reply.collect(MAX_ANSWER).await.unwrap_or_default();
-            Ok((is_ready, String::from_utf8_lossy(&said).into_owned()))
-        };
-        match asked.await {
+        match of_operators(config, "/readyz?verbose").await {
             Ok((true, _)) => self.add("node", State::Ok, "it is ready", None),
             Ok((false, said)) => {
                 let says = said.trim().replace('\n', "; ");
                 self.add("node", State::Fail, says, Some("look at what it logs"));
             }
             Err(failure) => self.failed("node", &failure),
+        }
+    }
+
+    /// What the node says of those whom its entries are sent to.
+    async fn sinks(&mut self, config: &Config) {
+        if config.sinks.is_empty() || config.ops.port() == 0 {
+            return;
+        }
+        let said = match of_operators(config, "/sinks").await {
+            Ok((true, said)) => serde_json::from_str::<Vec<Value>>(&said).unwrap_or_default(),
+            // That it does not answer is told already.
+            Ok((false, _)) | Err(_) => Vec::new(),
+        };
+        for sink in &config.sinks {
+            let name = sink.name.as_str();
+            let Some(said) = said.iter().find(|said| said["name"] == name) else {
+                let next = "start the node anew, where it was not since the sink was configured";
+                let says = format!("the node says nothing of `{name}`");
+                self.add("sinks", State::Skip, says, Some(next));
+                continue;
+            };
+            let number = |member: &str| said[member].as_u64().unwrap_or_default();
+            let mut says = format!(
+                "`{name}` has to get {} entries, the first for {} s",
+                number("lag_entries"),
+                number("lag_seconds")
+            );
+            for (member, what) in [
+                ("overdue", "are behind its bound and will be left out"),
+                ("left_out", "were left out since the node started"),
+                ("rejected", "were taken and not kept, by its own word"),
+            ] {
+                if number(member) > 0 {
+                    says += &format!("; {} {what}", number(member));
+                }
+            }
+            let failure = said["failure"].as_str();
+            if let Some(why) = failure {
+                says += &format!("; it takes none: {why}");
+            }
+            if failure.is_some() || number("overdue") > 0 {
+                let next = "bring it back, or correct it below [[sinks]]; nothing is lost meanwhile but what is behind its bound";
+                self.add("sinks", State::Warn, says, Some(next));
+            } else {
+                self.add("sinks", State::Ok, says, None);
+            }
         }
     }
 
@@ -309,6 +340,24 @@ impl Found {
             Exit::Done
         })
     }
+}
+
+/// What the node answers on the operators' listener, and whether that is a success.
+async fn of_operators(config: &Config, path: &str) -> Result<(bool, String)> {
+    let url = format!("http://{}", config.ops);
+    let place = agent::place(&url, PATIENCE)?;
+    let ask = Ask {
+        method: Method::GET,
+        path,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        token: None,
+    };
+    let reply = place.send_plain(ask).await;
+    let reply = reply.map_err(|error| agent::unanswered(&url, error))?;
+    let is_well = reply.status.is_success();
+    let said = reply.collect(MAX_ANSWER).await.unwrap_or_default();
+    Ok((is_well, String::from_utf8_lossy(&said).into_owned()))
 }
 
 impl State {

@@ -6,7 +6,7 @@ use gateway::Program;
 use model::{Name, nearest};
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, Key, failure, programs};
+use super::{KEYS, Key, Sink, failure, programs, sinks};
 use crate::{
     failure::{Exit, Failure, Result},
     files, toml_input,
@@ -18,11 +18,15 @@ const PREFIX: &str = "BAILIWICK__";
 /// The section of MCP servers that are programs; each is a table of its own.
 const PROGRAMS: &str = "programs";
 
-/// The value that counts for each setting, and the programs.
+/// The list of systems that entries are sent to.
+const SINKS: &str = "sinks";
+
+/// The value that counts for each setting, the programs, and the sinks.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     values: HashMap<(&'static str, &'static str), Setting>,
     programs: programs::Tables,
+    sinks: Vec<sinks::Table>,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,11 @@ impl Settings {
         self.programs.iter().map(program).collect()
     }
 
+    /// Where entries are sent to; `base` is what relative paths are relative to.
+    pub(super) fn sinks(&self, base: &Path) -> Result<Vec<Sink>> {
+        sinks::all(&self.sinks, base)
+    }
+
     fn set(&mut self, key: &Key, text: impl Into<String>, origin: impl Into<String>) {
         let setting = Setting { text: text.into(), origin: origin.into() };
         self.values.insert((key.section, key.name), setting);
@@ -141,6 +150,10 @@ impl Settings {
             if section.get_ref() == PROGRAMS {
                 // A program that a later file names is that file's.
                 self.programs.extend(programs::read(file, &text)?);
+                continue;
+            }
+            if section.get_ref() == SINKS {
+                self.sinks.extend(sinks::read(file, &text)?);
                 continue;
             }
             let place = toml_input::place(file, &text, Some(section.span()));
@@ -207,7 +220,7 @@ fn check_section(section: &str, place: &str) -> Result<()> {
     }
     let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
     sections.dedup();
-    sections.push(PROGRAMS);
+    sections.extend([PROGRAMS, SINKS]);
     let meant = nearest(section, sections.iter().copied());
     let hint = meant.map(|meant| format!("; did you mean [{meant}]?")).unwrap_or_default();
     Err(Failure::new("key_unknown", format!("unknown section [{section}]{hint}"))

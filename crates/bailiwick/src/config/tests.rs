@@ -112,3 +112,71 @@ fn payloads_are_kept_for_longer_than_six_months_and_governance_always_when_nobod
     let said = kept(&format!("{WHOLE}[retention]\ncalls = \"always\"\ngovernance = 3650"));
     assert_eq!((said.calls, said.governance), (None, Some(3650)));
 }
+
+const SINKS: &str = r#"
+[[sinks]]
+name = "archive"
+kind = "json_lines"
+file = "out.jsonl"
+events = "leaf"
+
+[[sinks]]
+name = "siem"
+kind = "http_event_collector"
+url = "https://siem.example:8088"
+token = "file:hec"
+keep_days = 30
+
+[[sinks]]
+name = "traces"
+kind = "opentelemetry"
+url = "http://127.0.0.1:4318"
+
+[[sinks]]
+name = "logs"
+kind = "syslog"
+url = "tls://logs.example"
+events = "ocsf-1.8"
+"#;
+
+#[test]
+fn sinks_are_read_with_their_places_below_the_configuration() {
+    let sinks = read(&[WHOLE, SINKS].concat(), &[], &[]).unwrap().sinks;
+    let names: Vec<_> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+    assert_eq!(names, ["archive", "siem", "traces", "logs"]);
+    assert_eq!(sinks[1].bound.days, Some(30));
+    let SinkTo::JsonLines { file, shape: insight::Shape::Leaf } = &sinks[0].to else { panic!() };
+    assert_eq!(file, Path::new("/base/out.jsonl"));
+    let SinkTo::Collector { token, .. } = &sinks[1].to else { panic!() };
+    assert_eq!(token.to_string(), "file:/base/hec");
+    let SinkTo::Syslog { url, .. } = &sinks[3].to else { panic!() };
+    assert_eq!(url, "https://logs.example:6514");
+}
+
+#[test]
+fn a_sink_that_cannot_be_meant_is_refused_and_no_secret_is_told() {
+    for (from, to, word) in [
+        ("\"siem\"", "\"archive\"", "two sinks are called `archive`"),
+        ("token = \"file:hec\"", "token = \"s3cret\"", "`token` of the sink `siem`"),
+        ("token = \"file:hec\"", "", "the sink `siem` has no `token`"),
+        ("file = \"out.jsonl\"", "", "the sink `archive` has no `file`"),
+        ("events = \"leaf\"", "url = \"x\"", "`url` of the sink `archive`"),
+        ("events = \"leaf\"", "tokn = \"x\"", "did you mean `token`"),
+        ("events = \"leaf\"", "events = \"ocsf-2\"", "ocsf-2"),
+        ("keep_days = 30", "keep_days = 0", "`keep_entries` of the sink `siem`"),
+        ("kind = \"syslog\"", "kind = \"smtp\"", "smtp"),
+        ("tls://logs.example", "udp://logs.example", "`url` of the sink `logs`"),
+        ("tls://logs.example", "tls://logs.example/x", "`url` of the sink `logs`"),
+        (
+            "kind = \"opentelemetry\"",
+            "kind = \"opentelemetry\"\nevents = \"leaf\"",
+            "`events` of the sink `traces`",
+        ),
+    ] {
+        let changed = SINKS.replacen(from, to, 1);
+        assert_ne!(changed, SINKS);
+        let refused = read(&[WHOLE, &changed].concat(), &[], &[]).unwrap_err();
+        assert!(refused.text().contains(word), "{word}: {}", refused.text());
+        assert!(!refused.text().contains("s3cret"), "{}", refused.text());
+    }
+}

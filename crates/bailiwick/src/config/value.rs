@@ -150,7 +150,7 @@ impl SecretRef {
         }
     }
 
-    /// Fetches the secret.
+    /// Fetches the master key, or what it is derived from.
     pub(crate) fn read(&self) -> Result<Secret> {
         match self {
             Self::File(path) => files::read_secret(path).map_err(|failure| match failure.exit {
@@ -159,14 +159,28 @@ impl SecretRef {
                 }
                 _ => failure,
             }),
-            Self::Environment(name) => match std::env::var(name) {
-                Ok(value) if !value.is_empty() => Ok(Secret::new(value)),
-                _ => Err(missing(&format!(
-                    "the environment has no `{name}`, where the master key should be"
-                ))),
-            },
+            Self::Environment(name) => environment(name).ok_or_else(|| {
+                missing(&format!("the environment has no `{name}`, where the master key should be"))
+            }),
         }
     }
+
+    /// Fetches a secret that is shown to others; the end of its line is not part of it.
+    pub(crate) fn read_token(&self) -> Result<Secret> {
+        let secret = match self {
+            Self::File(path) => files::read_secret(path)?,
+            Self::Environment(name) => environment(name).ok_or_else(|| {
+                Failure::new("secret_missing", format!("the environment has no `{name}`"))
+                    .why("a secret should be in it")
+                    .next("set it where the node is started, or name a file")
+            })?,
+        };
+        Ok(Secret::new(secret.expose().trim_ascii_end().to_vec()))
+    }
+}
+
+fn environment(name: &str) -> Option<Secret> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new)
 }
 
 fn missing(what: &str) -> Failure {

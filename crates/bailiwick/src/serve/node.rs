@@ -8,6 +8,7 @@ use gateway::{
     Upstreams,
     outbound::{Limits, Outbound},
 };
+use insight::Index;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use server::{Anchors, Bounds};
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     parts::{self, Urls},
+    routers::Behind,
+    sinks::Sinks,
     stamping::Stamping,
     witnesses::Witnesses,
 };
@@ -88,8 +91,15 @@ impl Node {
             witnessed: witnesses.as_ref().map(|witnesses| witnesses.state.clone()),
             stamped: stamping.as_ref().map(|stamping| stamping.entries.clone()),
         };
-        let routers =
-            super::routers::routers(&engine, config, &urls, outbound, broker_key, anchors);
+        let search = Index::new(
+            engine.log().clone(),
+            &config.ledger_dir(),
+            &config.data.join("search.sqlite"),
+        );
+        search.keep_current();
+        let sinks = Sinks::of(config, &engine, &search)?;
+        let behind = Behind { anchors, search, sinks: sinks.states.clone() };
+        let routers = super::routers::routers(&engine, config, &urls, outbound, broker_key, behind);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
@@ -111,6 +121,8 @@ impl Node {
             let stopping = node.stopping.clone();
             node.aside.spawn(stamping.run(stopping));
         }
+        let stopping_sinks = node.stopping.clone();
+        node.aside.spawn(sinks.run(stopping_sinks));
         if let Some(door) = door {
             let stopping = node.stopping.clone();
             node.listeners.spawn(door.keep(engine, stopping));

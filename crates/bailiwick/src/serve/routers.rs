@@ -13,7 +13,7 @@ use gateway::{
 use govern::{FoundTool, LinkAccount};
 use insight::Index;
 use model::{IdentityId, Name};
-use server::{Anchors, Begun, Discover, Linked, Linking, NotLinked, Server};
+use server::{Anchors, Begun, Discover, Linked, Linking, NotLinked, Server, Sunk};
 use token::MasterKey;
 
 use super::parts::Urls;
@@ -31,6 +31,13 @@ pub(super) struct Routers {
     pub(super) upstreams: Arc<Upstreams>,
 }
 
+/// What goes on behind the ledger, for whoever shows it.
+pub(super) struct Behind {
+    pub(super) anchors: Anchors,
+    pub(super) search: Arc<Index>,
+    pub(super) sinks: Arc<[Arc<Sunk>]>,
+}
+
 /// Builds all routers. Server and gateway do not know each other: what one needs of the other meets here.
 pub(super) fn routers(
     engine: &Arc<Engine>,
@@ -38,17 +45,15 @@ pub(super) fn routers(
     urls: &Urls,
     outbound: Outbound,
     broker_key: MasterKey,
-    anchors: Anchors,
+    behind: Behind,
 ) -> Routers {
+    let Behind { anchors, search, sinks } = behind;
     let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
     let broker = Broker::new(engine.clone(), outbound.clone(), own_secrets(config), broker_key);
     let upstreams = Upstreams::new(outbound, own_secrets(config)).with_broker(broker.clone());
     let upstreams = Arc::new(upstreams.with_programs(programs));
     let addresses: Vec<String> =
         config.programs.iter().map(|(name, program)| program.address(name.as_str())).collect();
-    let search =
-        Index::new(engine.log().clone(), &config.ledger_dir(), &config.data.join("search.sqlite"));
-    search.keep_current();
     let server = Server {
         engine: engine.clone(),
         discover: discover(upstreams.clone()),
@@ -62,7 +67,7 @@ pub(super) fn routers(
     Routers {
         server: server::router(server),
         gateway: gateway::router(Gateway::new(engine.clone(), upstreams.clone())),
-        ops: server::ops_router(engine.clone(), search, anchors),
+        ops: server::ops_router(engine.clone(), search, anchors, sinks),
         upstreams,
     }
 }

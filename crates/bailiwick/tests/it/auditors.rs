@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A log with a key of this seed.
-fn open(place: &Path, seed: u8) -> Log {
+pub(crate) fn open(place: &Path, seed: u8) -> Log {
     let realm = Realm {
         org: "acme.example".parse().unwrap(),
         environment: "prod".parse().unwrap(),

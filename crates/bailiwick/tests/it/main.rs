@@ -19,6 +19,7 @@ mod enrolling;
 mod erasing;
 mod exits;
 mod in_go;
+mod leaving;
 mod lending;
 mod office;
 mod parking;

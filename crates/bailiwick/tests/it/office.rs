@@ -76,7 +76,13 @@ pub(crate) struct Office {
 impl Office {
     /// With the sample desk.
     pub(crate) fn new() -> Self {
+        Self::sending("")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn sending(config: &str) -> Self {
         let place = Place::initialized();
+        place.configure(config);
         let (node, desk) = (place.serve(), place.desk("open sesame"));
         place.write("secret", "open sesame");
         place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);

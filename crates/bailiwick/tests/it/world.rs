@@ -141,8 +141,14 @@ impl Place {
 
     /// Starts a node, and waits until it says that it is ready.
     pub(crate) fn serve(&self) -> Node {
+        self.serve_with(&[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, &OsStr)]) -> Node {
         let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
         let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

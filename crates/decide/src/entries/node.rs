@@ -40,6 +40,16 @@ bodies! {
         opened: u64,
     }
 
+    /// Entries were not sent to a sink: they were further behind than it may be. The ledger has them all the same.
+    SinkGap "sink_gap" {
+        /// The position of the first that was left out.
+        first: u64,
+        /// How many were left out, one behind the other.
+        n: u64,
+        /// The sink, as the configuration names it.
+        sink: String,
+    }
+
     /// A stop was ended.
     Resumed "resume" {
         /// The order that ended.

@@ -27,7 +27,7 @@ use super::{
 const MAX_ADDRESSES: usize = 8;
 
 /// A byte stream to a server, in the clear or over TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
@@ -37,10 +37,19 @@ pub(super) struct Tls {
     config: OnceCell<Arc<ClientConfig>>,
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http,
+    /// Something that TLS has no name for.
+    Other,
+}
+
 /// Opens a connection before `until`.
 pub(super) async fn dial(
     target: &Target,
     tls: &Tls,
+    protocol: Protocol,
     until: Instant,
 ) -> Result<Box<dyn Stream>, SendError> {
     let origin = target.origin();
@@ -50,7 +59,11 @@ pub(super) async fn dial(
     if origin.scheme() == Scheme::Http {
         return Ok(Box::new(stream));
     }
-    let connector = TlsConnector::from(timeout_at(until, tls.config()).await.map_err(|_| late())??);
+    let mut config = timeout_at(until, tls.config()).await.map_err(|_| late())??;
+    if protocol == Protocol::Other {
+        Arc::make_mut(&mut config).alpn_protocols.clear();
+    }
+    let connector = TlsConnector::from(config);
     let name = server_name(target)?;
     let secured = timeout_at(until, connector.connect(name, stream)).await.map_err(|_| late())?;
     let secured = secured.map_err(|source| SendError::Tls { origin: origin.clone(), source })?;
