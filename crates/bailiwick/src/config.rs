@@ -3,6 +3,7 @@
 
 mod programs;
 mod settings;
+mod token_key;
 mod value;
 
 use std::{
@@ -16,7 +17,8 @@ use store::Target;
 
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
-pub(crate) use value::{Listen, MasterRef, SecretRef};
+pub(crate) use token_key::TokenKey;
+pub(crate) use value::{Held, Listen, MasterRef, SecretRef};
 
 use crate::failure::{Failure, Named, Result};
 
@@ -100,7 +102,7 @@ pub(crate) static KEYS: &[Key] = &[
         "data",
         "master_key",
         None,
-        "`file:PATH` or `env:NAME`: where the key is that wraps all others; after `passphrase:`, the passphrase that it is derived from",
+        "`file:PATH` or `env:NAME`: where the key is that wraps all others; after `passphrase:`, the passphrase that it is derived from; or `pkcs11:…`, a key in a token that wraps it",
     ),
     following(
         "data",
