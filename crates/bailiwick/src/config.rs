@@ -4,6 +4,7 @@
 mod programs;
 mod settings;
 mod sinks;
+mod token_key;
 mod value;
 
 use std::{
@@ -19,8 +20,9 @@ use store::Target;
 pub(crate) use programs::check as check_programs;
 pub(crate) use settings::{Settings, known};
 pub(crate) use sinks::{Sink, SinkBound, SinkTo};
+pub(crate) use token_key::TokenKey;
 use value::Kept;
-pub(crate) use value::{Listen, MasterRef, SecretRef};
+pub(crate) use value::{Held, Listen, MasterRef, SecretRef};
 
 use crate::failure::{Failure, Named, Result};
 
@@ -108,7 +110,7 @@ pub(crate) static KEYS: &[Key] = &[
         "data",
         "master_key",
         None,
-        "`file:PATH` or `env:NAME`: where the key is that wraps all others; after `passphrase:`, the passphrase that it is derived from",
+        "`file:PATH` or `env:NAME`: where the key is that wraps all others; after `passphrase:`, the passphrase that it is derived from; or `pkcs11:…`, a key in a token that wraps it",
     ),
     following(
         "data",

@@ -7,9 +7,11 @@ use store::{KeyBookError, SubjectKeyBook};
 use token::{Algorithm, MasterKey, Secret, SigningKey};
 
 use crate::{
-    config::{Config, MasterRef},
+    config::{Config, Held, MasterRef},
     failure::{Exit, Failure, Result, TELL_US},
-    files, passphrase, random,
+    files,
+    kms::{Kms as _, Token},
+    passphrase, random,
 };
 
 const VERIFIER_FILE: &str = "checkpoint.pub";
@@ -83,10 +85,26 @@ pub(crate) fn new_master() -> Result<MasterKey> {
 
 /// Reads the master key from where the configuration says it is, or derives it from the passphrase there.
 pub(crate) fn master(place: &MasterRef, dir: &Path) -> Result<MasterKey> {
-    let secret = place.place.read()?;
-    if place.is_passphrase {
-        return passphrase::master(&secret, files::read_secret(&dir.join(SALT_FILE))?.expose());
-    }
+    let secret = match &place.held {
+        Held::Key => place.place.read()?,
+        Held::Passphrase => {
+            let salt = files::read_secret(&dir.join(SALT_FILE))?;
+            return passphrase::master(&place.place.read()?, salt.expose());
+        }
+        Held::Token(key) => {
+            let file = key.wrapped_in(dir);
+            let wrapped = files::read_secret(&file).map_err(|failure| match failure.exit {
+                Exit::NotFound => Failure::new(
+                    "master_key_missing",
+                    format!("the token has wrapped no master key into `{}`", file.display()),
+                )
+                .why("the token's key alone opens nothing of this data folder")
+                .next("bring the file back from a backup, or correct `data.master_key`"),
+                _ => failure,
+            })?;
+            Token::new(key, place.place.read()?).unwrap(wrapped.expose())?
+        }
+    };
     let unreadable = Failure::new("master_key_invalid", format!("`{place}` holds no master key"));
     let text = secret.expose_text().unwrap_or_default();
     MasterKey::from_base64(text).map_err(|error| {

@@ -17,6 +17,7 @@ mod files;
 mod init;
 mod input;
 mod keys;
+mod kms;
 mod moment;
 mod output;
 mod passphrase;

@@ -9,9 +9,11 @@ use token::MasterKey;
 
 use crate::{
     client::now,
-    config::{Config, MasterRef},
+    config::{Config, Held, MasterRef},
     failure::{Exit, Failure, Result},
-    files, keys, random,
+    files, keys,
+    kms::{Kms as _, Token},
+    random,
 };
 
 /// What was wrapped anew.
@@ -27,9 +29,7 @@ pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     // A link, or another way to write a path, is no other place.
     let real = |place: &MasterRef| place.file().map(files::real);
     let is_same_file = to.file().is_some() && real(to) == real(&config.master_key);
-    if *to == config.master_key
-        || is_same_file && to.is_passphrase == config.master_key.is_passphrase
-    {
+    if *to == config.master_key || is_same_file && to.held == config.master_key.held {
         return Err(in_use(to));
     }
     // Held until the end: a node that runs would go on with the former one.
@@ -114,22 +114,32 @@ fn taken(config: &Config) -> Result<Files> {
 fn in_use(to: &MasterRef) -> Failure {
     Failure::new("same_master_key", format!("`{to}` is the master key in use"))
         .why("a key that may be known has to be replaced by another one")
-        .next("name another place with `--to file:PATH`, `--to env:NAME` or `--to passphrase:file:PATH`")
+        .next("name another place with `--to file:PATH`, `--to env:NAME`, `--to passphrase:file:PATH` or `--to pkcs11:…`")
         .exit(Exit::Usage)
 }
 
 fn found_or_drawn(config: &Config, to: &MasterRef) -> Result<MasterKey> {
     let found = || keys::master(to, &config.keys_dir());
-    let Some(path) = to.file() else { return found() };
-    if files::real(path).starts_with(files::real(&config.data)) {
+    if to.file().is_some_and(|path| files::real(path).starts_with(files::real(&config.data))) {
         return Err(Failure::new(
             "master_key_inside",
-            "the master key must lie outside the data folder",
+            "the master key, and what opens it, must lie outside the data folder",
         )
         .why("whoever gets a copy of the data would get the key that opens it")
         .next("choose another place with `--to file:PATH`"));
     }
-    if !to.is_passphrase && path.symlink_metadata().is_err() {
+    if let Held::Token(key) = &to.held {
+        let wrapped = key.wrapped_in(&config.keys_dir());
+        if wrapped.symlink_metadata().is_err() {
+            let drawn = keys::new_master()?.to_base64();
+            let sealed = Token::new(key, to.place.read()?).wrap(&drawn)?;
+            // Durable before anything is wrapped by it.
+            files::write_new_secret(&wrapped, &sealed)?;
+        }
+        return found();
+    }
+    let Some(path) = to.file() else { return found() };
+    if to.held == Held::Key && path.symlink_metadata().is_err() {
         let drawn = keys::new_master()?;
         // Durable before anything is wrapped by it.
         files::write_new_secret(path, &[drawn.to_base64().expose(), b"\n"].concat())?;

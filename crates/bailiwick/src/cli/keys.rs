@@ -13,7 +13,7 @@ use crate::{
 pub(crate) enum Command {
     /// Wrap all keys by another master key, offline. What was cut goes on where it was when it is started again.
     Rotate {
-        /// `file:PATH`, which is drawn where it is not there, `env:NAME`, or `passphrase:` and a place.
+        /// `file:PATH`, which is drawn where it is not there, `env:NAME`, `passphrase:` and a place, or `pkcs11:…`, a key in a token.
         #[arg(long, value_name = "PLACE")]
         to: MasterRef,
         #[command(flatten)]

@@ -10,6 +10,7 @@ use std::{
 use http::Uri;
 use token::Secret;
 
+use super::token_key::{self, TokenKey};
 use crate::{
     failure::{Exit, Failure, Result},
     files,
@@ -39,11 +40,22 @@ pub(crate) enum SecretRef {
     Environment(String),
 }
 
-/// Where the master key is, or the passphrase that it is derived from.
+/// Where the master key is, or what opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MasterRef {
     pub(crate) place: SecretRef,
-    pub(crate) is_passphrase: bool,
+    pub(crate) held: Held,
+}
+
+/// What a secret is to the master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The master key itself.
+    Key,
+    /// A passphrase that it is derived from.
+    Passphrase,
+    /// The PIN of a token, of which a key has wrapped it.
+    Token(TokenKey),
 }
 
 /// What the place of a passphrase starts with.
@@ -51,7 +63,7 @@ const PASSPHRASE: &str = "passphrase:";
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Refused(&'static str);
+pub(crate) struct Refused(pub(super) &'static str);
 
 impl Listen {
     /// How clients reach the listener, once it is known where it is bound. A port that the system chose is followed.
@@ -115,9 +127,15 @@ impl FromStr for MasterRef {
     type Err = Refused;
 
     fn from_str(text: &str) -> std::result::Result<Self, Refused> {
-        let passphrase = text.strip_prefix(PASSPHRASE);
-        let place = passphrase.unwrap_or(text).parse()?;
-        Ok(Self { place, is_passphrase: passphrase.is_some() })
+        if let Some(rest) = text.strip_prefix(token_key::SCHEME) {
+            let (key, place) = TokenKey::parse(rest)?;
+            return Ok(Self { place, held: Held::Token(key) });
+        }
+        let (text, held) = match text.strip_prefix(PASSPHRASE) {
+            Some(rest) => (rest, Held::Passphrase),
+            None => (text, Held::Key),
+        };
+        Ok(Self { place: text.parse()?, held })
     }
 }
 
@@ -127,7 +145,7 @@ impl MasterRef {
         Self { place: self.place.below(base), ..self }
     }
 
-    /// The file that it is in, where it is in one.
+    /// The file of its secret, where that is in one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.place {
             SecretRef::File(path) => Some(path),
@@ -138,7 +156,11 @@ impl MasterRef {
 
 impl fmt::Display for MasterRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.is_passphrase { PASSPHRASE } else { "" }, self.place)
+        match &self.held {
+            Held::Key => self.place.fmt(f),
+            Held::Passphrase => write!(f, "{PASSPHRASE}{}", self.place),
+            Held::Token(key) => key.write(&self.place, f),
+        }
     }
 }
 

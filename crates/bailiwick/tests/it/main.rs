@@ -31,5 +31,6 @@ mod scrubbed;
 mod searching;
 mod stamping;
 mod strangers;
+mod tokens;
 mod witnessing;
 mod world;
