@@ -77,7 +77,13 @@ impl Office {
     /// With the sample desk.
     pub(crate) fn new() -> Self {
         let place = Place::initialized();
-        let (node, desk) = (place.serve(), place.desk("open sesame"));
+        let node = place.serve();
+        Self::with_desk(place, node)
+    }
+
+    /// The same with a node that serves already.
+    pub(crate) fn with_desk(place: Place, node: Node) -> Self {
+        let desk = place.desk("open sesame");
         place.write("secret", "open sesame");
         place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
         let credential = format!("file:{}", place.path("secret").display());

@@ -14,6 +14,10 @@ use tempfile::TempDir;
 /// How long something may take to come to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How a node is started.
+pub(crate) const SERVE: [&str; 4] =
+    ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
+
 /// How a run of the program ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -141,8 +145,11 @@ impl Place {
 
     /// Starts a node, and waits until it says that it is ready.
     pub(crate) fn serve(&self) -> Node {
-        let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
-        let mut command = self.command(arguments);
+        self.serve_by(self.command(SERVE))
+    }
+
+    /// The same by a command of its own, which becomes the node.
+    pub(crate) fn serve_by(&self, mut command: Command) -> Node {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
