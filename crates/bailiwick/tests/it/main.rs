@@ -18,6 +18,7 @@ mod documented;
 mod enrolling;
 mod erasing;
 mod exits;
+mod full;
 mod in_go;
 mod leaving;
 mod lending;

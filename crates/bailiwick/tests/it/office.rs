@@ -83,7 +83,13 @@ impl Office {
     pub(crate) fn sending(config: &str) -> Self {
         let place = Place::initialized();
         place.configure(config);
-        let (node, desk) = (place.serve(), place.desk("open sesame"));
+        let node = place.serve();
+        Self::with_desk(place, node)
+    }
+
+    /// The same with a node that serves already.
+    pub(crate) fn with_desk(place: Place, node: Node) -> Self {
+        let desk = place.desk("open sesame");
         place.write("secret", "open sesame");
         place.somebody("olivia").enroll(node.code.as_ref().unwrap()).ends(0);
         let credential = format!("file:{}", place.path("secret").display());

@@ -14,6 +14,10 @@ use tempfile::TempDir;
 /// How long something may take to come to pass.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How a node is started.
+pub(crate) const SERVE: [&str; 4] =
+    ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
+
 /// How a run of the program ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -146,9 +150,13 @@ impl Place {
 
     /// The same with more in its environment.
     pub(crate) fn serve_with(&self, environment: &[(&str, &OsStr)]) -> Node {
-        let arguments = ["serve", "--config", "acme/bailiwick.toml", "--print-addresses"];
-        let mut command = self.command(arguments);
+        let mut command = self.command(SERVE);
         command.envs(environment.iter().copied());
+        self.serve_by(command)
+    }
+
+    /// The same by a command of its own, which becomes the node.
+    pub(crate) fn serve_by(&self, mut command: Command) -> Node {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

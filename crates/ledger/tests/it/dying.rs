@@ -104,11 +104,11 @@ fn forgotten(kills: u64, disk: &Forgetful) -> (Option<String>, usize) {
         let mounted = disk.mount(place.path());
         told.append(&mut killed_after(kill * 7 % 23, place.path()));
         disk.forget();
-        Forgetful::unmount(mounted);
+        Forgetful::unmount(mounted, place.path());
         if kill % 10 == 9 || kill + 1 == kills {
             let mounted = disk.mount(place.path());
             let lost = lost(place.path(), &told);
-            Forgetful::unmount(mounted);
+            Forgetful::unmount(mounted, place.path());
             if lost.is_some() {
                 return (lost, told.len());
             }

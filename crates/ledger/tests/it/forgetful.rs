@@ -6,6 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::ErrorKind,
     path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -58,9 +59,16 @@ impl Forgetful {
         mounted.expect("`/dev/fuse` is there, and who runs this may mount, or `fusermount3` does")
     }
 
-    /// Ends a mount, and with it what the kernel remembers of it.
-    pub(crate) fn unmount(mounted: BackgroundSession) {
-        match mounted.umount_and_join() {
+    /// Ends a mount, and with it what the kernel remembers of it. It is detached first: a process that is about to end may have
+    /// something open there, and that is waited for.
+    pub(crate) fn unmount(mounted: BackgroundSession, place: &Path) {
+        let detach: &[&str] = match rustix::process::getuid().is_root() {
+            true => &["umount", "--lazy"],
+            false => &["fusermount3", "-u", "-z"],
+        };
+        let detached = Command::new(detach[0]).args(&detach[1..]).arg(place).status().unwrap();
+        assert!(detached.success());
+        match mounted.join() {
             // The session may take its end for a connection that was cut.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             ended => ended.unwrap(),
