@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     erasure::Erased,
     gap::{Cause, Gaps},
-    keys::{KeyStore, KeysError, PastKey, SealedFor, Slot, SubjectKeys},
+    keys::{KeyStore, KeysError, PastKey, PayloadClass, SealedFor, Slot, SubjectKeys},
     leaf::Draft,
     locked,
     medium::{Files, Medium},
@@ -211,6 +211,15 @@ impl Log {
     /// The keys are out of reach.
     pub fn prepare_keys(&self, wanted: &BTreeSet<SealedFor>) -> Result<(), KeysError> {
         self.shared.subjects.prepare(wanted)
+    }
+
+    /// Has keys in memory for the period behind that of a moment, of whatever has one in it: so that what is said first in it
+    /// waits for nobody. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn prepare_next_period(&self, at: Timestamp) -> Result<(), KeysError> {
+        self.shared.subjects.prepare_next(Slot::of(PayloadClass::Calls, at).period)
     }
 
     /// The names of all keys of a subject. Blocks.
