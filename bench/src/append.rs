@@ -30,6 +30,13 @@ const LEVELS: [(usize, usize, Duration); 3] = [
     (8, 5, Duration::from_millis(500)),
     (1, 5, Duration::from_millis(500)),
 ];
+/// The same on a slow disk.
+const SLOW_LEVELS: [(usize, usize, Duration); 4] = [
+    (1, 3, Duration::from_millis(500)),
+    (8, 3, Duration::from_millis(500)),
+    (64, 5, Duration::from_millis(700)),
+    (256, 5, Duration::from_millis(700)),
+];
 /// How many records each core seals.
 const SEALED: usize = 50_000;
 /// How much longer a sync of a slow disk takes, in milliseconds.
@@ -65,7 +72,7 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
     sides.close()
 }
 
-/// Measures the append of as many callers as the bar is for, on disks whose syncs take longer.
+/// Measures the append on disks whose syncs take longer; the line without a number of callers is of as many as the bar is for.
 pub(crate) fn run_slow(report: &mut Report) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     for millis in SLOWER {
@@ -73,9 +80,14 @@ pub(crate) fn run_slow(report: &mut Report) -> anyhow::Result<()> {
         let context = Context::new(realm()?, Clock::system());
         let log = open_slow(&folder, &context, pause)?;
         let sides = Sides::new(&folder, log, context, pause)?;
-        let (value, ceiling) = sides.rates(&runtime, LEVELS[0])?;
-        let name = format!("ledger-append-slow-disk/{millis}ms");
-        report.add(&Figure::rate(name, value, "records/s", ceiling));
+        for (callers, rounds, time) in SLOW_LEVELS {
+            let (value, ceiling) = sides.rates(&runtime, (callers, rounds, time))?;
+            let name = match callers {
+                64 => format!("ledger-append-slow-disk/{millis}ms"),
+                callers => format!("ledger-append-slow-disk/{millis}ms/{callers}"),
+            };
+            report.add(&Figure::rate(name, value, "records/s", ceiling));
+        }
         sides.close()?;
     }
     Ok(())

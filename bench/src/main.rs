@@ -1,11 +1,14 @@
 //! What Bailiwick costs, each figure beside a ceiling that is measured in the same run.
 //!
-//! `bench [NAME] [--json] [--entries N]` measures `ledger-append`, `ledger-append-slow-disk`, `ledger-search` (of N entries), `gateway`, `gateway-stream`, `gateway-peers` and `start`, or one of them. What serves during a
-//! measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
+//! `bench [NAME] [--json] [--entries N]` measures `ledger-append`, `ledger-append-slow-disk`, `ledger-verify`, `ledger-export`
+//! and `ledger-search` (these three of N entries), `gateway`, `gateway-stream`, `gateway-peers` and `start`, or one of them. What
+//! serves during a measurement runs in a process of its own (`bench --role …`), so that the load generator's time is never counted.
 //! Machines differ and are shared: read the ratios, not the values.
 
+mod actions;
 mod append;
 mod clock;
+mod export;
 mod figure;
 mod gateway;
 mod http;
@@ -13,6 +16,7 @@ mod memory;
 mod role;
 mod search;
 mod start;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -28,9 +32,11 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// A measurement; one of a ledger is told how many entries that has, where somebody says.
 type Bench = fn(&mut Report, Option<u64>) -> anyhow::Result<()>;
 
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 9] = [
     ("ledger-append", |report, _| append::run(report)),
     ("ledger-append-slow-disk", |report, _| append::run_slow(report)),
+    ("ledger-verify", verify::run),
+    ("ledger-export", export::run),
     ("ledger-search", search::run),
     ("gateway", |report, _| gateway::run(report)),
     ("gateway-stream", |report, _| gateway::run_streams(report)),

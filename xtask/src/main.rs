@@ -27,7 +27,9 @@ cargo xtask COMMAND
   bench [NAME] [--json] [--entries N]
                                 build the programs for release and measure them: all, or NAME alone
   fuzz [TARGET] [--minutes N]   let the parsers on the path of a call be fuzzed for 30 minutes, or N altogether
-  faults [--kills N]            kill the ledger's writer 10,000 times, or N, and fail each of its system calls
+  faults [--kills N] [--seeds N]
+                                live 100,000 seeds of the ledger, or N, on simulated disks, kill its writer 10,000 times, or
+                                N, a quarter as often on a disk that forgets, and fail each of its system calls
   mutants [--shard K/N]         change the ledger's verifier in each place, or part K of N of them, and see a test fail
 ";
 

@@ -216,10 +216,16 @@ fn effects(leaf: &Leaf) -> String {
     effects.collect::<Vec<_>>().join(", ")
 }
 
+/// The first of the policies that decided, and how many more did.
 fn policies(leaf: &Leaf) -> String {
     let body = leaf.body.to_value();
     let policies = body["policies"].as_array().into_iter().flatten();
-    policies.filter_map(|it| it["id"].as_str()).collect::<Vec<_>>().join(", ")
+    let names: Vec<_> = policies.filter_map(|it| it["id"].as_str()).collect();
+    match names[..] {
+        [] => String::new(),
+        [one] => one.to_owned(),
+        [first, ..] => format!("{first} and {} more", names.len() - 1),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod ledger;
 mod person;
 mod policy;
 mod profile;
+mod restore;
 mod serve;
 mod server;
 mod show;
@@ -139,6 +140,7 @@ enum Command {
     Ledger(ledger::Command),
     /// Check a pack of the ledger, offline. Short for `ledger verify`.
     Verify(ledger::Verify),
+    Restore(restore::Restore),
     /// Witness the ledgers of others, so that they cannot be rewritten unnoticed.
     #[command(subcommand)]
     Witness(witness::Command),
@@ -180,7 +182,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Key(command) => command.run(),
-            Command::Keys(command) => command.run(),
+            Command::Keys(command) => command.run().await,
             Command::Profile(noun) => noun.verb.run(&noun.context),
             Command::Whoami(context) => profile::whoami(&context).await,
             Command::Person(noun) => noun.verb.run(&noun.context).await,
@@ -201,6 +203,7 @@ impl Cli {
             Command::Stops(context) => stop::list(&context).await,
             Command::Ledger(command) => command.run().await,
             Command::Verify(command) => command.run(),
+            Command::Restore(command) => command.run().await,
             Command::Witness(command) => command.run().await,
             Command::Doctor(it) => it.arguments.run(&it.context).await,
             Command::Demo(command) => command.run(self.output).await,

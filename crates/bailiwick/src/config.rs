@@ -5,7 +5,10 @@ mod programs;
 mod settings;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use decide::Retention;
 use gateway::Program;
@@ -35,10 +38,19 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: u64,
     /// Which witnesses cosign the ledger's heads: a C2SP tlog-policy.
     pub(crate) witnesses: Option<PathBuf>,
+    /// Who stamps the ledger's heads.
+    pub(crate) stamps: Option<Stamps>,
     /// For how many days payloads are kept.
     pub(crate) retention: Retention,
     /// MCP servers that are programs on this machine.
     pub(crate) programs: Vec<(Name, Program)>,
+}
+
+/// A timestamping authority (RFC 3161), and how often it is asked at most.
+#[derive(Debug)]
+pub(crate) struct Stamps {
+    pub(crate) url: String,
+    pub(crate) every: Duration,
 }
 
 /// One setting that there is.
@@ -72,6 +84,9 @@ const fn following(
 
 /// The file of the keys of subjects, in the data folder when nobody says where else.
 pub(crate) const SUBJECT_KEYS: &str = "subject-keys.sqlite";
+
+/// The longest time between timestamps: with more of it they would say little.
+const MAX_STAMP_MINUTES: u64 = 7 * 24 * 60;
 
 /// Every setting.
 pub(crate) static KEYS: &[Key] = &[
@@ -130,6 +145,18 @@ pub(crate) static KEYS: &[Key] = &[
         "no witness",
         "a C2SP tlog-policy: the witnesses that cosign heads, their URLs, and how many have to",
     ),
+    following(
+        "ledger",
+        "timestamps",
+        "no authority",
+        "the URL of a timestamping authority (RFC 3161) that stamps heads",
+    ),
+    key(
+        "ledger",
+        "timestamp_minutes",
+        Some("60"),
+        "how often a head is stamped at most, in minutes",
+    ),
     // More than the six months that the EU AI Act wants logs of high-risk systems kept (articles 19 and 26), and the twelve of
     // PCI DSS (10.5.1).
     key(
@@ -168,6 +195,14 @@ impl Config {
         if !(2..=256).contains(&segment_mib) {
             return Err(settings.invalid("ledger", "segment_mib", "it is a number from 2 to 256"));
         }
+        let minutes: u64 = settings.parsed("ledger", "timestamp_minutes")?;
+        if !(1..=MAX_STAMP_MINUTES).contains(&minutes) {
+            let why = "it is a number from 1 to 10080, a week";
+            return Err(settings.invalid("ledger", "timestamp_minutes", why));
+        }
+        let stamps = settings
+            .text("ledger", "timestamps")
+            .map(|url| Stamps { url: url.to_owned(), every: Duration::from_secs(minutes * 60) });
         let head = settings.text("ledger", "head").map(|head| base.join(head));
         Ok(Self {
             realm: Realm {
@@ -184,6 +219,7 @@ impl Config {
             ledger_head: head.unwrap_or_else(|| data.join("ledger-head")),
             segment_bytes: segment_mib << 20,
             witnesses: settings.text("ledger", "witnesses").map(|file| base.join(file)),
+            stamps,
             retention: Retention {
                 calls: kept(settings, "calls")?,
                 prompts: kept(settings, "prompts")?,
@@ -213,13 +249,20 @@ impl Config {
         self.data.join("ledger")
     }
 
-    /// The name of the ledger in its checkpoints.
-    pub(crate) fn origin(&self) -> String {
-        origin(&self.realm)
+    /// Where the ledger lies and who writes it.
+    pub(crate) fn ledger(&self) -> ledger::Config {
+        ledger::Config {
+            dir: self.ledger_dir(),
+            lock: self.ledger_head.clone(),
+            realm: self.realm.clone(),
+            origin: origin(&self.realm),
+            segment_bytes: self.segment_bytes,
+            reserve_bytes: ledger::RESERVE,
+        }
     }
 }
 
-/// The name of a realm's ledger in its checkpoints.
+/// The name of a realm's ledger in its checkpoints, before any restore.
 pub(crate) fn origin(realm: &Realm) -> String {
     format!("{}/{}/{}", realm.org, realm.environment, realm.node)
 }

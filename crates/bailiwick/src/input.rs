@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use model::{Currency, Money, Name, Pattern, Verb};
+use model::{Currency, Money, Name, Pattern, Timestamp, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     failure::{Failure, Result},
-    files, moment,
+    files,
 };
 
 /// `[[allow]]`: some verbs on some resources, until an end.
@@ -40,7 +40,7 @@ pub(crate) fn authority(allow: &[Allow], depth: u8) -> Result<Value> {
 }
 
 fn clause(allow: &Allow) -> Result<Value> {
-    let expires = moment::parse(&allow.until).ok_or_else(|| {
+    let expires = Timestamp::parse(&allow.until).ok_or_else(|| {
         Failure::new("input_invalid", format!("`{}` is no moment", allow.until))
             .why("a right ends at a moment, given as a day or to the second")
             .next("write `until` as `2027-01-31` or `2027-01-31T12:00:00Z` (UTC)")

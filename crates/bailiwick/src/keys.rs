@@ -26,6 +26,10 @@ const CHECKPOINT: &str = "checkpoint";
 const INDEX: &str = "index";
 const NONCE: &str = "nonce";
 const BROKER: &str = "broker";
+/// The checkpoint key to be, while one takes the place of another.
+const NEXT: &str = "checkpoint-next";
+/// The checkpoint key that was, as long as both sign.
+const FORMER: &str = "checkpoint-former";
 
 /// What a node signs, seals and hides with.
 pub(crate) struct Keys {
@@ -97,6 +101,11 @@ pub(crate) fn verifier_line(dir: &Path) -> Result<String> {
     Ok(files::read_text(&dir.join(VERIFIER_FILE))?.trim().to_owned())
 }
 
+/// Puts another line in its place: the ledger has another name.
+pub(crate) fn put_verifier_line(dir: &Path, line: &str) -> Result<()> {
+    files::replace(&dir.join(VERIFIER_FILE), format!("{line}\n").as_bytes())
+}
+
 /// Says of everything that is missing at once; then opens every key, so that no start fails on one.
 pub(crate) fn check(config: &Config) -> Result<()> {
     let dir = config.keys_dir();
@@ -120,7 +129,9 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 /// Wraps every key by another master key, each in one step; those that it opens already stay. Says how many were wrapped.
 pub(crate) fn rewrap(dir: &Path, from: &MasterKey, to: &MasterKey) -> Result<u64> {
     let mut count = 0;
-    for name in [TOKEN, CHECKPOINT, INDEX, NONCE, BROKER] {
+    let is_there = |name: &&str| file(dir, name).symlink_metadata().is_ok();
+    let passing = [NEXT, FORMER].into_iter().filter(is_there);
+    for name in [TOKEN, CHECKPOINT, INDEX, NONCE, BROKER].into_iter().chain(passing) {
         if get(to, dir, name).is_err() {
             let wrapped = wrap(to, name, &get(from, dir, name)?)?;
             files::replace(&file(dir, name), &wrapped)?;
@@ -209,10 +220,62 @@ pub(crate) fn load(master: &MasterKey, dir: &Path) -> Result<Keys> {
     };
     Ok(Keys {
         token: token.map_err(|error| wrong(TOKEN, &error))?,
-        checkpoint: CheckpointKey::from_seed(&exactly_32(CHECKPOINT, &open(CHECKPOINT)?)?),
+        checkpoint: checkpoint(master, dir)?,
         index: exactly_32(INDEX, &open(INDEX)?)?,
         nonce: master_key(NONCE)?,
         broker: master_key(BROKER)?,
+    })
+}
+
+/// The key that signs heads, and the one before it, as long as both do.
+fn checkpoint(master: &MasterKey, dir: &Path) -> Result<CheckpointKey> {
+    let open = |name| Ok(CheckpointKey::from_seed(&exactly_32(name, &get(master, dir, name)?)?));
+    let key = open(CHECKPOINT)?;
+    if file(dir, FORMER).symlink_metadata().is_err() {
+        return Ok(key);
+    }
+    Ok(key.beside(open(FORMER)?))
+}
+
+/// Whether two checkpoint keys sign; and whether one is about to take the place of another.
+pub(crate) fn passing(dir: &Path) -> (bool, bool) {
+    let is_there = |name| file(dir, name).symlink_metadata().is_ok();
+    (is_there(FORMER), is_there(NEXT))
+}
+
+/// The checkpoint key to be, drawn where there is none yet.
+pub(crate) fn next_checkpoint(master: &MasterKey, dir: &Path) -> Result<CheckpointKey> {
+    if file(dir, NEXT).symlink_metadata().is_err() {
+        put(master, dir, NEXT, &Secret::new(random::bytes::<32>()?))?;
+    }
+    Ok(CheckpointKey::from_seed(&exactly_32(NEXT, &get(master, dir, NEXT)?)?))
+}
+
+/// Puts it in its place, beside the former one. What was cut goes on where it was.
+pub(crate) fn take_next_checkpoint(master: &MasterKey, dir: &Path, line: &str) -> Result<()> {
+    if file(dir, FORMER).symlink_metadata().is_err() {
+        put(master, dir, FORMER, &get(master, dir, CHECKPOINT)?)?;
+    }
+    let next = get(master, dir, NEXT)?;
+    files::replace(&file(dir, CHECKPOINT), &wrap(master, CHECKPOINT, &next)?)?;
+    put_verifier_line(dir, line)?;
+    remove(dir, NEXT)
+}
+
+/// Destroys the former checkpoint key.
+pub(crate) fn forget_former_checkpoint(dir: &Path) -> Result<()> {
+    remove(dir, FORMER)
+}
+
+fn remove(dir: &Path, name: &str) -> Result<()> {
+    let path = file(dir, name);
+    std::fs::remove_file(&path).map_err(|error| {
+        Failure::new(
+            "key_not_removed",
+            format!("the key `{}` could not be removed", path.display()),
+        )
+        .because(&error)
+        .next("see that the folder of keys can be written, and run it again")
     })
 }
 

@@ -22,6 +22,7 @@ mod output;
 mod passphrase;
 mod proving;
 mod random;
+mod restore;
 mod rotate;
 mod serve;
 mod told;

@@ -1,13 +1,17 @@
 //! Another master key: everything that the former one wraps is wrapped anew. Whatever of it is done stays done, so a rotation
 //! that was cut is finished by starting it again.
 
-use ledger::Files;
+use std::sync::Arc;
+
+use ledger::{Files, HandOverError, OpenError};
+use model::EntryId;
 use token::MasterKey;
 
 use crate::{
+    client::now,
     config::{Config, MasterRef},
     failure::{Exit, Failure, Result},
-    files, keys,
+    files, keys, random,
 };
 
 /// What was wrapped anew.
@@ -44,6 +48,67 @@ pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     let keys = keys::rewrap(&config.keys_dir(), &former, &new)?;
     let subjects = keys::rewrap_subjects(&config.subject_keys, former, new)?;
     Ok(Rotated { keys, subjects })
+}
+
+/// Has another key sign the ledger's heads beside the present one, which signs for it first; gives what checks the new one's
+/// signatures. What was cut goes on where it was. Blocks.
+pub(crate) fn rotate_checkpoint(config: &Config) -> Result<String> {
+    let dir = config.keys_dir();
+    if let (true, false) = keys::passing(&dir) {
+        return Err(Failure::new("overlap_not_over", "two checkpoint keys sign already")
+            .why("a third would leave whoever holds only the first behind")
+            .next("once auditors and witnesses have the newer key line, run `bailiwick keys retire-checkpoint`")
+            .exit(Exit::Conflict));
+    }
+    let master = keys::master(&config.master_key, &dir)?;
+    let checkpoint = keys::load(&master, &dir)?.checkpoint;
+    let subjects = Arc::new(keys::subjects(&config.subject_keys, master.clone())?);
+    let next = keys::next_checkpoint(&master, &dir)?;
+    let at = now();
+    let id = EntryId::compose(at, config.realm.node, u64::from_le_bytes(random::bytes()?));
+    let ledger_keys = ledger::Keys { checkpoint, subjects };
+    let line = ledger::hand_over(config.ledger(), ledger_keys, next, (id, at));
+    let line = line.map_err(|error| {
+        let failed = Failure::new("not_rotated", "the checkpoint key stays what it is").because(&error);
+        match error {
+            HandOverError::Open(OpenError::InUse(_)) => {
+                failed.next("stop the node, rotate, and start it again").exit(Exit::Conflict)
+            }
+            _ => failed.next("see that the ledger opens (`bailiwick verify`) and that there is room, then rotate again: what is done stays done"),
+        }
+    })?;
+    keys::take_next_checkpoint(&master, &dir, &line)?;
+    Ok(line)
+}
+
+/// Destroys the former checkpoint key.
+pub(crate) fn retire_checkpoint(config: &Config) -> Result<()> {
+    let dir = config.keys_dir();
+    let _lock = taken(config)?;
+    match keys::passing(&dir) {
+        (true, false) => keys::forget_former_checkpoint(&dir),
+        (_, true) => Err(Failure::new(
+            "rotation_not_over",
+            "a rotation of the checkpoint key was begun and is not over",
+        )
+        .why("the newer key has not taken its place")
+        .next("run `bailiwick keys rotate-checkpoint` again first")
+        .exit(Exit::Conflict)),
+        (false, false) => Err(Failure::new("no_former_key", "only one checkpoint key signs")
+            .why("there is no former one to destroy")
+            .next("`bailiwick keys rotate-checkpoint` has another one sign")
+            .exit(Exit::Conflict)),
+    }
+}
+
+/// The ledger's folder, which no node has meanwhile.
+fn taken(config: &Config) -> Result<Files> {
+    Files::take(&config.ledger_dir()).map_err(|error| {
+        Failure::new("node_running", "keys are replaced while no node runs")
+            .because(&error)
+            .next("stop the node, run it again, and start the node")
+            .exit(Exit::Conflict)
+    })
 }
 
 fn in_use(to: &MasterRef) -> Failure {

@@ -3,6 +3,7 @@
 mod node;
 mod parts;
 mod routers;
+mod stamping;
 mod witnesses;
 
 pub(crate) use node::{Addresses, Node};

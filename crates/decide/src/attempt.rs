@@ -21,7 +21,7 @@ use crate::{
     inputs::{Inputs, not_asked},
     permit::{FrozenCall, Held, Permit, Reserved, SetAside},
     record::{NotRecorded, Said, aside},
-    records::{ApprovalRecord, ServerRecord, Standing as ApprovalStanding},
+    records::{ApprovalRecord, DemandRecord, ServerRecord, Standing as ApprovalStanding},
     refusal::{Code, Refusal},
     standing::Standing,
     stop::Touches,
@@ -388,7 +388,7 @@ pub(crate) fn lifted_word(
     action: ActionId,
     for_agent: bool,
 ) -> Result<(), Refusal> {
-    let outcome = asked.evaluate(&lifted(approval));
+    let outcome = asked.evaluate(&lifted(&approval.demands));
     let held = || Err(evaluate::refusal(action, Code::Held, &outcome, for_agent));
     final_word(&outcome, action, for_agent).unwrap_or_else(held)
 }
@@ -423,8 +423,8 @@ pub(crate) fn final_word(
 }
 
 /// The soft forbids that an approval lifts: those that it was asked for, no other.
-pub(crate) fn lifted(approval: &ApprovalRecord) -> BTreeSet<Name> {
-    approval.demands.iter().filter_map(|demand| demand.policy.parse().ok()).collect()
+pub(crate) fn lifted(demands: &[DemandRecord]) -> BTreeSet<Name> {
+    demands.iter().filter_map(|demand| demand.policy.parse().ok()).collect()
 }
 
 impl Decision {

@@ -208,6 +208,13 @@ impl Engine {
 
     /// What an approval of this attempt binds: everything that can move.
     pub(crate) fn binding(&self, asked: &Asked<'_>, outcome: &Outcome, rest: Json) -> Digest {
+        self.directory.binding(asked, outcome, rest)
+    }
+}
+
+impl Directory {
+    /// The same, by what this directory says that everybody holds.
+    pub(crate) fn binding(&self, asked: &Asked<'_>, outcome: &Outcome, rest: Json) -> Digest {
         let determining: Vec<Json> = outcome
             .determining
             .iter()
@@ -226,7 +233,7 @@ impl Engine {
             true => Json::Null,
             false => to_json(&claims.links.first().map(|link| link.id)),
         };
-        let held = self.directory.held(standing).into_iter();
+        let held = self.held(standing).into_iter();
         let held = held.map(|one| to_json(&*one.holding.authority));
         let bound = Json::object([
             ("call", rest),

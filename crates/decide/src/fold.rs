@@ -191,6 +191,8 @@ fn fold_entry(
             let body: Governed = read(&leaf.body)?;
             engine.directory.seals.sealed(&body.object, &body.key, body.version, body.digest);
         }
+        // Entries behind those that are kept may have ended, spent or used anything.
+        ledger::TRUNCATED => tasks.lose_until(leaf.at),
         // What later versions add beside these changes no right that this one computes.
         _ => {}
     }

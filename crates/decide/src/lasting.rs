@@ -97,7 +97,8 @@ impl Held {
             now,
         });
         let approval = self.reserved.approval.and_then(|id| self.engine.directory.approval(id));
-        let lifted: BTreeSet<Name> = approval.map(|record| lifted(&record)).unwrap_or_default();
+        let lifted: BTreeSet<Name> =
+            approval.map(|record| lifted(&record.demands)).unwrap_or_default();
         let outcome = asked.evaluate(&lifted);
         let was_lifted = |mark: PolicyMark| self.lifted.contains(&mark);
         let mut demands = outcome.determining.iter().filter(|one| one.effect == Effect::SoftForbid);

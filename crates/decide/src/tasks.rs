@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
@@ -132,6 +135,8 @@ pub struct Tasks {
     issued: DashMap<Digest, Timestamp>,
     marks: DashMap<Digest, Timestamp>,
     approvals_used: DashMap<ApprovalId, ()>,
+    /// When the ledger last lost entries, in milliseconds; zero where it never did.
+    lost_until: AtomicI64,
 }
 
 impl Tasks {
@@ -315,9 +320,18 @@ impl Tasks {
         self.marks.remove(&what);
     }
 
-    /// Uses an approval. `false` when it was used before.
+    /// Ends what entries that are lost may have ended, spent or used: every task that was opened before this moment, and
+    /// every approval that was asked for.
+    pub(crate) fn lose_until(&self, at: Timestamp) {
+        self.lost_until.fetch_max(at.millis(), Ordering::Relaxed);
+        for mut task in self.tasks.iter_mut() {
+            task.deadline = task.deadline.min(at);
+        }
+    }
+
+    /// Uses an approval. `false` when it was used before, or may have been.
     pub fn use_approval(&self, id: ApprovalId) -> bool {
-        self.approvals_used.insert(id, ()).is_none()
+        !self.is_approval_lost(id) && self.approvals_used.insert(id, ()).is_none()
     }
 
     /// Takes the use of an approval back: the call did not leave.
@@ -325,9 +339,14 @@ impl Tasks {
         self.approvals_used.remove(&id);
     }
 
-    /// Whether the approval was used.
+    /// Whether the approval was used, or may have been.
     pub fn is_approval_used(&self, id: ApprovalId) -> bool {
-        self.approvals_used.contains_key(&id)
+        self.is_approval_lost(id) || self.approvals_used.contains_key(&id)
+    }
+
+    fn is_approval_lost(&self, id: ApprovalId) -> bool {
+        let lost_until = self.lost_until.load(Ordering::Relaxed);
+        lost_until > 0 && id < ApprovalId::compose(Timestamp::from_millis(lost_until), 0, 0)
     }
 
     /// Forgets what has ended twice the tolerated skew ago; a task only once it is closed.
@@ -375,6 +394,23 @@ mod tests {
         let reserved: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(reserved, 100);
         assert_eq!(tasks.task(id).unwrap().reserved, 100);
+    }
+
+    #[test]
+    fn what_lost_entries_may_have_ended_or_used_is_over_and_what_comes_later_is_not() {
+        let tasks = Tasks::default();
+        let (before, after) = (TaskId::from_bits(1), TaskId::from_bits(2));
+        let approval = |millis| ApprovalId::compose(Timestamp::from_millis(millis), 1, 1);
+        tasks.open(before, task(None));
+        assert!(!tasks.is_approval_used(approval(49)));
+        tasks.lose_until(Timestamp::from_millis(50));
+        tasks.open(after, task(None));
+        assert_eq!(tasks.task(before).unwrap().deadline, Timestamp::from_millis(50));
+        assert_eq!(tasks.task(after).unwrap().deadline, Timestamp::from_millis(100));
+        assert!(tasks.is_approval_used(approval(49)) && !tasks.use_approval(approval(49)));
+        assert!(!tasks.is_approval_used(approval(50)) && tasks.use_approval(approval(50)));
+        tasks.unuse_approval(approval(49));
+        assert!(tasks.is_approval_used(approval(49)));
     }
 
     #[test]

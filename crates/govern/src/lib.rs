@@ -32,6 +32,6 @@ pub use people::{AddPerson, add_person, check_person, enrol_first};
 pub use policies::{ApplyPolicies, apply_policies, asked_policies, check_policies};
 pub use proposing::{Proposal, propose};
 pub use servers::{
-    AcceptTools, Acceptance, AddServer, RefreshTools, accept_tools, add_server, check_acceptance,
-    check_server, is_accepted, record_tools,
+    AcceptTools, Acceptance, AddServer, RefreshTools, accept_tools, add_server, asked_tools,
+    check_acceptance, check_server, is_accepted, record_tools,
 };

@@ -202,6 +202,22 @@ impl Act for AcceptTools {
     }
 }
 
+/// The tools, with the pins of their definitions, that a request for an approval shows, where it is one for accepting tools.
+pub fn asked_tools(shown: &Json) -> Option<(Name, Vec<(String, Digest)>)> {
+    let named =
+        shown.member("resource")?.as_str()?.strip_prefix("bailiwick/Tool/")?.parse().ok()?;
+    let act = shown.member("act")?;
+    let (Json::Array(tools), Json::Array(digests)) =
+        (act.member("tools")?, act.member("definitions")?)
+    else {
+        return None;
+    };
+    let tools = tools.iter().zip(digests).filter_map(|(tool, digest)| {
+        Some((tool.member("tool")?.as_str()?.to_owned(), digest.as_str()?.parse().ok()?))
+    });
+    Some((named, tools.collect()))
+}
+
 /// Whether tools could be accepted like this, so that nobody is asked to approve what cannot be done.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! From a prompt to what was done: all entries of a task, and what people said to its requests for approval.
+//! From a prompt to what was done: the decision that opened a task, all entries of it, and what people said to its requests for
+//! approval.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,12 @@ impl Index {
     /// Index or ledger cannot be read.
     pub fn chain(&self, task: TaskId) -> Result<Chain, SearchError> {
         let (mut all, page) = self.all(&Query::default().with(Field::Task, &task))?;
+        // Whoever opens it is in none yet.
+        let opened = all.values().find(|entry| entry.leaf.kind == "task");
+        if let Some(action) = opened.and_then(|entry| entry.leaf.action) {
+            let query = Query::default().with(Field::Kind, "decision");
+            all.extend(self.all(&query.with(Field::Action, &action))?.0);
+        }
         let approvals: BTreeSet<_> = all.values().filter_map(|entry| entry.leaf.approval).collect();
         for approval in approvals {
             let query = Query::default().with(Field::Object, "approval");

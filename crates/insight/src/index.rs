@@ -73,6 +73,18 @@ pub enum SearchError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] ReadError),
+    /// The index was made anew between two pages, and is not yet back where the next one begins.
+    #[error(
+        "{indexed} of {size} entries are indexed again; go on from entry {from} when it is among them"
+    )]
+    Behind {
+        /// Where the page begins.
+        from: u64,
+        /// How many entries are indexed.
+        indexed: u64,
+        /// How many the ledger has.
+        size: u64,
+    },
     /// The search did not run to its end.
     #[error("the search ended before its time")]
     Ended,
@@ -206,7 +218,7 @@ impl Index {
     /// What was acknowledged before is found, unless the index is far behind: it says how far it goes.
     ///
     /// # Errors
-    /// Index or ledger cannot be read.
+    /// Index or ledger cannot be read, or the index does not go as far as that position.
     pub fn search(
         &self,
         query: &Query,
@@ -230,12 +242,16 @@ impl Index {
         if locked(&self.mark).is_none() {
             grown?;
         }
-        let read = |index| self.log.entry(index);
+        let mut reader = self.log.reader();
+        let read = |index| reader.entry(index);
         self.store.read(|view| {
             let indexed = view.mark()?.map_or(0, |mark| mark.size);
             let size = size.max(indexed);
             // To look at everything needs no index.
             let end = if query.is_for_all() { size } else { indexed };
+            if let Some(from) = at_most.filter(|from| (end..size).contains(from)) {
+                return Err(SearchError::Behind { from, indexed, size });
+            }
             let last = end.checked_sub(1);
             let at_most = last.map(|last| at_most.map_or(last, |wanted| wanted.min(last)));
             let found =

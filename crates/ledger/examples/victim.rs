@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 
 fn append(log: &Log, number: u64) -> ledger::Appending {
     let at = Timestamp::from_millis(number as i64);
-    let mut draft = Draft::new(EntryId::compose(at, 7, number), "decision", at);
+    let mut draft = Draft::new(EntryId::compose(at, 7, number), "start", at);
     // Of different lengths: some fill a page, some several.
     draft.payload = Some(vec![b'x'; (number % 7 * 1_500) as usize]);
     log.append(log.seal(draft).unwrap())

@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
-    anchor::HeadFile,
+    anchor::{self, HeadFile},
     erasure::{self, Erased},
+    handover,
     merkle::TILE,
     note::{Checkpoint, NoteError},
     tile::{self, CHECKPOINT, Kind, README},
@@ -48,7 +49,10 @@ This folder is a copy of a tamper-evident log, in open formats:
 
   checkpoint      the signed head: C2SP tlog-checkpoint, a C2SP signed note with Ed25519; where witnesses
                   have cosigned it, with their lines (C2SP tlog-cosignature)
-  anchor/         an older head that witnesses have cosigned, where `checkpoint` is ahead of it
+  anchor/         an older head that witnesses have cosigned, where `checkpoint` is ahead of it; in stamped/
+                  heads by their sizes, each with the timestamp of an authority over it (RFC 3161), which
+                  `openssl ts -verify -data HEAD -in HEAD.tsr -CAfile CERTIFICATE` checks; in handover/ heads
+                  that the log's former key signed for the entry of that position, which names the next key
   tile/entries/   the entries: C2SP tlog-tiles bundles; each entry is JSON in the form of RFC 8785
   tile/0, 1, ...  the hashes of the Merkle tree of RFC 6962, 256 to a tile
   payload/        sealed payloads, one file for each bundle: for each entry a length of four bytes,
@@ -98,11 +102,16 @@ pub fn export(dir: &Path, out: &Path, head: HeadFile) -> Result<Checkpoint, Expo
     if let Some((index, _)) = pack.gone.iter().find(|(_, key)| pack.erased.by(key).is_none()) {
         return Err(ExportError::Erased(*index));
     }
+    pack.copy_stamped(checkpoint.size)?;
+    pack.copy_handovers(checkpoint.size)?;
     pack.write(README, ABOUT.as_bytes())?;
     if let Some(witnessed) = witnessed {
         pack.write(HeadFile::Witnessed.name(), &witnessed)?;
     }
+    // One sync for all files costs a hundredth of one for each. What has a checkpoint is whole.
+    pack.sync()?;
     pack.write(CHECKPOINT, &note)?;
+    pack.sync()?;
     Ok(checkpoint)
 }
 
@@ -159,6 +168,35 @@ impl Pack<'_> {
         if end == 0 { Ok(()) } else { self.write(&name, &bytes[..end]) }
     }
 
+    /// The stamped heads that the checkpoint covers, with their timestamps.
+    fn copy_stamped(&self, size: u64) -> Result<(), ExportError> {
+        let unreadable = |source| ExportError::Io { file: anchor::stamped(size), source };
+        let sizes = anchor::stamped_sizes(self.dir).map_err(unreadable)?;
+        for size in sizes.into_iter().filter(|stamped| *stamped <= size) {
+            let name = anchor::stamped(size);
+            let timestamp = anchor::timestamp_of(&name);
+            // A live log may thin them out meanwhile.
+            if let (Some(note), Some(token)) = (self.read(&name)?, self.read(&timestamp)?) {
+                self.write(&timestamp, &token)?;
+                self.write(&name, &note)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The heads that lead from one key to another, as far as the checkpoint covers them.
+    fn copy_handovers(&self, size: u64) -> Result<(), ExportError> {
+        let unreadable = |source| ExportError::Io { file: handover::FOLDER.to_owned(), source };
+        for index in handover::handovers(self.dir).map_err(unreadable)? {
+            let name = handover::handover(index);
+            let Some(note) = self.read(&name)? else { continue };
+            if Checkpoint::unverified(&note).is_ok_and(|head| head.size <= size) {
+                self.write(&name, &note)?;
+            }
+        }
+        Ok(())
+    }
+
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ExportError> {
         match fs::read(self.dir.join(name)) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -171,11 +209,15 @@ impl Pack<'_> {
         let path = self.out.join(name);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(self.out))?;
-            let mut file = fs::File::create_new(&path)?;
-            file.write_all(bytes)?;
-            file.sync_data()
+            fs::File::create_new(&path)?.write_all(bytes)
         };
         write().map_err(|source| ExportError::Io { file: name.to_owned(), source })
+    }
+
+    /// Makes everything durable that was written, with its names.
+    fn sync(&self) -> Result<(), ExportError> {
+        let sync = || Ok(rustix::fs::syncfs(fs::File::open(self.out)?)?);
+        sync().map_err(|source| ExportError::Io { file: self.out.display().to_string(), source })
     }
 }
 

@@ -8,12 +8,17 @@
 //! that stand `wal/` (what is acknowledged and not yet published), `payload/` (sealed payloads, outside the tree, so that
 //! they can be erased) and `gap` (how many refusals could not be written).
 
+// The simulated disk of the tests is in both: it names this crate from outside.
+#[cfg(test)]
+extern crate self as ledger;
+
 mod anchor;
 mod erasure;
 mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod gap;
+mod handover;
 mod keys;
 mod leaf;
 mod log;
@@ -28,17 +33,22 @@ mod queue;
 mod quorum;
 mod read;
 mod receipt;
+mod restore;
 mod seal;
 mod segments;
 mod sequence;
+#[cfg(test)]
+mod simulated;
 mod submission;
 mod tile;
+mod timestamp;
 pub mod verify;
 mod wal;
 
-pub use anchor::HeadFile;
+pub use anchor::{HeadFile, stamped_at, stamped_sizes};
 pub use erasure::EraseError;
 pub use export::{ExportError, export};
+pub use handover::{HandOverError, hand_over};
 pub use keys::{
     Ended, KeyStore, KeysError, KeysInMemory, ORGANIZATION, PERIOD_MILLIS, PastKey, PayloadClass,
     SealedFor, Slot, StoredKey, SubjectKeys,
@@ -54,10 +64,12 @@ pub use open::OpenError;
 pub use payload::{MAX_PAYLOAD, PayloadError, SubjectKey};
 pub use proof::{ProofError, Tiles, extends, includes};
 pub use quorum::{TlogPolicy, TlogPolicyError, Witness, Witnessed, WitnessedError};
-pub use read::{Entries, Entry, ReadError};
+pub use read::{Entries, Entry, ReadError, Reader};
 pub use receipt::{MAX_TLOG_PROOF, TlogProof, TlogProofError};
+pub use restore::{KnownHead, Loss, Restore, RestoreError, TRUNCATED};
 pub use seal::{SealError, Sealed};
 pub use submission::{MAX_SUBMISSION, Submission, SubmissionError};
+pub use timestamp::{MAX_TIMESTAMP, TimestampError, TimestampRequest};
 
 /// Takes a lock that another thread may have left by panicking: what it guards is changed in one step each, so it is whole.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -25,10 +25,13 @@ use crate::{
     locked,
     medium::{Files, Medium},
     note::{CheckpointKey, VerifierKey},
-    open::{self, OpenError},
+    open::{self, OpenError, Opened},
+    publish::Publisher,
     queue::{Queue, Waiting, Weight},
+    restore,
     seal::{self, SealError, Sealed},
     segments::{Pool, Segment},
+    sequence::Sequencer,
 };
 
 /// Room on a full medium for 12,288 stops, revocations and refusals that come one by one, each with a block of its own, and
@@ -44,7 +47,8 @@ pub struct Config {
     pub lock: PathBuf,
     /// The organization, environment and node that every leaf names.
     pub realm: Realm,
-    /// The log's name in checkpoints: the organization, alone or followed by `/` and more.
+    /// The log's name in checkpoints: the organization, alone or followed by `/` and more. A log that was restored has
+    /// `/r1`, `/r2` and so on behind it, which is read from its head.
     pub origin: String,
     /// How long a segment of the write-ahead log is: at least 2 MiB, and 16 MiB is a good choice.
     pub segment_bytes: u64,
@@ -68,6 +72,20 @@ pub struct Media {
     pub log: Arc<dyn Medium>,
     /// The place that remembers the last signed head.
     pub lock: Arc<dyn Medium>,
+}
+
+impl Media {
+    /// Takes the folders of a configuration, which nobody else may have.
+    pub(crate) fn take(config: &Config) -> Result<Self, OpenError> {
+        let take = |path: &PathBuf| match Files::take(path) {
+            Ok(files) => Ok(Arc::new(files)),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(OpenError::InUse(path.clone()))
+            }
+            Err(error) => Err(OpenError::Io(error)),
+        };
+        Ok(Self { log: take(&config.dir)?, lock: take(&config.lock)? })
+    }
 }
 
 /// An open log. Clones are the same log; the last one dropped closes it.
@@ -164,14 +182,7 @@ impl Log {
     /// # Errors
     /// It is in use, damaged, or behind the head that was last signed; the variants of [`OpenError`] say what to do.
     pub fn open(config: Config, keys: Keys) -> Result<Self, OpenError> {
-        let take = |path: &PathBuf| match Files::take(path) {
-            Ok(files) => Ok(Arc::new(files)),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                Err(OpenError::InUse(path.clone()))
-            }
-            Err(error) => Err(OpenError::Io(error)),
-        };
-        let media = Media { log: take(&config.dir)?, lock: take(&config.lock)? };
+        let media = Media::take(&config)?;
         Self::open_on(config, keys, media)
     }
 
@@ -180,16 +191,36 @@ impl Log {
     /// # Errors
     /// As [`Log::open`].
     pub fn open_on(config: Config, keys: Keys, media: Media) -> Result<Self, OpenError> {
-        let opened = open::open(config, keys, media)?;
-        let shared = Arc::clone(&opened.shared);
-        let (sequencer, publisher) = (opened.sequencer, opened.publisher);
-        let preparing = Arc::clone(&shared);
-        // The owner is there first, so that a thread that does not start ends those that did.
+        if media.log.find(restore::BEGUN).map_err(OpenError::Io)?.is_some() {
+            return Err(OpenError::Restoring);
+        }
+        Self::open_restored(config, keys, media)
+    }
+
+    /// The same for who restores it.
+    pub(crate) fn open_restored(
+        config: Config,
+        keys: Keys,
+        media: Media,
+    ) -> Result<Self, OpenError> {
+        let (log, sequencer, publisher) = Self::at_rest(config, keys, media)?;
+        let preparing = Arc::clone(&log.shared);
+        // The owner is there already, so that a thread that does not start ends those that did.
+        log.owner.start(Role::Sequencer, move || sequencer.run())?;
+        log.owner.start(Role::Publisher, move || publisher.run())?;
+        log.owner.start(Role::Preparer, move || preparing.pool.keep_ready())?;
+        Ok(log)
+    }
+
+    /// A log that is open, and what its threads are to run.
+    pub(crate) fn at_rest(
+        config: Config,
+        keys: Keys,
+        media: Media,
+    ) -> Result<(Self, Sequencer, Publisher), OpenError> {
+        let Opened { shared, sequencer, publisher } = open::open(config, keys, media)?;
         let owner = Arc::new(Owner { shared: Arc::clone(&shared), threads: Mutex::default() });
-        owner.start(Role::Sequencer, move || sequencer.run())?;
-        owner.start(Role::Publisher, move || publisher.run())?;
-        owner.start(Role::Preparer, move || preparing.pool.keep_ready())?;
-        Ok(Self { shared, owner })
+        Ok((Self { shared, owner }, sequencer, publisher))
     }
 
     /// Makes a record of a draft, on this thread: seals its payload, writes its leaf, hashes it.

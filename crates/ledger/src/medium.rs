@@ -224,7 +224,13 @@ impl Files {
     /// # Errors
     /// It cannot be made or opened; [`ErrorKind::ResourceBusy`] while another process has it.
     pub fn take(root: &Path) -> io::Result<Self> {
+        let new = root.ancestors().take_while(|folder| !folder.exists()).count();
         private_folders(root)?;
+        // The names of the folder and of those above it that are new; its own also where an earlier start died before this.
+        for named in root.ancestors().take(new.max(1)) {
+            let above = named.parent().filter(|above| *above != Path::new(""));
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
         let folder = File::open(root)?;
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { root: root.to_owned(), folder }),

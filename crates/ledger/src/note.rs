@@ -4,6 +4,8 @@
 mod cosignature;
 mod key;
 
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::Digest;
@@ -15,8 +17,11 @@ pub use key::{VerifierKey, WitnessKey};
 pub(crate) const MAX_NOTE: usize = 64 * 1024;
 
 /// The key that signs or cosigns tree heads. It cannot be printed.
+#[derive(Clone)]
 pub struct CheckpointKey {
-    pair: Ed25519KeyPair,
+    pair: Arc<Ed25519KeyPair>,
+    /// The key before it, as long as both sign.
+    former: Option<Arc<Self>>,
 }
 
 /// A tree head: which log, how many entries, and the root over them.
@@ -60,7 +65,15 @@ impl CheckpointKey {
     /// Never: every 32 bytes are a seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed);
-        Self { pair: pair.expect("every 32 bytes are an Ed25519 seed") }
+        let pair = Arc::new(pair.expect("every 32 bytes are an Ed25519 seed"));
+        Self { pair, former: None }
+    }
+
+    /// The same key, whose signature under a log's head stands beside that of the key before it.
+    #[must_use]
+    pub fn beside(self, former: Self) -> Self {
+        let is_other = self.public() != former.public();
+        Self { former: is_other.then(|| Arc::new(former)), ..self }
     }
 
     /// The key to check this one's signatures with, under the name of the log that it signs for.
@@ -80,9 +93,19 @@ impl CheckpointKey {
     /// Signs a tree head; the name that signs is the log's.
     pub fn sign(&self, checkpoint: &Checkpoint, verifier: &VerifierKey) -> String {
         let text = checkpoint.text();
-        let mut signature = verifier.0.id.to_vec();
-        signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n\u{2014} {} {}\n", verifier.name(), STANDARD.encode(signature))
+        let mut note = format!("{text}\n{}", self.line(&text, verifier));
+        if let Some(former) = &self.former
+            && let Ok(verifier) = former.verifier(verifier.name())
+        {
+            note += &former.line(&text, &verifier);
+        }
+        note
+    }
+
+    fn line(&self, text: &str, verifier: &VerifierKey) -> String {
+        let signature = self.pair.sign(text.as_bytes());
+        let bytes = [&verifier.0.id[..], signature.as_ref()].concat();
+        format!("\u{2014} {} {}\n", verifier.name(), STANDARD.encode(bytes))
     }
 }
 

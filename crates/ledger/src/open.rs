@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, OnceLock, atomic::AtomicBool},
 };
 
-use model::EntryId;
+use model::{Digest, EntryId};
 
 use crate::{
     erasure::{self, Erased},
@@ -17,12 +17,13 @@ use crate::{
     leaf::Leaf,
     locked,
     log::{Config, Head, Keys, Media, Receipt, Shared, Span, Tail},
-    medium::{Medium, read_exact_at, read_if_there},
+    medium::{Medium, read_exact_at, read_if_there, write_all_at},
     merkle::{Edge, TILE, leaf_hash},
     note::{Checkpoint, NoteError, VerifierKey},
     payload::{MAX_PAYLOAD, OVERHEAD},
     publish::{Growth, LOCK, PayloadEnd, Publisher},
     queue::Queue,
+    restore,
     seal::is_found_again,
     segments::{self, Pool, Segment},
     sequence::Sequencer,
@@ -60,6 +61,9 @@ pub enum OpenError {
         /// What is wrong with it.
         source: NoteError,
     },
+    /// A restore was begun and is not over.
+    #[error("a restore of the ledger was begun and is not over")]
+    Restoring,
     /// Entries that were acknowledged are missing: a copy was restored, or the tail was cut off.
     #[error(
         "the ledger ends at {size} entries, but {lock} were signed: it was restored or cut off"
@@ -104,16 +108,19 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(config: Config, keys: Keys, media: Media) -> Result<Opened, OpenError> {
-    let verifier = check(&config, &keys)?;
     let medium = &*media.log;
     let read = |medium, file| read_if_there(medium, file).map_err(OpenError::Io);
     let signed = [read(&*media.lock, LOCK)?, read(medium, CHECKPOINT)?];
+    let verifier = check(&config, &keys)?;
+    // What was remembered last says under which name the log goes on.
+    let verifier = signed[0].as_ref().map_or(verifier.clone(), |note| verifier.of_log(note));
     let (published, lock) = read_heads(medium, &signed, &verifier)?;
-    let mut known = reread(medium, published.size)?;
+    let mut known = reread(medium, published.size, HashMap::new())?;
     if known.growth.edge.root() != published.root {
         return Err(OpenError::Forked(published.size));
     }
     let (segments, spans) = recover(medium, &mut known, &lock)?;
+    settle(&spans).map_err(OpenError::Io)?;
     let size = spans.back().map_or(published.size, |span| span.first + u64::from(span.count));
 
     let gaps = Gaps::new(config.realm.node);
@@ -209,10 +216,14 @@ fn start(
     Ok(Opened { shared, sequencer, publisher })
 }
 
-fn check(config: &Config, keys: &Keys) -> Result<VerifierKey, OpenError> {
+/// The key that checks a log's signatures, under the name that it has before any restore.
+pub(crate) fn check(config: &Config, keys: &Keys) -> Result<VerifierKey, OpenError> {
     let rest = config.origin.strip_prefix(config.realm.org.as_str());
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         return Err(OpenError::Config("the origin is not the organization, alone or with `/…`"));
+    }
+    if restore::generation(&config.origin) > 0 {
+        return Err(OpenError::Config("an origin ends like `/r1` only by a restore"));
     }
     if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&config.segment_bytes) {
         return Err(OpenError::Config("a segment has 2 to 256 MiB"));
@@ -257,6 +268,8 @@ struct Known {
     growth: Growth,
     positions: HashMap<EntryId, Receipt>,
     erased: Erased,
+    /// The root over so many entries, where somebody asks for it.
+    roots: HashMap<u64, Option<Digest>>,
 }
 
 impl Known {
@@ -270,12 +283,36 @@ impl Known {
         }
         self.erased.note_entry(entry, index);
         self.growth.edge.push(hash, |_| ());
+        if let Some(root) = self.roots.get_mut(&(index + 1)) {
+            *root = Some(self.growth.edge.root());
+        }
     }
 }
 
+/// How many entries there are, published under this head or behind it in the write-ahead log, and the roots over so many of
+/// them as are asked for, where there are as many.
+pub(crate) fn roots(
+    medium: &dyn Medium,
+    published: &Checkpoint,
+    sizes: impl Iterator<Item = u64>,
+) -> Result<(u64, HashMap<u64, Digest>), OpenError> {
+    let roots = sizes.map(|size| (size, (size == 0).then(|| Edge::default().root()))).collect();
+    let mut known = reread(medium, published.size, roots)?;
+    if known.growth.edge.root() != published.root {
+        return Err(OpenError::Forked(published.size));
+    }
+    let (_, spans) = recover(medium, &mut known, published)?;
+    let size = spans.back().map_or(published.size, |span| span.first + u64::from(span.count));
+    Ok((size, known.roots.into_iter().filter_map(|(size, root)| Some((size, root?))).collect()))
+}
+
 /// Reads and hashes the published entries.
-fn reread(medium: &dyn Medium, size: u64) -> Result<Known, OpenError> {
-    let mut known = Known::default();
+fn reread(
+    medium: &dyn Medium,
+    size: u64,
+    roots: HashMap<u64, Option<Digest>>,
+) -> Result<Known, OpenError> {
+    let mut known = Known { roots, ..Known::default() };
     let tile_len = TILE as u64;
     for index in 0..size.div_ceil(tile_len) {
         let width = (size - index * tile_len).min(tile_len) as usize;
@@ -325,7 +362,8 @@ fn recover(
     lock: &Checkpoint,
 ) -> Result<(Vec<Arc<Segment>>, VecDeque<Span>), OpenError> {
     let published = known.growth.edge.size();
-    let mut ahead = Known { growth: known.growth.clone(), ..Known::default() };
+    let roots = std::mem::take(&mut known.roots);
+    let mut ahead = Known { growth: known.growth.clone(), roots, ..Known::default() };
     let mut same = published == lock.size && ahead.growth.edge.root() == lock.root;
     let (mut segments, mut spans) = (Vec::new(), VecDeque::new());
     let mut torn: Option<OpenError> = None;
@@ -377,7 +415,22 @@ fn recover(
     }
     known.positions.extend(ahead.positions);
     known.erased.extend(ahead.erased);
+    known.roots = ahead.roots;
     Ok((segments, spans))
+}
+
+/// Writes what was recovered once more, and syncs it. Who wrote it may have died before its sync or seen it fail, so that only
+/// the system's memory has it; and a head that is signed over it must not outlive it.
+fn settle(spans: &VecDeque<Span>) -> io::Result<()> {
+    for (span, next) in spans.iter().zip(1..) {
+        let Span { segment, at, bytes, .. } = span;
+        let batch = read_exact_at(&*segment.extent, *bytes as usize, *at)?;
+        write_all_at(&*segment.extent, &batch, *at)?;
+        if spans.get(next).is_none_or(|next| next.segment.number != segment.number) {
+            segment.extent.sync()?;
+        }
+    }
+    Ok(())
 }
 
 fn segment_numbers(medium: &dyn Medium) -> io::Result<Vec<u64>> {

@@ -47,6 +47,18 @@ pub(crate) struct Publisher {
     has_spare: bool,
 }
 
+/// What became of one attempt to publish.
+pub(crate) enum Turn {
+    /// It went well, and so many entries are left.
+    Left(u64),
+    /// The medium was full, and the room that was set aside is given up.
+    MadeRoom,
+    /// The medium is full.
+    Full,
+    /// The log has failed.
+    Failed,
+}
+
 /// The part of the published log that is still growing.
 #[derive(Clone, Default)]
 pub(crate) struct Growth {
@@ -87,30 +99,34 @@ impl Publisher {
     pub(crate) fn run(mut self) {
         loop {
             let closing = self.await_work();
-            match self.publish() {
-                Ok(left) => {
-                    self.shared.publish_full.store(false, Ordering::Relaxed);
-                    self.keep_spare();
-                    if closing && left == 0 {
-                        return;
-                    }
-                    // What did not fit is not left waiting: segments must come back as fast as they fill.
-                    if left < PUBLISH_AT {
-                        self.pause(PUBLISH_SPACING);
-                    }
-                }
-                Err(error) if is_full(&error) && self.use_spare() => {}
-                Err(error) if is_full(&error) => {
-                    self.shared.publish_full.store(true, Ordering::Relaxed);
-                    if closing {
-                        return;
-                    }
-                    self.pause(PUBLISH_EVERY);
-                }
-                Err(error) => {
-                    self.shared.fail(format!("entries could not be published: {error}"));
-                    return;
-                }
+            match self.turn() {
+                Turn::Left(0) if closing => return,
+                // What did not fit is not left waiting: segments must come back as fast as they fill.
+                Turn::Left(left) if left < PUBLISH_AT => self.pause(PUBLISH_SPACING),
+                Turn::Left(_) | Turn::MadeRoom => {}
+                Turn::Full if closing => return,
+                Turn::Full => self.pause(PUBLISH_EVERY),
+                Turn::Failed => return,
+            }
+        }
+    }
+
+    /// Publishes a part of what is acknowledged, or makes room for it.
+    pub(crate) fn turn(&mut self) -> Turn {
+        match self.publish() {
+            Ok(left) => {
+                self.shared.publish_full.store(false, Ordering::Relaxed);
+                self.keep_spare();
+                Turn::Left(left)
+            }
+            Err(error) if is_full(&error) && self.use_spare() => Turn::MadeRoom,
+            Err(error) if is_full(&error) => {
+                self.shared.publish_full.store(true, Ordering::Relaxed);
+                Turn::Full
+            }
+            Err(error) => {
+                self.shared.fail(format!("entries could not be published: {error}"));
+                Turn::Failed
             }
         }
     }
@@ -348,7 +364,12 @@ impl Shared {
             if read_if_there(&**medium, name)? != *last {
                 return Err(displaced(&format!("its signed head `{name}`")));
             }
-            medium.replace(name, note.as_bytes())?;
+            if let Err(error) = medium.replace(name, note.as_bytes()) {
+                // One that has its name and failed later is seen by readers: what it covers must not be written again.
+                let took_place = read_if_there(&**medium, name)? != *last;
+                let unknown = || io::Error::other(format!("whether `{name}` is durable: {error}"));
+                return Err(if took_place { unknown() } else { error });
+            }
             *last = Some(note.clone().into_bytes());
         }
         Ok(())

@@ -60,6 +60,21 @@ pub struct Entries {
     read: VecDeque<Vec<u8>>,
 }
 
+/// Reads entries here and there. It holds the bundle that it read last, a few hundred kilobytes, because what is asked for
+/// together often lies together.
+pub struct Reader {
+    shared: Arc<Shared>,
+    held: Option<Bundle>,
+}
+
+/// The entries of a bundle, as they lie in its file.
+struct Bundle {
+    number: u64,
+    /// How many of them a head covers.
+    width: usize,
+    bytes: Vec<u8>,
+}
+
 impl Log {
     /// All entries that are acknowledged now, from this position on.
     pub fn entries(&self, from: u64) -> Entries {
@@ -67,14 +82,17 @@ impl Log {
         Entries { shared: Arc::clone(&self.shared), next: from, end, read: VecDeque::new() }
     }
 
-    /// The entry at this position; `None` where the log has none yet.
+    /// The entry at this position; `None` where the log has none yet. Who asks for many takes a [`Reader`].
     ///
     /// # Errors
     /// It cannot be read.
     pub fn entry(&self, index: u64) -> Result<Option<Entry>, ReadError> {
-        let mut entries = self.entries(index);
-        entries.end = entries.end.min(index.saturating_add(1));
-        entries.next().transpose()
+        self.reader().entry(index)
+    }
+
+    /// Reads entries here and there.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared), held: None }
     }
 
     /// Opens the payload of an entry; `None` where it has none.
@@ -105,12 +123,7 @@ impl Iterator for Entries {
             return None;
         }
         let index = self.next;
-        let entry = self.read_next().and_then(|bytes| {
-            // Opening the log has hashed it all against the signed head; what came since, this process has sealed.
-            let leaf = Leaf::parse_sealed(&bytes);
-            let leaf = leaf.map_err(|source| ReadError::Leaf { index, source })?;
-            Ok(Entry { index, hash: leaf_hash(&bytes), leaf, bytes })
-        });
+        let entry = self.read_next().and_then(|bytes| Entry::parse(index, bytes));
         self.next = if entry.is_ok() { index + 1 } else { self.end };
         Some(entry)
     }
@@ -128,6 +141,56 @@ impl Entries {
     }
 }
 
+impl Entry {
+    fn parse(index: u64, bytes: Vec<u8>) -> Result<Self, ReadError> {
+        // Opening the log has hashed it all against the signed head; what came since, this process has sealed.
+        let leaf = Leaf::parse_sealed(&bytes);
+        let leaf = leaf.map_err(|source| ReadError::Leaf { index, source })?;
+        Ok(Self { index, hash: leaf_hash(&bytes), leaf, bytes })
+    }
+}
+
+impl Reader {
+    /// The entry at this position; `None` where the log has none yet.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn entry(&mut self, index: u64) -> Result<Option<Entry>, ReadError> {
+        if index >= locked(&self.shared.tail).acknowledged {
+            return Ok(None);
+        }
+        let bytes = self.bytes(index).map_err(|source| ReadError::Io { index, source })?;
+        Entry::parse(index, bytes).map(Some)
+    }
+
+    fn bytes(&mut self, index: u64) -> io::Result<Vec<u8>> {
+        if !self.held.as_ref().is_some_and(|held| held.has(index)) {
+            self.held = match self.shared.place(index)? {
+                Place::Bundle(size) => Some(self.shared.bundle(index, size)?),
+                Place::Batch(span) => {
+                    let entry = self.shared.read_batch(&span, index, 1)?.pop_front();
+                    return entry.ok_or_else(|| ErrorKind::UnexpectedEof.into());
+                }
+            };
+        }
+        let slot = (index % TILE as u64) as usize;
+        let entry = self.held.as_ref().and_then(|held| held.entries().nth(slot));
+        entry.map(<[u8]>::to_vec).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl Bundle {
+    fn has(&self, index: u64) -> bool {
+        let (number, slot) = (index / TILE as u64, (index % TILE as u64) as usize);
+        number == self.number && slot < self.width
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || tile::take_entry(&mut rest)).take(self.width)
+    }
+}
+
 /// Where an entry is right now.
 enum Place {
     /// Published, in a log of this size.
@@ -142,14 +205,16 @@ impl Shared {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         match self.place(index)? {
             Place::Bundle(size) => self.read_bundle(index, size, most),
-            Place::Batch(span) => {
-                let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
-                let skipped = (index - span.first) as usize;
-                let frames = frames(&bytes, &span)?;
-                let frames = frames.iter().skip(skipped).take(most);
-                Ok(frames.map(|frame| frame.leaf.to_vec()).collect())
-            }
+            Place::Batch(span) => self.read_batch(&span, index, most),
         }
+    }
+
+    /// Entries of a batch, from one on, up to so many.
+    fn read_batch(&self, span: &Span, index: u64, most: usize) -> io::Result<VecDeque<Vec<u8>>> {
+        let bytes = read_exact_at(&*span.segment.extent, span.bytes as usize, span.at)?;
+        let skipped = (index - span.first) as usize;
+        let frames = frames(&bytes, span)?;
+        Ok(frames.iter().skip(skipped).take(most).map(|frame| frame.leaf.to_vec()).collect())
     }
 
     fn place(&self, index: u64) -> io::Result<Place> {
@@ -169,18 +234,23 @@ impl Shared {
         size: u64,
         most: usize,
     ) -> io::Result<VecDeque<Vec<u8>>> {
-        let (number, slot) = (index / TILE as u64, (index % TILE as u64) as usize);
+        let slot = (index % TILE as u64) as usize;
+        let bundle = self.bundle(index, size)?;
+        Ok(bundle.entries().skip(slot).take(most).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The bundle of an entry, in a log of this size.
+    fn bundle(&self, index: u64, size: u64) -> io::Result<Bundle> {
+        let number = index / TILE as u64;
         let width = (size - number * TILE as u64).min(TILE as u64) as usize;
-        let bundle = match self.medium.read(&tile::path(Kind::Entries, number, width)) {
+        let bytes = match self.medium.read(&tile::path(Kind::Entries, number, width)) {
             // It may have become full since, and then the narrower file goes.
             Err(error) if error.kind() == ErrorKind::NotFound && width < TILE => {
                 self.medium.read(&tile::path(Kind::Entries, number, TILE))?
             }
-            bundle => bundle?,
+            bytes => bytes?,
         };
-        let mut rest = bundle.as_slice();
-        let entries = std::iter::from_fn(|| tile::take_entry(&mut rest));
-        Ok(entries.take(width).skip(slot).take(most).map(<[u8]>::to_vec).collect())
+        Ok(Bundle { number, width, bytes })
     }
 
     /// The sealed payload of an entry, from wherever it is.

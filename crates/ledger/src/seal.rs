@@ -54,9 +54,10 @@ impl Sealed {
     }
 }
 
-/// Whether entries of this kind are found again by id. A gap is, so that it is counted once after a crash.
+/// Whether entries of this kind are found again by id. What says that something is missing is, so that it is said once after a
+/// crash.
 pub(crate) fn is_found_again(kind: &str) -> bool {
-    kind.starts_with(MOVED_ONCE) || kind == crate::gap::KIND
+    kind.starts_with(MOVED_ONCE) || kind == crate::gap::KIND || kind == crate::restore::TRUNCATED
 }
 
 pub(crate) fn seal(

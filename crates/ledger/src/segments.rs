@@ -74,7 +74,39 @@ pub(crate) fn path(number: u64) -> String {
     format!("{FOLDER}/{number:016x}")
 }
 
+/// What can be done for segments to stand ready.
+#[derive(Clone, Copy)]
+enum Work {
+    /// One is made, to stand ready or for the reserve.
+    Make { ready: bool },
+    /// A used one goes that is not needed.
+    Discard,
+    /// Space is looked for again.
+    LookAgain,
+}
+
 impl State {
+    /// What is to be done next, and whether only after a pause in which nothing changes.
+    fn due(&self, reserve: usize) -> Option<(Work, Option<Duration>)> {
+        let may_make = self.wanted && self.refused.is_none();
+        let lacks = may_make && self.ready.len() < READY;
+        let lacks_reserve = may_make && self.reserve.len() < reserve;
+        let reserve_first = self.drawn && lacks_reserve;
+        if lacks || reserve_first || (lacks_reserve && !self.retired.is_empty()) {
+            Some((Work::Make { ready: lacks && !reserve_first }, None))
+        } else if self.retired.len() > READY {
+            Some((Work::Discard, None))
+        } else if matches!(self.refused, Some(Refused::NoSpace)) {
+            Some((Work::LookAgain, Some(RETRY)))
+        } else if lacks_reserve {
+            // Filling it would crowd out what is asked for just now.
+            let pause = if self.too_full { RETRY_RESERVE } else { RETRY };
+            Some((Work::Make { ready: false }, Some(pause)))
+        } else {
+            None
+        }
+    }
+
     /// Remembers why no segment can be had.
     fn refuse(&mut self, error: &io::Error) {
         self.refused = Some(Refused::by(error));
@@ -151,16 +183,23 @@ impl Pool {
             state.refused = None;
             state.wanted = true;
             self.changed.notify_all();
-            let waits = |state: &mut State| {
-                state.ready.is_empty() && state.refused.is_none() && !state.closed
-            };
-            state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+            state = self.await_attempt(state);
         }
         let Some(segment) = state.ready.pop_front() else {
             return Err(state.refused.clone().unwrap_or(Refused::NoSpace));
         };
         self.changed.notify_all();
         self.in_order(state, segment)
+    }
+
+    fn await_attempt<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        if cfg!(test) {
+            // A simulation has no second thread that could make one meanwhile.
+            return self.make_one(state, true);
+        }
+        let waits =
+            |state: &mut State| state.ready.is_empty() && state.refused.is_none() && !state.closed;
+        self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A segment that stands ready; none where there is no space.
@@ -241,17 +280,30 @@ impl Pool {
     /// Makes segments ready until the pool is closed. Runs on a thread of its own.
     pub(crate) fn keep_ready(&self) {
         let mut state = locked(&self.state);
-        loop {
-            if state.closed {
-                return;
-            }
-            let lacks = state.wanted && state.ready.len() < READY && state.refused.is_none();
-            let lacks_reserve =
-                state.wanted && state.refused.is_none() && state.reserve.len() < self.reserve;
-            let reserve_first = state.drawn && lacks_reserve;
-            if lacks || reserve_first || (lacks_reserve && !state.retired.is_empty()) {
-                state = self.make_one(state, lacks && !reserve_first);
-            } else if state.retired.len() > READY {
+        while !state.closed {
+            state = match state.due(self.reserve) {
+                Some((work, None)) => self.work(state, work),
+                Some((work, Some(pause))) => {
+                    let (state, waited) = self.wait(state, pause);
+                    if waited { self.work(state, work) } else { state }
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Does at once what is due now or after a pause; false where nothing is.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        let state = locked(&self.state);
+        let due = state.due(self.reserve);
+        due.map(|(work, _)| self.work(state, work)).is_some()
+    }
+
+    fn work<'s>(&'s self, mut state: MutexGuard<'s, State>, work: Work) -> MutexGuard<'s, State> {
+        match work {
+            Work::Make { ready } => self.make_one(state, ready),
+            Work::Discard => {
                 let used = state.retired.pop();
                 drop(state);
                 let discarded = self.discard(used);
@@ -259,22 +311,11 @@ impl Pool {
                 if let Err(error) = discarded {
                     state.refuse(&error);
                 }
-            } else if matches!(state.refused, Some(Refused::NoSpace)) {
-                let waited;
-                (state, waited) = self.wait(state, RETRY);
-                if waited {
-                    state.refused = None;
-                }
-            } else if lacks_reserve {
-                // Filling it would crowd out what is asked for just now.
-                let pause = if state.too_full { RETRY_RESERVE } else { RETRY };
-                let waited;
-                (state, waited) = self.wait(state, pause);
-                if waited {
-                    state = self.make_one(state, false);
-                }
-            } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state
+            }
+            Work::LookAgain => {
+                state.refused = None;
+                state
             }
         }
     }

@@ -48,14 +48,19 @@ impl Sequencer {
         let mut waiting = VecDeque::new();
         self.batch(&mut waiting);
         while self.shared.queue.take(&mut waiting) {
-            while !waiting.is_empty() {
-                self.batch(&mut waiting);
-                self.shared.gaps.save();
-            }
+            self.write_all(&mut waiting);
         }
         // The next start writes what is left, where this one may not.
         self.batch(&mut waiting);
         self.shared.gaps.save();
+    }
+
+    /// Writes what waits, in as many batches as it takes.
+    pub(crate) fn write_all(&mut self, waiting: &mut VecDeque<Waiting>) {
+        while !waiting.is_empty() {
+            self.batch(waiting);
+            self.shared.gaps.save();
+        }
     }
 
     /// Takes what fits into one batch, after the gap if one is open, and writes it.

@@ -9,9 +9,11 @@
 //!
 //! In a pack nothing may lie beside what was signed: who reads it would take that for a part of the log.
 
+mod lines;
 mod meaning;
 mod payloads;
 mod report;
+mod stamps;
 mod telling;
 mod tree;
 
@@ -20,7 +22,8 @@ use std::{fs, path::Path};
 use crate::{keys::SubjectKeys, tile::CHECKPOINT};
 
 pub use report::{
-    Class, Erasure, Finding, Gap, Level, OpenAction, OpenTask, Place, Report, Verdict,
+    Class, Erasure, Finding, Gap, Level, OpenAction, OpenTask, Place, Report, Stamped, Truncation,
+    Verdict,
 };
 
 /// Checks everything in a pack that [`crate::export`] made: signature, entries, tiles, older checkpoints, leaves, payloads,
@@ -88,15 +91,15 @@ fn whole(
     let Some(heads) = tree::read_heads(place, verifier_key, older, &mut report) else {
         return report;
     };
-    let org = heads.signed.origin.split('/').next().unwrap_or_default().to_owned();
     let payloads = payloads::Payloads::new(place, form, heads.signed.size);
     report.ask(Level::Payloads);
     report.ask(Level::Meaning);
-    let mut meaning = meaning::Meaning::new(payloads, org, keys);
+    let mut meaning = meaning::Meaning::new(payloads, &heads.signed.origin, keys);
     tree::check(place, form, &heads, &mut report, |index, hash, bytes, report| {
         meaning.see(index, hash, bytes, report);
     });
     meaning.finish(&mut report);
+    report.forget_false_stamps();
     report.sort();
     report
 }

@@ -34,7 +34,7 @@ pub use listen::{Bounds, serve};
 pub use openapi::DOCUMENT;
 pub use ops::ops_router;
 pub use route::{Access, ROUTES, Route};
-pub use witnessed::Witnessed;
+pub use witnessed::{Anchors, Witnessed};
 
 /// Asks an upstream server which tools it has, as whoever has this account where it acts for each person; wired to the gateway's client, which this crate must not know.
 pub type Discover = Arc<

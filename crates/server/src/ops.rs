@@ -16,21 +16,16 @@ use decide::Engine;
 use insight::Index;
 use ledger::Health;
 
-use crate::Witnessed;
+use crate::Anchors;
 
 /// The listener for operators: `/livez`, `/readyz` (with reasons for `?verbose`) and `/metrics`.
 ///
-/// `witnessed` is what is known of the ledger's witnesses, where there are some.
 /// It needs no credentials and must not be reachable from outside.
-pub fn ops_router(
-    engine: Arc<Engine>,
-    search: Arc<Index>,
-    witnessed: Option<Arc<Witnessed>>,
-) -> Router {
+pub fn ops_router(engine: Arc<Engine>, search: Arc<Index>, anchors: Anchors) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(move |engine| metrics(engine, search, witnessed)))
+        .route("/metrics", get(move |engine| metrics(engine, search, anchors)))
         .with_state(engine)
 }
 
@@ -70,7 +65,7 @@ fn checks(engine: &Engine) -> [(&'static str, Option<String>); 3] {
 async fn metrics(
     State(engine): State<Arc<Engine>>,
     search: Arc<Index>,
-    witnessed: Option<Arc<Witnessed>>,
+    anchors: Anchors,
 ) -> impl IntoResponse {
     let counters = engine.counters();
     let mut text = Exposition(String::with_capacity(2048));
@@ -93,7 +88,7 @@ async fn metrics(
         "Entries under the ledger's signed head.",
         engine.log().head().size,
     );
-    if let Some(witnessed) = witnessed {
+    if let Some(witnessed) = anchors.witnessed {
         text.gauge(
             "bailiwick_ledger_witnessed_entries",
             "Entries under the newest head that enough witnesses have cosigned.",
@@ -103,6 +98,13 @@ async fn metrics(
             "bailiwick_ledger_contradicting_witnesses",
             "Witnesses that have contradicted the ledger, or themselves, since the node started.",
             witnessed.contradicting.load(Ordering::Relaxed),
+        );
+    }
+    if let Some(stamped) = anchors.stamped {
+        text.gauge(
+            "bailiwick_ledger_stamped_entries",
+            "Entries under the newest head that a timestamping authority has stamped.",
+            stamped.load(Ordering::Relaxed),
         );
     }
     text.gauge(

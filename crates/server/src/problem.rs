@@ -317,7 +317,9 @@ impl From<ledger::ReadError> for Problem {
 
 impl From<insight::SearchError> for Problem {
     fn from(why: insight::SearchError) -> Self {
-        log(&why);
+        if !matches!(why, insight::SearchError::Behind { .. }) {
+            log(&why);
+        }
         Self::new(Fault::Search, why.to_string())
     }
 }

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use ledger::HeadFile;
 
@@ -9,6 +12,15 @@ pub struct Witnessed {
     pub entries: AtomicU64,
     /// How many of them have contradicted the ledger, or themselves, since the node started.
     pub contradicting: AtomicU64,
+}
+
+/// What is known of those who have a hand in a ledger's heads, where there are some.
+#[derive(Debug, Clone, Default)]
+pub struct Anchors {
+    /// Its witnesses.
+    pub witnessed: Option<Arc<Witnessed>>,
+    /// How many entries the newest head covers that a timestamping authority has stamped.
+    pub stamped: Option<Arc<AtomicU64>>,
 }
 
 impl Witnessed {

@@ -97,6 +97,17 @@ impl WitnessBook {
         Ok(found.into_iter().next())
     }
 
+    /// Has another key check the heads of a log from now on; `false` where it is not the former one that does so far, and
+    /// nothing was changed.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn replace_key(&self, origin: &str, former: &str, key: &str) -> Result<bool, Error> {
+        let sql = "UPDATE log SET key = $1 WHERE origin = $2 AND key = $3";
+        let changed = self.with(|session| session.execute(sql, &[&key, &origin, &former]))?;
+        Ok(changed == 1)
+    }
+
     /// Puts a newer head in place of the one that it was checked against, and answers once that is durable; `false` where
     /// another has come meanwhile, and nothing was changed.
     ///

@@ -107,7 +107,7 @@ impl World {
             search: search.clone(),
         });
         serve(public, router, roomy());
-        serve(ops, server::ops_router(engine.clone(), search, None), roomy());
+        serve(ops, server::ops_router(engine.clone(), search, server::Anchors::default()), roomy());
         Self(Arc::new(Inner {
             engine,
             url,

@@ -3,7 +3,10 @@ use model::{ApprovalId, Digest, Foreign};
 use serde_json::{Value, json};
 use token::approval::{self, Verdict};
 
-use super::show::{self, People};
+use super::{
+    catalog::diff,
+    show::{self, People},
+};
 use crate::{
     client::{self, Client, Context},
     failure::{Exit, Failure, Result, TELL_US},
@@ -247,6 +250,11 @@ fn request(document: &Value) -> String {
     let id = show::cell(document, "id");
     let mut text = format!("REQUEST {id}\n{known}");
     text += &replaced(&document["policies"]);
+    if let Some(tools) = document["tools"].as_array().filter(|tools| !tools.is_empty()) {
+        let told = diff::told(tools).join("\n");
+        text +=
+            &format!("\n\nthis accepts what was not accepted before:\n{}", set_in(told.trim_end()));
+    }
     // What is done comes first; what somebody wrote about it comes last, and is never mistaken for ours.
     for (member, title) in [
         ("arguments", "exactly these arguments"),

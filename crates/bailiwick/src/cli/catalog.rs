@@ -6,7 +6,7 @@ use model::{Digest, Name, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-mod diff;
+pub(super) mod diff;
 mod edit;
 mod propose;
 mod trial;

@@ -9,7 +9,7 @@ use gateway::{
     outbound::{Limits, Outbound},
 };
 use http::{HeaderMap, Method};
-use ledger::Witnessed;
+use ledger::{Checkpoint, HeadFile, Witnessed, stamped_at, stamped_sizes};
 use model::Foreign;
 use rustix::{
     fs::statvfs,
@@ -21,7 +21,7 @@ use super::{ConfigArgs, ledger::given_key, show};
 use crate::{
     agent,
     client::{Client, Context, now},
-    config::{self, Config},
+    config::{self, Config, Stamps},
     failure::{Exit, Failure, Result},
     keys,
     output::Answer,
@@ -39,6 +39,12 @@ const FREE_PERCENT: u64 = 5;
 const STALE_SECONDS: i64 = 600;
 /// How many file descriptors a node should have: most of them are connections.
 const DESCRIPTORS: u64 = 4_096;
+
+/// Whether a ledger has signed for more entries than this.
+fn is_ahead_of(ledger: &Path, size: u64) -> bool {
+    let note = std::fs::read(ledger.join(HeadFile::Newest.name())).unwrap_or_default();
+    Checkpoint::unverified(&note).is_ok_and(|head| head.size > size)
+}
 
 /// Look for what is wrong, or easily forgotten.
 #[derive(Args)]
@@ -135,6 +141,9 @@ impl Found {
         if let Some(file) = &config.witnesses {
             self.witnesses(config, file);
         }
+        if let Some(stamps) = &config.stamps {
+            self.timestamps(config, stamps);
+        }
         self.disk(&config.data);
         let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let says = format!("a node may open {most} files and connections");
@@ -192,6 +201,30 @@ impl Found {
                 } else {
                     self.add("witnesses", State::Ok, says, None);
                 }
+            }
+        }
+    }
+
+    /// Which head was stamped last. An authority that is away is not missed by anybody else.
+    fn timestamps(&mut self, config: &Config, stamps: &Stamps) {
+        let dir = config.ledger_dir();
+        let newest = stamped_sizes(&dir).map(|sizes| sizes.last().copied());
+        let newest = newest
+            .and_then(|size| size.map(|size| Ok((size, stamped_at(&dir, size)?))).transpose());
+        let next = "look at what the node logs of its timestamps, which says why; `docs/operations.md` has the codes";
+        match newest {
+            Err(error) => self.add("timestamps", State::Warn, error.to_string(), Some(next)),
+            Ok(None) => {
+                let says = format!("`{}` is named, and no head is stamped", stamps.url);
+                self.add("timestamps", State::Warn, says, Some(next));
+            }
+            Ok(Some((size, at))) => {
+                let ago = (now().seconds() - at.seconds()).max(0);
+                let says = format!("the head of {size} entries is stamped, {ago} s ago");
+                let late = ago as u64 > 2 * stamps.every.as_secs() && is_ahead_of(&dir, size);
+                let (state, next) =
+                    if late { (State::Warn, Some(next)) } else { (State::Ok, None) };
+                self.add("timestamps", state, says, next);
             }
         }
     }

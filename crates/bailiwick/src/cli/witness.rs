@@ -28,6 +28,9 @@ pub(crate) enum Command {
         /// The log's verifier key, `name+id+key`, or a file with it, by another way than the log's heads.
         #[arg(value_name = "LINE|FILE")]
         key: String,
+        /// The key line that it takes the place of, where the log has named another key for its heads.
+        #[arg(long, value_name = "LINE|FILE")]
+        in_place_of: Option<String>,
     },
     /// Take heads at `POST /add-checkpoint`, and cosign those that contain the last one.
     Serve {
@@ -74,9 +77,13 @@ impl Command {
                 );
                 Ok(Answer::new(json!({ "key": key }), text))
             }
-            Self::AddLog { place, key } => {
+            Self::AddLog { place, key, in_place_of } => {
                 let key = given_key(&key)?;
-                let added = place.folder().add(&key, now())?;
+                let former = in_place_of.as_deref().map(given_key).transpose()?;
+                let added = match &former {
+                    Some(former) => place.folder().replace(former, &key).map(|()| true)?,
+                    None => place.folder().add(&key, now())?,
+                };
                 let said =
                     if added { "heads are cosigned from now on" } else { "it was known already" };
                 let text = format!("`{}`: {said}", key.name());

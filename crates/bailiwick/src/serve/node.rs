@@ -10,12 +10,13 @@ use gateway::{
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
-use server::Bounds;
+use server::{Anchors, Bounds};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     parts::{self, Urls},
+    stamping::Stamping,
     witnesses::Witnesses,
 };
 use crate::{
@@ -82,9 +83,13 @@ impl Node {
         };
         let outbound = Outbound::new(Limits { at_once: descriptors / 4, ..Limits::default() });
         let witnesses = Witnesses::of(config, engine.log())?;
-        let witnessed = witnesses.as_ref().map(|witnesses| witnesses.state.clone());
+        let stamping = Stamping::of(config, engine.log())?;
+        let anchors = Anchors {
+            witnessed: witnesses.as_ref().map(|witnesses| witnesses.state.clone()),
+            stamped: stamping.as_ref().map(|stamping| stamping.entries.clone()),
+        };
         let routers =
-            super::routers::routers(&engine, config, &urls, outbound, broker_key, witnessed);
+            super::routers::routers(&engine, config, &urls, outbound, broker_key, anchors);
         let mut node = Self {
             notice: door.as_ref().map(Door::notice),
             engine: engine.clone(),
@@ -101,6 +106,10 @@ impl Node {
         if let Some(witnesses) = witnesses {
             let stopping = node.stopping.clone();
             node.aside.spawn(witnesses.run(stopping));
+        }
+        if let Some(stamping) = stamping {
+            let stopping = node.stopping.clone();
+            node.aside.spawn(stamping.run(stopping));
         }
         if let Some(door) = door {
             let stopping = node.stopping.clone();

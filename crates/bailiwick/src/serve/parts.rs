@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use decide::{Clock, Context, Engine, Issuer, Parts, Stops};
-use ledger::Log;
+use ledger::{Log, OpenError};
 use store::{Store, SubjectKeyBook};
 use token::{Keyring, MasterKey, dpop::Nonces};
 
@@ -72,20 +72,15 @@ pub(super) async fn start_engine(
 
 fn open_log(config: &Config, keys: ledger::Keys) -> Result<Log> {
     let place = config.ledger_dir().display().to_string();
-    let wish = ledger::Config {
-        dir: config.ledger_dir(),
-        lock: config.ledger_head.clone(),
-        realm: config.realm.clone(),
-        origin: config.origin(),
-        segment_bytes: config.segment_bytes,
-        reserve_bytes: ledger::RESERVE,
-    };
-    Log::open(wish, keys).map_err(|error| {
+    Log::open(config.ledger(), keys).map_err(|error| {
         Failure::new("ledger_not_opened", format!("the ledger in `{place}` cannot be opened"))
             .because(&error)
-            .next(
-                "see that no other node uses this data folder, and that folder, keys and `ledger.head` belong together",
-            )
+            .next(match error {
+                OpenError::Behind { .. } | OpenError::Restoring => {
+                    "bring back the newest copy; where there is none, `bailiwick restore` records what is lost and goes on"
+                }
+                _ => "see that no other node uses this data folder, and that folder, keys and `ledger.head` belong together",
+            })
     })
 }
 

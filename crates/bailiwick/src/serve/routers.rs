@@ -13,7 +13,7 @@ use gateway::{
 use govern::{FoundTool, LinkAccount};
 use insight::Index;
 use model::{IdentityId, Name};
-use server::{Begun, Discover, Linked, Linking, NotLinked, Server, Witnessed};
+use server::{Anchors, Begun, Discover, Linked, Linking, NotLinked, Server};
 use token::MasterKey;
 
 use super::parts::Urls;
@@ -38,7 +38,7 @@ pub(super) fn routers(
     urls: &Urls,
     outbound: Outbound,
     broker_key: MasterKey,
-    witnessed: Option<Arc<Witnessed>>,
+    anchors: Anchors,
 ) -> Routers {
     let programs = config.programs.iter().map(|(name, it)| (name.to_string(), it.clone()));
     let broker = Broker::new(engine.clone(), outbound.clone(), own_secrets(config), broker_key);
@@ -56,13 +56,13 @@ pub(super) fn routers(
         dialable: Arc::new(move |record| dialable(record, &addresses)),
         public_url: urls.server.clone(),
         ledger_dir: config.ledger_dir(),
-        witnessed: witnessed.clone(),
+        witnessed: anchors.witnessed.clone(),
         search: search.clone(),
     };
     Routers {
         server: server::router(server),
         gateway: gateway::router(Gateway::new(engine.clone(), upstreams.clone())),
-        ops: server::ops_router(engine.clone(), search, witnessed),
+        ops: server::ops_router(engine.clone(), search, anchors),
         upstreams,
     }
 }

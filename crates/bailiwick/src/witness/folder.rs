@@ -89,8 +89,28 @@ impl Folder {
         }
         Err(Failure::new("log_known", format!("`{}` is known with another key", seen.origin))
             .why("who has another key for the name of a log may be somebody else, and its past is lost with the old one")
-            .next("ask whoever runs the log; a log with a new key takes a new name")
+            .next("ask whoever runs the log; where it has named another key, say `--in-place-of` with the former key line")
             .exit(Exit::Conflict))
+    }
+
+    /// Has another key check the heads of a log from now on, of which it remembers what it has seen.
+    pub(crate) fn replace(&self, former: &VerifierKey, key: &VerifierKey) -> Result<()> {
+        self.read_public()?;
+        let book = self.open_book()?;
+        let [line, new] = [former, key].map(ToString::to_string);
+        let is_one_log = former.name() == key.name();
+        if is_one_log
+            && book.replace_key(key.name(), &line, &new).map_err(|error| self.no_book(&error))?
+        {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "log_unknown",
+            format!("`{}` is not known by that former key", key.name()),
+        )
+        .why("a key takes the place of the one that checks heads of this log now, and of no other")
+        .next("look at `witness status`; a log of another name is added without `--in-place-of`")
+        .exit(Exit::Conflict))
     }
 
     /// The public line, and every log that the witness cosigns for.

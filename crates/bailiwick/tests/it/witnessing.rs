@@ -14,15 +14,15 @@ use crate::{
 };
 
 /// A witness of ours that serves; it ends with its test.
-struct Witness {
+pub(crate) struct Witness {
     child: Child,
-    url: String,
-    key: String,
+    pub(crate) url: String,
+    pub(crate) key: String,
 }
 
 impl Witness {
     /// Makes one that knows a log.
-    fn of(place: &Place, log: &str) -> Self {
+    pub(crate) fn of(place: &Place, log: &str) -> Self {
         let name = ["--dir", "witness", "--name", "witness.example/1"];
         let made = place.run(["witness", "init", "-o", "json"].into_iter().chain(name)).ends(0);
         place.run(["witness", "add-log", "--dir", "witness", log]).ends(0).says("from now on");

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use model::Verb;
+use ledger::{Draft, Entry};
+use model::{State, Verb};
 use proptest::prelude::*;
 use store::Expect;
 
 use super::{
-    cast::{DESK, POLICIES, authority, blueprint, eur, grant, person},
+    cast::{DESK, POLICIES, agent, agent_id, authority, blueprint, eur, grant, person, person_id},
     world::{Deed, World},
 };
 use crate::{
@@ -177,25 +178,34 @@ async fn a_decision_is_asked_again_under_todays_policies() {
     assert_eq!((last(&world).remade, last(&world).today), (Remade::Same, Some("deny")));
 }
 
-/// The node's own key could sign it, so the tree does not show it.
+/// The last decision, and what it says.
+async fn last(world: &World) -> (Entry, Decision) {
+    let entries = world.entries().await;
+    let last = entries.into_iter().rfind(|entry| entry.leaf.kind == "decision").unwrap();
+    let body = entries::read(&last.leaf.body).unwrap();
+    (last, body)
+}
+
+/// An entry as the last decision's, of another action: whoever has the node's keys could write it.
+fn forged(world: &World, like: &Entry, body: &Decision, verdict: &str, asked_for: &str) -> Draft {
+    let mut draft = entries::draft(world.engine.context.id(), like.leaf.at, body);
+    draft.action = Some(world.engine.context.id());
+    draft.agent = like.leaf.agent.clone();
+    (draft.person, draft.task) = (like.leaf.person.clone(), like.leaf.task);
+    (draft.parents, draft.chain) = (like.leaf.parents.clone(), like.leaf.chain.clone());
+    draft.verdict = Some(verdict.to_owned());
+    draft.class = ledger::PayloadClass::Calls;
+    draft.payload = Some(asked_for.as_bytes().to_vec());
+    draft
+}
+
+/// The tree does not show it.
 #[tokio::test]
 async fn a_decision_that_nobody_could_have_made_is_found() {
     let (world, [bot, _]) = working().await;
     world.verdict(&bot, "export", "{}").await;
-    let entries = world.entries().await;
-    let denied = entries.iter().rfind(|entry| entry.leaf.kind == "decision").unwrap();
-    let body: Decision = entries::read(&denied.leaf.body).unwrap();
-    let forge = |body: &Decision, verdict: &str| {
-        let mut draft = entries::draft(world.engine.context.id(), denied.leaf.at, body);
-        draft.action = Some(world.engine.context.id());
-        draft.agent = denied.leaf.agent.clone();
-        (draft.person, draft.task) = (denied.leaf.person.clone(), denied.leaf.task);
-        draft.parents = denied.leaf.parents.clone();
-        draft.verdict = Some(verdict.to_owned());
-        draft.class = ledger::PayloadClass::Calls;
-        draft.payload = Some(b"{}".to_vec());
-        draft
-    };
+    let (denied, body) = last(&world).await;
+    let forge = |body: &Decision, verdict: &str| forged(&world, &denied, body, verdict, "{}");
     let permitted = Decision { code: None, ..body.clone() };
     world.append(forge(&permitted, "permit")).await;
     let found = remade(&world).pop().unwrap();
@@ -210,6 +220,107 @@ async fn a_decision_that_nobody_could_have_made_is_found() {
     draft.payload = Some(br#"{"arguments":{}}"#.to_vec());
     world.append(draft).await;
     assert_eq!(remade(&world).pop().unwrap().remade, Remade::Differs(vec!["effects"]));
+}
+
+fn is_unapproved(made: Remade) -> bool {
+    matches!(made, Remade::Differs(what) if what.contains(&"approval"))
+}
+
+const LARGE: &str = r#"{"amount":400000,"order":"A-2"}"#;
+
+#[tokio::test]
+async fn an_approval_that_was_not_given_or_was_for_something_else_is_found() {
+    let (world, [bot, _]) = working().await;
+    let ask = || world.attempt(&bot, "refund", LARGE);
+    let id = ask().await.err().unwrap().approval.unwrap();
+    let (held, body) = last(&world).await;
+    let forge = |arguments: &str, body: &Decision| {
+        let mut draft = forged(&world, &held, body, "permit", arguments);
+        draft.approval = Some(id);
+        draft
+    };
+    let permitted = Decision { code: None, ..body };
+    let made = |world: &World| remade(world).pop().unwrap().remade;
+
+    world.append(forge(LARGE, &permitted)).await;
+    assert!(is_unapproved(made(&world)), "nobody had answered");
+    world.answer(id, "max", "finance", true).await;
+    drop(ask().await.unwrap());
+    world.entries().await;
+    let permits = |one: &Recomputed| one.verdict == "permit" && one.remade == Remade::Same;
+    assert!(permits(remade(&world).last().unwrap()), "{:?}", remade(&world).last());
+
+    let other = r#"{"amount":400001,"order":"A-2"}"#;
+    drop(world.attempt(&bot, "refund", other).await.err().unwrap());
+    let (_, body) = last(&world).await;
+    world.append(forge(other, &Decision { code: None, ..body })).await;
+    assert!(is_unapproved(made(&world)), "it was for another call");
+
+    world.tick(2 * 3_600_000);
+    world.refresh().await;
+    let mut late = permitted;
+    late.given.as_mut().unwrap().at = world.engine.context.now();
+    world.append(forge(LARGE, &late)).await;
+    assert!(is_unapproved(made(&world)), "it was no longer in force");
+}
+
+#[tokio::test]
+async fn a_permit_on_what_had_been_replaced_long_before_is_found() {
+    let (world, [bot, _]) = working().await;
+    let arguments = r#"{"order":"A-1"}"#;
+    assert_eq!(world.verdict(&bot, "get_order", arguments).await, "permit");
+    let (like, body) = last(&world).await;
+    let again = |world: &World| {
+        let mut body = body.clone();
+        body.given.as_mut().unwrap().at = world.engine.context.now();
+        forged(world, &like, &body, "permit", arguments)
+    };
+    let made = |world: &World| remade(world).pop().unwrap().remade;
+
+    world.apply(&format!("{POLICIES}\n{}", MORE[3])).await;
+    let narrower = blueprint("support", "lookup", &[(&[Verb::Read], "desk/*/*")]);
+    world.put(move |changes| changes.put(&narrower, Expect::Any, false)).await;
+    world.entries().await;
+    world.append(again(&world)).await;
+    assert_eq!(made(&world), Remade::Same, "it may have been on its way");
+    world.tick(61_000);
+    world.refresh().await;
+    world.append(again(&world)).await;
+    assert_eq!(made(&world), Remade::Differs(vec!["objects", "policies"]));
+}
+
+#[tokio::test]
+async fn a_permit_for_an_agent_that_was_suspended_is_found() {
+    let (world, [bot, _]) = working().await;
+    let arguments = r#"{"order":"A-1"}"#;
+    assert_eq!(world.verdict(&bot, "get_order", arguments).await, "permit");
+    let (like, mut body) = last(&world).await;
+    let id = agent_id("support-bot");
+    let active = world.engine.directory.agent(&id).unwrap();
+    let mut record = agent("support-bot", "support");
+    record.agent.state = State::Suspended { owner: person_id("olivia"), reason: "odd".to_owned() };
+    world.put(move |changes| changes.put(&record, Expect::Any, false)).await;
+    let suspended = world.engine.directory.agent(&id).unwrap();
+    let given = body.given.as_mut().unwrap();
+    let rows = given.objects.iter_mut().filter(|row| **row == active.row);
+    rows.for_each(|row| *row = suspended.row);
+    world.entries().await;
+    world.append(forged(&world, &like, &body, "permit", arguments)).await;
+    assert_eq!(remade(&world).pop().unwrap().remade, Remade::Differs(vec!["standing"]));
+}
+
+#[tokio::test]
+async fn an_approval_in_vain_is_made_again_as_that() {
+    let world = World::new().await;
+    let obliged =
+        POLICIES.replace("@id(\"desk-use\")", "@id(\"desk-use\") @obligation(\"mask:card\")");
+    world.apply(&obliged).await;
+    let bot = world.bot(Some(eur(1_000_000))).await;
+    let id = world.attempt(&bot, "refund", LARGE).await.err().unwrap().approval.unwrap();
+    world.answer(id, "max", "finance", true).await;
+    assert!(world.verdict(&bot, "refund", LARGE).await.starts_with("deny forbidden"));
+    world.entries().await;
+    assert_eq!(remade(&world).pop().unwrap().remade, Remade::Same);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! An index is made from its ledger alone, and knows when it is of another one.
 
-use insight::{Field, Index, Query};
+use insight::{Field, Index, Query, SearchError};
 
 use crate::house::House;
 
@@ -28,6 +28,25 @@ fn an_index_that_was_dropped_is_made_anew_with_the_same_answers() {
     let house = House::of("acme/audit", folder);
     assert_eq!(house.index.indexed(), 0);
     assert_eq!(answers(&house), before);
+}
+
+/// One search takes in a part of a large ledger, and the next one more.
+#[test]
+fn a_page_that_the_new_index_does_not_reach_yet_is_refused_and_not_passed_over() {
+    let house = House::new();
+    house.fill(0, 20_000);
+    while house.index.advance().unwrap() {}
+    let query = Query::default().with(Field::Person, "person/p0");
+    let first = house.index.search(&query, None, 10).unwrap().found;
+    let folder = house.close();
+    std::fs::remove_file(folder.path().join("search.sqlite")).unwrap();
+    let house = House::of("acme/audit", folder);
+    let refused = house.index.search(&query, first.rest, 10).unwrap_err();
+    assert!(matches!(refused, SearchError::Behind { size: 20_000, .. }), "{refused:?}");
+    let again = house.index.search(&query, first.rest, 10).unwrap().found;
+    let expected = house.oracle(|entry| entry.leaf["person"] == "person/p0");
+    let found: Vec<u64> = again.entries.iter().map(|entry| entry.index).collect();
+    assert_eq!(found, expected[10..20]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use insight::Moment;
 use model::{TaskId, Timestamp};
 use serde_json::Value;
 
-use crate::house::{House, START};
+use crate::house::{House, Read, START};
 
 /// The last version of each object by a moment, read off all leaves.
 fn oracle(house: &House, at: i64, object: Option<&str>) -> BTreeMap<(String, String), u64> {
@@ -63,11 +63,16 @@ fn governance_at_a_moment_is_the_last_version_of_each_object_by_then() {
 }
 
 #[test]
-fn a_chain_has_every_entry_of_its_task_in_order() {
+fn a_chain_has_the_decision_that_opened_its_task_and_every_entry_of_it_in_order() {
     let house = House::new();
     house.fill(0, 1_000);
     let task = TaskId::from_bits(3);
-    let mut expected = house.oracle(|entry| entry.leaf["task"] == task.to_string());
+    let is_of_it = |entry: &Read| entry.leaf["task"] == task.to_string();
+    let is_opening = |entry: &Read| is_of_it(entry) && entry.leaf["kind"] == "task";
+    let opened = *house.oracle(is_opening).last().unwrap();
+    let action = house.all()[opened as usize].leaf["action"].clone();
+    let opens = |entry: &Read| entry.leaf["kind"] == "decision" && entry.leaf["action"] == action;
+    let mut expected = house.oracle(|entry| is_of_it(entry) || opens(entry));
     expected.reverse();
     let chain = house.index.chain(task).unwrap();
     assert_eq!(chain.entries.iter().map(|entry| entry.index).collect::<Vec<_>>(), expected);

@@ -4,8 +4,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::NoteError;
-use crate::merkle::sha256;
+use super::{Checkpoint, NoteError};
+use crate::{merkle::sha256, restore};
 
 /// The longest name: what a cosignature can say of one.
 const MAX_NAME: usize = 255;
@@ -69,6 +69,31 @@ impl VerifierKey {
     /// The Ed25519 key, by which two lines are known to be one key's under whatever names.
     pub(crate) fn public(&self) -> &[u8; 32] {
         &self.0.public
+    }
+
+    /// The same key under another name of its log.
+    pub(crate) fn renamed(&self, name: &str) -> Result<Self, NoteError> {
+        Key::new(name, self.0.public).map(Self)
+    }
+
+    /// The key that checks a note of this key's log, under whichever name the log had when it was signed: the name
+    /// changes when a log is restored. Of a note of anything else it is this key, which has not signed it.
+    pub(crate) fn of_log(&self, note: &[u8]) -> Self {
+        self.under(note, |_, _| true)
+    }
+
+    /// The same of notes under an earlier name than this key's.
+    pub(crate) fn of_earlier(&self, note: &[u8]) -> Self {
+        self.under(note, |theirs, own| theirs < own)
+    }
+
+    fn under(&self, note: &[u8], fits: impl Fn(u32, u32) -> bool) -> Self {
+        let origin = Checkpoint::unverified(note).map(|head| head.origin);
+        let (base, own) = (restore::base(self.name()), restore::generation(self.name()));
+        let other = origin.ok().filter(|origin| {
+            restore::base(origin) == base && fits(restore::generation(origin), own)
+        });
+        other.and_then(|origin| self.renamed(&origin).ok()).unwrap_or_else(|| self.clone())
     }
 }
 

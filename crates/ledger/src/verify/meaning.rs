@@ -6,15 +6,18 @@
 mod actions;
 mod agents;
 mod credentials;
+mod ended;
 mod sealed;
 mod tasks;
+mod truncated;
 
 use std::collections::HashSet;
 
 use model::{Digest, EntryId, Timestamp, ijson::Json};
 
 use self::{
-    actions::Actions, agents::Agents, credentials::Credentials, sealed::Sealed, tasks::Tasks,
+    actions::Actions, agents::Agents, credentials::Credentials, ended::Ends, sealed::Sealed,
+    tasks::Tasks, truncated::Truncated,
 };
 use super::{
     payloads::Payloads,
@@ -35,7 +38,9 @@ pub(super) struct Meaning<'a> {
     unknown: Vec<(Digest, u64)>,
     actions: Actions,
     credentials: Credentials,
+    ends: Ends,
     tasks: Tasks,
+    truncated: Truncated,
     agents: Agents,
     /// How many entries the log says that it lost.
     lost: u64,
@@ -58,9 +63,10 @@ fn incorrect(what: impl Into<String>) -> Wrong {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(payloads: Payloads<'a>, org: String, keys: Option<&'a SubjectKeys>) -> Self {
+    pub(super) fn new(payloads: Payloads<'a>, origin: &str, keys: Option<&'a SubjectKeys>) -> Self {
         Self {
-            org,
+            org: origin.split('/').next().unwrap_or_default().to_owned(),
+            truncated: Truncated::new(origin),
             payloads,
             sealed: Sealed::new(keys),
             ids: HashSet::new(),
@@ -68,6 +74,7 @@ impl<'a> Meaning<'a> {
             unknown: Vec::new(),
             actions: Actions::default(),
             credentials: Credentials::default(),
+            ends: Ends::default(),
             tasks: Tasks::default(),
             agents: Agents::default(),
             lost: 0,
@@ -101,10 +108,12 @@ impl<'a> Meaning<'a> {
             self.gap(index, &leaf, report);
         }
         let seen = Seen { index, hash, leaf: &leaf, rooted };
+        self.truncated.see(&seen, report);
         let rules = [
             self.credentials.see(&seen),
             self.actions.see(&seen),
             self.tasks.see(&seen),
+            self.ends.see(&seen),
             self.agents.see(&seen),
         ];
         for found in rules.into_iter().filter_map(Result::err) {
@@ -126,6 +135,7 @@ impl<'a> Meaning<'a> {
             }
         }
         report.gaps.truncate(MAX_LISTED);
+        self.truncated.finish(report);
         report.open = self.actions.open();
         report.open.truncate(MAX_LISTED);
         let miscounted = self.tasks.miscounted(self.lost).into_iter();

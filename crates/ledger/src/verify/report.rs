@@ -4,9 +4,11 @@ use std::{fmt, ops::RangeInclusive};
 
 use model::{ActionId, TaskId, Timestamp};
 
+use super::lines::Lines;
 use crate::{
     note::{Checkpoint, VerifierKey},
     quorum::{TlogPolicy, Witnessed, WitnessedError},
+    restore,
 };
 
 /// The most findings of one class that are kept one by one; the others are counted.
@@ -21,9 +23,14 @@ pub struct Report {
     pub is_pack: bool,
     /// The signed head that everything was checked against; `None` where it could not be accepted.
     pub checkpoint: Option<Checkpoint>,
+    /// The key that signed it, where that is another one than was given, and handovers lead to it from that.
+    pub successor: Option<VerifierKey>,
     /// The newest head, of the log or kept, that a quorum of witnesses has cosigned, and who; `None` where none has, or where nobody asked
     /// ([`Report::ask_for_witnesses`]).
     pub witnessed: Option<Witnessed>,
+    /// Heads of the log over which an authority has given a time, by the word of its tokens, whose signatures are not checked;
+    /// the smallest first.
+    pub stamped: Vec<Stamped>,
     /// How many entries were hashed.
     pub entries: u64,
     /// How many tiles were compared, of all levels.
@@ -45,6 +52,8 @@ pub struct Report {
     pub open_tasks: Vec<OpenTask>,
     /// What the log itself says that it could not record.
     pub gaps: Vec<Gap>,
+    /// Where the log says that it was brought back from an older copy, and what of it is lost.
+    pub truncations: Vec<Truncation>,
     /// What is wrong, integrity first; at most a thousand findings of each class.
     pub findings: Vec<Finding>,
     /// How many more findings there were.
@@ -55,6 +64,19 @@ pub struct Report {
     asked: [bool; 5],
     /// The notes that were read, the newest of the log first.
     pub(super) heads: Vec<(Place, Vec<u8>)>,
+    /// The keys that have signed them.
+    pub(super) lines: Lines,
+}
+
+/// A head with a timestamp (RFC 3161).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    /// How many entries the head covers.
+    pub size: u64,
+    /// When it was there, as the token says.
+    pub at: Timestamp,
+    /// The file of the head; the token lies beside it, with `.tsr`.
+    pub file: String,
 }
 
 /// A permitted action without an outcome.
@@ -97,6 +119,19 @@ pub struct Gap {
     pub from: Timestamp,
     /// When the last was.
     pub to: Timestamp,
+}
+
+/// A log that was restored from an older copy than what was signed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    /// The entry that says so.
+    pub index: u64,
+    /// How many entries the copy had.
+    pub kept: u64,
+    /// The log's name from then on.
+    pub name: String,
+    /// How many entries were signed for, as far as anybody knew then.
+    pub lost_to: Option<u64>,
 }
 
 /// One thing that is wrong.
@@ -198,6 +233,7 @@ impl Report {
     pub fn ask_for_witnesses(&mut self, key: &VerifierKey, policy: &TlogPolicy, now: Timestamp) {
         let (mut heads, mut why) = (Vec::new(), None);
         for (place, note) in std::mem::take(&mut self.heads) {
+            let key = &self.lines.of(&note, key);
             // It is not this log's, so nobody has cosigned this log by it.
             if self.findings.iter().any(|finding| finding.place == place) {
                 continue;
@@ -228,10 +264,25 @@ impl Report {
         self.sort();
     }
 
+    /// What ended the log of this name, which it had before.
+    pub(super) fn truncation_of(&self, name: &str) -> Option<Truncation> {
+        let ended = |cut: &&Truncation| restore::generation(&cut.name) > restore::generation(name);
+        self.truncations.iter().find(ended).cloned()
+    }
+
     /// The entries behind the newest witnessed head, where there is one.
     pub fn unwitnessed(&self) -> Option<RangeInclusive<u64>> {
         let (witnessed, signed) = (self.witnessed.as_ref()?, self.checkpoint.as_ref()?);
         let tail = witnessed.checkpoint.size..=signed.size.checked_sub(1)?;
+        (!tail.is_empty()).then_some(tail)
+    }
+
+    /// The entries behind the newest head that somebody else has a hand in, as a witness or by a timestamp; of a log that has
+    /// no timestamps [`Report::unwitnessed`] is what there is to say.
+    pub fn unanchored(&self) -> Option<RangeInclusive<u64>> {
+        let (stamped, signed) = (self.stamped.last()?, self.checkpoint.as_ref()?);
+        let witnessed = self.witnessed.as_ref().map_or(0, |head| head.checkpoint.size);
+        let tail = stamped.size.max(witnessed)..=signed.size.checked_sub(1)?;
         (!tail.is_empty()).then_some(tail)
     }
 
@@ -249,6 +300,16 @@ impl Report {
         } else {
             self.further += 1;
         }
+    }
+
+    /// A time over a head that is none of this log says nothing of it.
+    pub(super) fn forget_false_stamps(&mut self) {
+        let wrong = |head: &Stamped| {
+            let place = Place::File(head.file.clone());
+            self.findings.iter().any(|finding| finding.place == place)
+        };
+        let stamped = std::mem::take(&mut self.stamped);
+        self.stamped = stamped.into_iter().filter(|head| !wrong(head)).collect();
     }
 
     /// What was signed comes before what it says.

@@ -5,7 +5,8 @@ use std::fmt;
 use model::Foreign;
 use serde_json::{Value, json};
 
-use super::report::{Class, Level, Report, Verdict};
+use super::report::{Class, Level, Report, Stamped, Verdict};
+use crate::anchor;
 
 const LEVELS: [Level; 5] =
     [Level::Signature, Level::Tree, Level::History, Level::Payloads, Level::Meaning];
@@ -33,6 +34,13 @@ impl Report {
                     .to_owned(),
             );
         }
+        if let Some(Stamped { file, .. }) = self.stamped.last() {
+            let token = anchor::timestamp_of(file);
+            lines.push(format!(
+                "that an authority gave these timestamps: that is checked with its certificate, by `openssl ts -verify -data {file} \
+                 -in {token} -CAfile CERTIFICATE` in this folder"
+            ));
+        }
         if self.commitments < self.payloads {
             lines.push(format!(
                 "what {} payloads hold: without their key only the sealed bytes were compared",
@@ -58,6 +66,7 @@ impl Report {
             "verified": self.is_clean(),
             "size": self.checkpoint.as_ref().map(|head| head.size),
             "root": self.checkpoint.as_ref().map(|head| head.root),
+            "successor": self.successor.as_ref().map(ToString::to_string),
             "entries": self.entries,
             "tiles": self.tiles,
             "payloads": self.payloads,
@@ -69,11 +78,16 @@ impl Report {
                 "size": witnessed.checkpoint.size,
                 "by": witnessed.by.iter().map(|(name, at)| json!({ "name": name, "at": at.millis() })).collect::<Vec<_>>(),
             })),
+            "stamped": self.stamped.iter().map(|head| json!({ "size": head.size, "at": head.at.millis(), "file": head.file })).collect::<Vec<_>>(),
+            "unanchored": self.unanchored().map(|tail| json!({ "from": tail.start(), "to": tail.end() })),
             "levels": levels.into_iter().collect::<serde_json::Map<_, _>>(),
             "open": self.open.iter().map(|open| json!({ "action": open.action, "index": open.index })).collect::<Vec<_>>(),
             "open_tasks": self.open_tasks.iter().map(|open| json!({ "task": open.task, "index": open.index })).collect::<Vec<_>>(),
             "gaps": self.gaps.iter().map(|gap| json!({
                 "index": gap.index, "lost": gap.lost, "from": gap.from.millis(), "to": gap.to.millis(),
+            })).collect::<Vec<_>>(),
+            "truncations": self.truncations.iter().map(|cut| json!({
+                "index": cut.index, "kept": cut.kept, "name": cut.name, "lost_to": cut.lost_to,
             })).collect::<Vec<_>>(),
             "findings": findings.collect::<Vec<_>>(),
             "further": self.further,
@@ -124,6 +138,9 @@ impl fmt::Display for Report {
             };
             write!(f, "\n  {:15} {verdict}", class.to_string())?;
         }
+        if let Some(key) = &self.successor {
+            write!(f, "\n  signed by `{key}`, to which the given key leads")?;
+        }
         if let Some(witnessed) = &self.witnessed {
             let who: Vec<String> =
                 witnessed.by.iter().map(|(name, at)| format!("`{name}` at {at}")).collect();
@@ -133,6 +150,28 @@ impl fmt::Display for Report {
         // Of a pack it is a finding, and stands among these.
         if let (Some(tail), false) = (self.unwitnessed(), self.is_pack) {
             write!(f, "\n  not witnessed: entries {} to {}", tail.start(), tail.end())?;
+        }
+        if let [older @ .., newest] = &self.stamped[..] {
+            write!(
+                f,
+                "\n  stamped: {} entries, at {} by the token's own word",
+                newest.size, newest.at
+            )?;
+            if let Some(first) = older.first() {
+                let count = older.len();
+                write!(
+                    f,
+                    "; {count} older heads, the first of {} entries at {}",
+                    first.size, first.at
+                )?;
+            }
+        }
+        if let Some(tail) = self.unanchored() {
+            let (from, to) = (tail.start(), tail.end());
+            write!(
+                f,
+                "\n  not anchored: entries {from} to {to}, of which no witnessed or stamped head speaks"
+            )?;
         }
         if self.uncovered > 0 {
             write!(f, "\n  beside: {} files that no signed head covers", self.uncovered)?;

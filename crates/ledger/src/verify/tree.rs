@@ -14,26 +14,30 @@ use model::Digest;
 
 use super::{
     Form,
-    report::{Class, Level, Place, Report},
+    lines::Lines,
+    report::{Class, Level, Place, Report, Truncation},
+    stamps,
 };
 use crate::{
-    anchor::HeadFile,
+    anchor::{self, HeadFile},
     erasure::MARK,
     leaf::MAX_LEAF,
     merkle::{TILE, leaf_hash, perfect_root, root},
-    note::{Checkpoint, VerifierKey},
+    note::{Checkpoint, NoteError, VerifierKey},
     publish::SPARE,
     tile::{self, CHECKPOINT, Kind, README},
 };
 
 /// The longest entry bundle.
-const MAX_BUNDLE: u64 = (TILE * (MAX_LEAF + 2)) as u64;
+pub(super) const MAX_BUNDLE: u64 = (TILE * (MAX_LEAF + 2)) as u64;
 const TILE_LEN: u64 = TILE as u64;
 
 /// The signed head and the older ones that were accepted.
 pub(super) struct Heads {
     pub(super) signed: Checkpoint,
     older: Vec<(Place, Checkpoint)>,
+    /// Those of before a restore that cover more than this log has.
+    beyond: Vec<(Place, Checkpoint)>,
 }
 
 /// Reads the heads; `None` where there is nothing to check against.
@@ -45,16 +49,22 @@ pub(super) fn read_heads(
 ) -> Option<Heads> {
     // First: in a live log it would else be newer than the newest.
     let witnessed = read_file(place, HeadFile::Witnessed.name(), 64 * 1024);
+    let stamped = stamps::read(place, report);
     report.ask(Level::Signature);
-    let mut wrong = |level, place, what: String| report.find(level, Class::Integrity, place, what);
-    let key: VerifierKey = verifier_key
+    let given: VerifierKey = verifier_key
         .parse()
-        .map_err(|error| wrong(Level::Signature, Place::Key, format!("{error}")))
+        .map_err(|error: NoteError| {
+            let what = error.to_string();
+            report.find(Level::Signature, Class::Integrity, Place::Key, what);
+        })
         .ok()?;
+    let (lines, handed_over) = Lines::read(place, &given, report);
+    let mut wrong = |level, place, what: String| report.find(level, Class::Integrity, place, what);
     let note = read_file(place, CHECKPOINT, 64 * 1024);
     let note = note
         .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")))
         .ok()?;
+    let key = lines.of(&note, &given);
     let signed = key
         .open(&note)
         .map_err(|error| wrong(Level::Signature, Place::Checkpoint, format!("{error}")));
@@ -69,22 +79,31 @@ pub(super) fn read_heads(
         }
     };
     let kept = (older.iter().enumerate()).map(|(at, note)| (Place::Older(at), note.to_vec()));
-    let others: Vec<(Place, Vec<u8>)> =
-        witnessed.map(|note| (anchor(), note)).into_iter().chain(kept).collect();
-    let mut accepted = Vec::new();
+    let others: Vec<(Place, Vec<u8>)> = witnessed
+        .map(|note| (anchor(), note))
+        .into_iter()
+        .chain(stamped)
+        .chain(handed_over)
+        .chain(kept)
+        .collect();
+    let (mut accepted, mut beyond) = (Vec::new(), Vec::new());
     for (place, note) in others.iter().cloned() {
-        match key.open(&note) {
+        match lines.of(&note, &given).open(&note) {
+            Ok(older) if older.size > signed.size && older.origin != signed.origin => {
+                beyond.push((place, older));
+            }
             Ok(older) if older.size > signed.size => {
-                let what = format!("it covers {} entries, this log {}", older.size, signed.size);
-                wrong(Level::History, place, what);
+                wrong(Level::History, place, covers_more(&older, signed.size));
             }
             Ok(older) => accepted.push((place, older)),
             Err(error) => wrong(Level::History, place, format!("{error}")),
         }
     }
     report.checkpoint = Some(signed.clone());
+    report.successor = (key != given).then_some(key);
+    report.lines = lines;
     report.heads = std::iter::once((Place::Checkpoint, note)).chain(others).collect();
-    Some(Heads { signed, older: accepted })
+    Some(Heads { signed, older: accepted, beyond })
 }
 
 /// Checks the tree; `see` gets each entry that could be read, in order.
@@ -96,7 +115,7 @@ pub(super) fn check(
     mut see: impl FnMut(u64, Digest, &[u8], &mut Report),
 ) {
     report.ask(Level::Tree);
-    if !heads.older.is_empty() {
+    if !heads.older.is_empty() || !heads.beyond.is_empty() {
         report.ask(Level::History);
     }
     let mut check = Check {
@@ -124,10 +143,13 @@ pub(super) fn check(
         let empty = older.size == 0 && older.root == root([]);
         if !empty && !root_sides.contains(&Some(older.root)) {
             let what = format!("the first {} entries are others than it covers", older.size);
-            check.report.find(Level::History, Class::Integrity, place.clone(), what);
+            check.misses(place, older, what);
         } else if matches!(place, Place::Older(_)) {
             check.report.held = check.report.held.max(older.size);
         }
+    }
+    for (place, older) in &heads.beyond {
+        check.misses(place, older, covers_more(older, heads.signed.size));
     }
     let right = check.judge(&heads.signed);
     check.upper_tiles(&right);
@@ -142,11 +164,13 @@ struct Side {
 }
 
 impl Side {
-    fn add(&mut self, hashes: Vec<Digest>) {
-        if hashes.len() == TILE {
-            self.tile_roots.push(perfect_root(&hashes));
-        }
+    /// Adds a tile, whose root may be known. Gives the root of a full one.
+    fn add(&mut self, hashes: Vec<Digest>, known: Option<Digest>) -> Option<Digest> {
+        let full = hashes.len() == TILE;
+        let root = full.then(|| known.unwrap_or_else(|| perfect_root(&hashes)));
+        self.tile_roots.extend(root);
         self.last = hashes;
+        root
     }
 
     /// The root over this many entries, which end in the last tile that was added.
@@ -189,7 +213,27 @@ struct Check<'a> {
     files: HashMap<String, String>,
 }
 
+fn covers_more(older: &Checkpoint, size: u64) -> String {
+    format!("it covers {} entries, this log {size}", older.size)
+}
+
 impl Check<'_> {
+    /// A head that is no beginning of this log: what it covers was lost, where an entry says so of its name; otherwise it is
+    /// the head of another history.
+    fn misses(&mut self, place: &Place, older: &Checkpoint, what: String) {
+        let report = &mut *self.report;
+        match report.truncation_of(&older.origin).filter(|cut| older.size > cut.kept) {
+            Some(Truncation { index, kept, .. }) => {
+                let what = format!(
+                    "of what it covers, entries {kept} to {} are lost, as entry {index} says",
+                    older.size - 1
+                );
+                report.find(Level::History, Class::Completeness, place.clone(), what);
+            }
+            None => report.find(Level::History, Class::Integrity, place.clone(), what),
+        }
+    }
+
     /// Reads one bundle and its level-0 tile. Where one cannot be read, the other stands in, so that what follows can be
     /// judged.
     fn bundle(&mut self, index: u64, see: &mut impl FnMut(u64, Digest, &[u8], &mut Report)) {
@@ -232,8 +276,10 @@ impl Check<'_> {
             }
         };
         hashes.extend_from_slice(&tile_hashes[read..]);
-        self.entries.add(hashes);
-        self.tiles.add(tile_hashes);
+        // Nearly everywhere both are the same, and so are their roots.
+        let same = hashes == tile_hashes;
+        let root = self.entries.add(hashes, None);
+        self.tiles.add(tile_hashes, root.filter(|_| same));
     }
 
     /// Decides which side is right, says where the other is wrong, and returns the right side's hashes of all upper levels.
@@ -283,14 +329,22 @@ impl Check<'_> {
         names.sort_unstable();
         let payloads: HashSet<String> =
             (0..self.size.div_ceil(TILE_LEN)).map(tile::payloads).collect();
+        let mut heads = HashSet::new();
+        for (place, _) in &self.report.heads {
+            let Place::File(name) = place else { continue };
+            if name.starts_with(anchor::STAMPED) {
+                heads.insert(anchor::timestamp_of(name));
+            }
+            heads.insert(name.clone());
+        }
         for name in names {
             let (whole, width) = name.split_once(".p/").unwrap_or((&name, "256"));
             match (self.files.get(whole), width.parse()) {
                 (Some(covered), _) if *covered == name => {}
                 // What is in them was looked at with their entries.
                 _ if name == CHECKPOINT || payloads.contains(&name) => {}
-                // It was read as a head.
-                _ if name == HeadFile::Witnessed.name() => {}
+                // They were read as heads.
+                _ if name == HeadFile::Witnessed.name() || heads.contains(&name) => {}
                 _ if self.form == Form::Pack && name == README => {}
                 _ if self.form == Form::Pack => {
                     let what = "it is no part of what was signed";

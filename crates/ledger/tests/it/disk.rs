@@ -22,14 +22,50 @@ pub(crate) enum Op {
     Resize,
 }
 
-type Hook = Box<dyn Fn(Op, &str) -> io::Result<()> + Send + Sync>;
+/// What the power cut does to something that was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Lost,
+    Kept,
+    /// So many bytes of it have reached the disk.
+    First(usize),
+    /// Of its sectors those have reached the disk whose bit is set, from the first on and again after 64.
+    Sectors(u64),
+}
+
+impl Fate {
+    /// Whether what can only happen whole has happened.
+    fn happens(self) -> bool {
+        !matches!(self, Self::Lost | Self::First(0))
+    }
+}
+
+/// What a disk only claims to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// To have synced what was written in place.
+    Sync,
+    /// To have flushed whole files.
+    Flush,
+    /// To have synced the names in a folder.
+    Folder,
+    /// To have replaced a file durably.
+    Replace,
+}
+
+/// How many bytes a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+/// Fails what is about to be done, or says how many bytes a write may take.
+type Hook = Box<dyn Fn(Op, &str) -> io::Result<usize> + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     state: Arc<Mutex<State>>,
     hook: Arc<Mutex<Option<Arc<Hook>>>>,
-    /// Writes take at most this many bytes at a time.
-    short: Arc<Mutex<Option<usize>>>,
+    lie: Option<Lie>,
+    /// All that was ever to replace a file.
+    replaced: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 #[derive(Default, Clone)]
@@ -47,6 +83,9 @@ struct FileState {
     pending: Vec<Change>,
 }
 
+/// What the system calls a failing device.
+pub(crate) const EIO: i32 = 5;
+
 /// A file's bytes. Zeros at the end are not kept: segments are mostly that, and tests copy disks a lot.
 #[derive(Default, Clone)]
 struct Content {
@@ -58,10 +97,14 @@ impl Content {
     fn write(&mut self, at: usize, part: &[u8]) {
         let end = at + part.len();
         self.length = self.length.max(end);
-        if at >= self.bytes.len() && part.iter().all(|byte| *byte == 0) {
+        // By slices, here and below: tests are not optimized, and segments are filled with zeros.
+        let zeros = |part: &[u8]| *part == [0; SECTOR][..part.len()];
+        if at >= self.bytes.len() && part.chunks(SECTOR).all(zeros) {
             return;
         }
-        self.bytes.resize(self.bytes.len().max(end), 0);
+        if end > self.bytes.len() {
+            self.bytes.extend_from_slice(&vec![0; end - self.bytes.len()]);
+        }
         self.bytes[at..end].copy_from_slice(part);
     }
 
@@ -103,11 +146,31 @@ impl FileState {
             change.apply(&mut self.durable);
         }
     }
+
+    /// A sync that failed: what was to be written may be forgotten, and a later one does not bring it to the disk.
+    fn fail_sync(&mut self, error: &io::Error) {
+        if error.raw_os_error() == Some(EIO) {
+            self.pending.clear();
+        }
+    }
 }
 
 impl Disk {
+    /// A disk that only claims to do this.
+    pub(crate) fn lying(lie: Lie) -> Self {
+        Self { lie: Some(lie), ..Self::default() }
+    }
+
     /// From now on, asks this before everything that changes something.
     pub(crate) fn hook(&self, hook: impl Fn(Op, &str) -> io::Result<()> + Send + Sync + 'static) {
+        self.hook_short(move |op, path| hook(op, path).map(|()| usize::MAX));
+    }
+
+    /// The same, and it says how many bytes a write may take.
+    pub(crate) fn hook_short(
+        &self,
+        hook: impl Fn(Op, &str) -> io::Result<usize> + Send + Sync + 'static,
+    ) {
         *self.hook.lock().unwrap() = Some(Arc::new(Box::new(hook)));
     }
 
@@ -115,22 +178,22 @@ impl Disk {
         *self.hook.lock().unwrap() = None;
     }
 
-    pub(crate) fn write_short(&self, bytes: usize) {
-        *self.short.lock().unwrap() = Some(bytes);
+    /// All that was to replace a file since this was last asked.
+    pub(crate) fn take_replaced(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.replaced.lock().unwrap())
     }
 
-    /// The disk after a power cut: what was synced is there; of the rest, `keep` says how many bytes of each write and
-    /// which names have reached it.
-    pub(crate) fn after_power_cut(&self, mut keep: impl FnMut(usize) -> usize) -> Self {
+    /// The disk after a power cut: what was synced is there; of the rest, `fate` says of each write how much of its bytes,
+    /// and of each name whether it has reached it.
+    pub(crate) fn after_power_cut(&self, mut fate: impl FnMut(usize) -> Fate) -> Self {
         let mut state = self.state.lock().unwrap().clone();
         for file in &mut state.files {
             for change in std::mem::take(&mut file.pending) {
                 match change {
-                    Change::Write(at, mut part) => {
-                        part.truncate(keep(part.len()));
-                        Change::Write(at, part).apply(&mut file.durable);
+                    Change::Write(at, part) => tear(at, part, &mut fate, &mut file.durable),
+                    resize @ Change::Resize(_) if fate(1).happens() => {
+                        resize.apply(&mut file.durable);
                     }
-                    resize @ Change::Resize(_) if keep(1) > 0 => resize.apply(&mut file.durable),
                     Change::Resize(_) => {}
                 }
             }
@@ -140,7 +203,7 @@ impl Disk {
             state.names.keys().chain(state.durable_names.keys()).cloned().collect();
         for name in names {
             let (now, durable) = (state.names.get(&name), state.durable_names.get(&name));
-            if now != durable && keep(1) > 0 {
+            if now != durable && fate(1).happens() {
                 match now.copied() {
                     Some(file) => state.durable_names.insert(name, file),
                     None => state.durable_names.remove(&name),
@@ -148,12 +211,12 @@ impl Disk {
             }
         }
         state.names = state.durable_names.clone();
-        Self { state: Arc::new(Mutex::new(state)), ..Self::default() }
+        Self { state: Arc::new(Mutex::new(state)), lie: self.lie, ..Self::default() }
     }
 
     /// The disk as another process would find it now: nothing is lost.
     pub(crate) fn as_it_is(&self) -> Self {
-        self.after_power_cut(|all| all)
+        self.after_power_cut(|_| Fate::Kept)
     }
 
     pub(crate) fn files(&self, folder: &str) -> Vec<String> {
@@ -187,14 +250,24 @@ impl Disk {
         }
     }
 
-    fn before(&self, op: Op, path: &str) -> io::Result<()> {
+    fn before(&self, op: Op, path: &str) -> io::Result<usize> {
         let hook = self.hook.lock().unwrap().clone();
-        hook.map_or(Ok(()), |hook| hook(op, path))
+        hook.map_or(Ok(usize::MAX), |hook| hook(op, path))
     }
 
     fn extent(&self, path: &str) -> Box<dyn Extent> {
         let file = self.state.lock().unwrap().names[path];
         Box::new(Open { disk: self.clone(), file, path: path.to_owned() })
+    }
+
+    fn flush_one(&self, path: &str) -> io::Result<()> {
+        let allowed = self.before(Op::Flush, path);
+        let mut state = self.state.lock().unwrap();
+        let file = *state.names.get(path).ok_or_else(missing)?;
+        allowed.inspect_err(|error| state.files[file].fail_sync(error))?;
+        state.files[file].sync();
+        state.durable_names.insert(path.to_owned(), file);
+        Ok(())
     }
 
     fn new_file(&self, path: &str, change: Change) {
@@ -205,6 +278,24 @@ impl Disk {
         state.files.push(file);
         state.names.insert(path.to_owned(), number);
     }
+}
+
+/// What a power cut leaves of a write.
+fn tear(at: u64, mut part: Vec<u8>, fate: &mut impl FnMut(usize) -> Fate, durable: &mut Content) {
+    let at = at as usize;
+    match fate(part.len()) {
+        Fate::Lost => part.clear(),
+        Fate::Kept => {}
+        Fate::First(bytes) => part.truncate(bytes),
+        Fate::Sectors(bits) => {
+            let kept = |sector: &(usize, &[u8])| bits >> (sector.0 % 64) & 1 == 1;
+            for (number, sector) in part.chunks(SECTOR).enumerate().filter(kept) {
+                durable.write(at + number * SECTOR, sector);
+            }
+            return;
+        }
+    }
+    durable.write(at, &part);
 }
 
 fn missing() -> io::Error {
@@ -232,13 +323,17 @@ impl Medium for Disk {
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replaced.lock().unwrap().push(bytes.to_vec());
         self.put(path, bytes)?;
+        if self.lie == Some(Lie::Replace) {
+            return Ok(());
+        }
         // The content reaches the disk before the name does.
         let mut state = self.state.lock().unwrap();
         let file = state.names[path];
         state.files[file].sync();
         drop(state);
-        self.flush(&[path.to_owned()])
+        self.flush_one(path)
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Extent>> {
@@ -277,18 +372,17 @@ impl Medium for Disk {
     }
 
     fn flush(&self, paths: &[String]) -> io::Result<()> {
-        for path in paths {
-            self.before(Op::Flush, path)?;
-            let mut state = self.state.lock().unwrap();
-            let file = *state.names.get(path).ok_or_else(missing)?;
-            state.files[file].sync();
-            state.durable_names.insert(path.clone(), file);
+        match self.lie {
+            Some(Lie::Flush) => Ok(()),
+            _ => paths.iter().try_for_each(|path| self.flush_one(path)),
         }
-        Ok(())
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.before(Op::Flush, folder)?;
+        if self.lie == Some(Lie::Folder) {
+            return Ok(());
+        }
         let mut state = self.state.lock().unwrap();
         let parent = |name: &str| name.rsplit_once('/').map_or("", |(parent, _)| parent) == folder;
         let State { names, durable_names, .. } = &mut *state;
@@ -339,8 +433,7 @@ impl Extent for Open {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.disk.before(Op::Write, &self.path)?;
-        let length = self.disk.short.lock().unwrap().unwrap_or(usize::MAX).min(bytes.len());
+        let length = self.disk.before(Op::Write, &self.path)?.min(bytes.len());
         self.with(|file| file.change(Change::Write(at, bytes[..length].to_vec())));
         Ok(length)
     }
@@ -356,8 +449,17 @@ impl Extent for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.before(Op::Sync, &self.path)?;
-        self.with(FileState::sync);
-        Ok(())
+        let allowed = self.disk.before(Op::Sync, &self.path);
+        self.with(|file| match allowed {
+            Err(error) => {
+                file.fail_sync(&error);
+                Err(error)
+            }
+            Ok(_) if self.disk.lie == Some(Lie::Sync) => Ok(()),
+            Ok(_) => {
+                file.sync();
+                Ok(())
+            }
+        })
     }
 }

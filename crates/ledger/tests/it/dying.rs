@@ -11,9 +11,12 @@ use ledger::verify;
 use tempfile::TempDir;
 
 use super::*;
+use crate::forgetful::Forgetful;
 
 /// How often the writer is killed; `cargo xtask faults` does it more often.
 const KILLS: u64 = 200;
+/// How often it is killed on a disk that forgets what was not synced.
+const FORGETS: u64 = 30;
 /// Of so many places where a system call can fail, one is tried; `cargo xtask faults` tries all.
 const EVERY: usize = 13;
 
@@ -43,18 +46,37 @@ fn said(output: &str) -> Said {
         .collect()
 }
 
-/// Expects everything that was said to be in the ledger, and the ledger to be right.
-#[track_caller]
-fn all_there(place: &Path, said: &Said) {
-    let log = open(place);
+/// What was said and is not in the ledger, or else is wrong with it.
+fn lost(place: &Path, said: &Said) -> Option<String> {
+    let log = match Log::open(config(place), keys()) {
+        Ok(log) => log,
+        Err(error) => return Some(format!("it opens no more: {error:?}")),
+    };
     let entries = entries(&log);
     for (index, hash) in said {
         let there = entries.get(*index as usize).map(|entry| entry.hash.to_string());
-        assert_eq!(there.as_ref(), Some(hash), "entry {index} was acknowledged");
+        if there.as_ref() != Some(hash) {
+            return Some(format!("entry {index} was acknowledged"));
+        }
     }
     log.close().unwrap();
     let report = verify::log(&place.join("log"), &log.verifier_key(), &[], Some(&subject_keys()));
-    assert!(report.is_clean(), "{report:?}");
+    (!report.is_clean()).then(|| format!("{report:?}"))
+}
+
+/// Starts the writer, and kills it when it has said so many lines; gives all that it has said.
+fn killed_after(lines: u64, place: &Path) -> Said {
+    let mut writer = Command::new(victim());
+    let mut writer = writer.arg(place).arg("1000000").stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(writer.stdout.take().unwrap());
+    let mut said_so_far = String::new();
+    for _ in 0..lines {
+        output.read_line(&mut said_so_far).unwrap();
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    output.read_to_string(&mut said_so_far).unwrap();
+    said(&said_so_far)
 }
 
 #[test]
@@ -63,25 +85,49 @@ fn whatever_was_acknowledged_is_there_however_often_the_writer_is_killed() {
     let kills = number_from("LEDGER_KILLS", KILLS);
     let mut told = Said::new();
     for kill in 0..kills {
-        let mut writer = Command::new(victim());
-        let mut writer =
-            writer.arg(place.path()).arg("1000000").stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(writer.stdout.take().unwrap());
-        let mut lines = String::new();
         // At another moment each time, also before anything is acknowledged.
-        for _ in 0..(kill * 7 % 23) {
-            output.read_line(&mut lines).unwrap();
-        }
-        writer.kill().unwrap();
-        writer.wait().unwrap();
-        output.read_to_string(&mut lines).unwrap();
-        told.append(&mut said(&lines));
-        if kill % 50 == 49 {
-            all_there(place.path(), &told);
+        told.append(&mut killed_after(kill * 7 % 23, place.path()));
+        if kill % 50 == 49 || kill + 1 == kills {
+            assert_eq!(lost(place.path(), &told), None, "after kill {kill}");
         }
     }
-    all_there(place.path(), &told);
     assert!(told.len() as u64 > kills);
+}
+
+/// Kills the writer so many times, and each time the disk forgets what was not synced. Says what was lost, and how much was
+/// acknowledged before.
+fn forgotten(kills: u64, disk: &Forgetful) -> (Option<String>, usize) {
+    let place = TempDir::new().unwrap();
+    let mut told = Said::new();
+    for kill in 0..kills {
+        // Nothing stays in the kernel's memory from one mount to the next.
+        let mounted = disk.mount(place.path());
+        told.append(&mut killed_after(kill * 7 % 23, place.path()));
+        disk.forget();
+        Forgetful::unmount(mounted);
+        if kill % 10 == 9 || kill + 1 == kills {
+            let mounted = disk.mount(place.path());
+            let lost = lost(place.path(), &told);
+            Forgetful::unmount(mounted);
+            if lost.is_some() {
+                return (lost, told.len());
+            }
+        }
+    }
+    (None, told.len())
+}
+
+#[test]
+fn whatever_was_acknowledged_is_there_when_the_writer_is_killed_and_the_disk_forgets_what_was_not_synced()
+ {
+    let kills = number_from("LEDGER_FORGETS", FORGETS);
+    let (lost, told) = forgotten(kills, &Forgetful::new(false));
+    println!("{kills} kills, after each of which the disk forgot; {told} acknowledged");
+    assert_eq!(lost, None);
+    assert!(told as u64 > kills);
+
+    let (lost, _) = forgotten(10, &Forgetful::new(true));
+    assert!(lost.is_some(), "a writer whose syncs do nothing is not found out");
 }
 
 /// Runs the writer under strace; gives what it said, what was traced, and how it ended.
@@ -187,7 +233,7 @@ fn a_system_call_that_fails_or_kills_anywhere_loses_nothing_that_was_acknowledge
             let again = Command::new(victim()).arg(place.path().join("data")).arg("3").output();
             let again = again.unwrap();
             assert_eq!(again.status.code(), Some(0), "{fault} at {nth}: {again:?}");
-            all_there(&place.path().join("data"), &told);
+            assert_eq!(lost(&place.path().join("data"), &told), None, "{fault} at {nth}");
         }
     }
     assert!(ended.len() > 2, "too few of the faults were felt: {ended:?}");

@@ -8,6 +8,7 @@ use ledger::{
 };
 
 use super::*;
+use crate::disk::Fate;
 
 const OLIVIA: &str = "person/olivia";
 const PETER: &str = "person/peter";
@@ -265,7 +266,7 @@ fn a_disk_that_fails_and_loses_power_at_any_step_of_an_erasure_keeps_nothing_of_
         });
         let done = log.erase(receipt.index, &ids);
         assert!(store.by_id(&ids[0]).unwrap().is_none(), "its key goes first");
-        let (disk, lock) = (disk.after_power_cut(|all| all / 2), lock.as_it_is());
+        let (disk, lock) = (disk.after_power_cut(|all| Fate::First(all / 2)), lock.as_it_is());
         drop(log);
 
         let log = said_on(&disk, &lock, &store);

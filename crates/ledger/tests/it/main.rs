@@ -5,14 +5,19 @@
 mod alone;
 mod append;
 mod crash;
+#[expect(dead_code, reason = "the simulation in `src` uses the rest of it")]
 mod disk;
 mod displaced;
 mod dying;
 mod erasing;
 mod faults;
+mod forgetful;
+mod handing_over;
 mod levels;
 mod meaning;
 mod reserve;
+mod restoring;
+mod stamped;
 mod tamper;
 mod tampering;
 mod tiles;
@@ -76,10 +81,14 @@ fn open_on(disk: &Disk, lock: &Disk) -> Log {
     try_open_on(disk, lock).unwrap()
 }
 
+fn entry_id(number: u64) -> EntryId {
+    EntryId::compose(Timestamp::from_millis(number as i64), 7, number)
+}
+
 /// A draft that is told from others by its number; also its moment.
 fn draft(number: u64) -> Draft {
     let at = Timestamp::from_millis(number as i64);
-    let mut draft = Draft::new(EntryId::compose(at, 7, number), "decision", at);
+    let mut draft = Draft::new(entry_id(number), "start", at);
     draft.body = Canonical::of(&Json::object([("number", Json::Integer(number as i64))])).unwrap();
     draft
 }

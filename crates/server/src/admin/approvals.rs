@@ -8,6 +8,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::catalog::{self, ToolDiff};
 use crate::{
     body::{Body, Params, Segment},
     caller::Caller,
@@ -76,6 +77,10 @@ struct Approval {
     /// What a set of policies would change, while it waits; for somebody who may look at those in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     policies: Option<Policies>,
+    /// How tools that are to be accepted differ from what was accepted before, while it waits; for somebody who may look at
+    /// them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<Vec<ToolDiff>>,
     /// Why the caller cannot answer; absent where they can, as far as the request tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     barred: Option<Barred>,
@@ -168,6 +173,7 @@ fn show(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Ap
         answers: record.answers.iter().map(answer).collect(),
         people: people(engine, record),
         policies: None,
+        tools: None,
         barred: barred(engine, record, caller),
         issuer: engine.issuer().url.clone(),
         binding: record.binding,
@@ -177,12 +183,26 @@ fn show(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Ap
 
 /// The same with what takes a moment to find out, for one request.
 fn show_whole(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Approval {
-    Approval { policies: policies(engine, record, caller), ..show(engine, record, caller) }
+    let known = show(engine, record, caller);
+    if record.standing(engine.context().now()) != Standing::Waiting {
+        return known;
+    }
+    let (policies, tools) = (policies(engine, record, caller), tools(engine, record, caller));
+    Approval { policies, tools, ..known }
+}
+
+fn tools(
+    engine: &Engine,
+    record: &ApprovalRecord,
+    caller: &decide::Caller,
+) -> Option<Vec<ToolDiff>> {
+    let (server, tools) = govern::asked_tools(&record.shown)?;
+    let sees = engine.sees(caller, "Tool", server.as_str());
+    sees.then(|| catalog::asked(engine, &server, &tools))
 }
 
 fn policies(engine: &Engine, record: &ApprovalRecord, caller: &decide::Caller) -> Option<Policies> {
-    let waits = record.standing(engine.context().now()) == Standing::Waiting;
-    if !waits || !engine.sees(caller, "PolicySet", "current") {
+    if !engine.sees(caller, "PolicySet", "current") {
         return None;
     }
     let files = govern::asked_policies(&record.shown)?;

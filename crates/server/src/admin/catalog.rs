@@ -3,7 +3,9 @@ mod trial;
 use std::collections::BTreeSet;
 
 use axum::{Json, extract::State, http::Method, routing::on};
-use decide::{Effect as Did, InputMethod, Mapping as Meaning, ServerEntry, ToolEntry, ToolState};
+use decide::{
+    Effect as Did, Engine, InputMethod, Mapping as Meaning, ServerEntry, ToolEntry, ToolState,
+};
 use govern::{AcceptTools, Acceptance};
 use model::{Digest, IdentityId, Name, Verb};
 use serde::{Deserialize, Serialize};
@@ -61,7 +63,7 @@ struct Differing {
 
 /// A tool that is not what a person accepted.
 #[derive(Serialize)]
-struct ToolDiff {
+pub(super) struct ToolDiff {
     name: String,
     state: &'static str,
     /// What was accepted last, if anything was.
@@ -237,6 +239,15 @@ fn differing(entry: &ToolEntry) -> Option<ToolDiff> {
         accepted,
         differences: differences.into_iter().map(difference).collect(),
     })
+}
+
+/// How the tools that a request asks to accept differ from what was accepted, as far as they are still what it asks about.
+pub(super) fn asked(engine: &Engine, name: &Name, tools: &[(String, Digest)]) -> Vec<ToolDiff> {
+    let Some(entry) = engine.directory().server(name) else { return Vec::new() };
+    let asked = tools.iter().filter_map(|(tool, digest)| {
+        entry.tools.get(tool).filter(|tool| tool.record.digest == *digest)
+    });
+    asked.filter_map(differing).collect()
 }
 
 async fn show(

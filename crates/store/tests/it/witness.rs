@@ -45,6 +45,21 @@ fn a_head_is_replaced_only_where_it_is_still_the_one_that_was_checked() {
 }
 
 #[test]
+fn a_key_takes_the_place_of_the_one_that_is_named_and_what_was_seen_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let book = WitnessBook::create(&place.path().join("witness.sqlite")).unwrap();
+    let (former, newer) = (seen(0, 0).key, "acme/prod/1+11111111+BBBB");
+    book.add(&seen(0, 0)).unwrap();
+    assert!(book.advance(&seen(0, 0), &seen(5, 5)).unwrap());
+    assert!(!book.replace_key("acme/prod/1", newer, "acme/prod/1+22222222+CCCC").unwrap());
+    assert!(!book.replace_key("acme/prod/2", &former, newer).unwrap());
+    assert_eq!(book.log("acme/prod/1").unwrap(), Some(seen(5, 5)));
+    assert!(book.replace_key("acme/prod/1", &former, newer).unwrap());
+    let expected = Seen { key: newer.to_owned(), ..seen(5, 5) };
+    assert_eq!(book.log("acme/prod/1").unwrap(), Some(expected));
+}
+
+#[test]
 fn a_file_that_is_no_book_is_not_taken_for_one() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("witness.sqlite");

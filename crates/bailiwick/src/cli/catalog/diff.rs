@@ -10,11 +10,7 @@ pub(super) fn text(document: &Value, server: &str) -> String {
     if tools.is_empty() {
         return "every tool is as it was accepted".to_owned();
     }
-    let mut lines = Vec::new();
-    for tool in tools {
-        write(tool, &mut lines);
-        lines.push(String::new());
-    }
+    let mut lines = told(tools);
     if tools.iter().any(|tool| !tool["shown"].is_null()) {
         lines.push(format!(
             "If you agree with what is shown: bailiwick catalog propose {server} > FILE, read it, then bailiwick catalog accept FILE"
@@ -23,6 +19,16 @@ pub(super) fn text(document: &Value, server: &str) -> String {
         lines.pop();
     }
     lines.join("\n")
+}
+
+/// The same, each tool behind the other with an empty line behind it.
+pub(in crate::cli) fn told(tools: &[Value]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for tool in tools {
+        write(tool, &mut lines);
+        lines.push(String::new());
+    }
+    lines
 }
 
 fn write(tool: &Value, lines: &mut Vec<String>) {

@@ -1,8 +1,8 @@
-//! Actions: each is permitted once, and ends once, after its permit.
+//! Actions: each is permitted once, and ends once, after its permit; and what only a permit brings about follows from one.
 
 use std::collections::{HashMap, HashSet};
 
-use model::{ActionId, Digest};
+use model::{ActionId, ApprovalId, Digest, ijson::Json};
 
 use super::{super::report::OpenAction, Seen, Wrong, incorrect};
 use crate::leaf::Leaf;
@@ -11,6 +11,8 @@ use crate::leaf::Leaf;
 pub(super) struct Actions {
     known: HashMap<ActionId, Action>,
     permits: HashSet<Digest>,
+    /// Approvals that were used, with the action that used each last.
+    used: HashMap<ApprovalId, ActionId>,
 }
 
 /// What is known of one action.
@@ -20,6 +22,8 @@ struct Action {
     /// Whether an agent is to dispatch it. What a person decides for themself is done with the decision.
     dispatched: bool,
     ended: Option<u64>,
+    /// Whether its end says that nothing came of the permit: what was used for it is free again.
+    unused: bool,
     /// What else was given in its course, such as a token, and with which entry it lapsed.
     given: Vec<(Digest, Option<u64>)>,
 }
@@ -32,17 +36,56 @@ pub(super) fn permits(leaf: &Leaf) -> bool {
 impl Actions {
     pub(super) fn see(&mut self, seen: &Seen<'_>) -> Result<(), Wrong> {
         let Seen { index, hash, leaf, rooted } = *seen;
+        if rooted
+            && self.needs_permit(leaf)
+            && !leaf.parents.iter().any(|it| self.permits.contains(it))
+        {
+            return Err(incorrect("no entry that it follows from permits it"));
+        }
         if permits(leaf) {
             self.permits.insert(hash);
         }
-        if leaf.kind == "input"
-            && rooted
-            && !leaf.parents.iter().any(|it| self.permits.contains(it))
-        {
-            return Err(incorrect("it is an answer to a call that was not permitted"));
+        let Some(action) = leaf.action else {
+            return match leaf.kind.as_str() {
+                "decision" | "outcome" | "lapsed" | "input" => Err(incorrect("it names no action")),
+                _ => Ok(()),
+            };
+        };
+        let approved = match leaf.approval.filter(|_| permits(leaf)) {
+            Some(approval) => self.approved(approval, action),
+            None => Ok(()),
+        };
+        self.known
+            .entry(action)
+            .or_default()
+            .see(index, hash, leaf)
+            .and(approved)
+            .map_err(incorrect)
+    }
+
+    /// Whether it is brought about by a decision alone. The first person gets in while there is nobody to decide.
+    fn needs_permit(&self, leaf: &Leaf) -> bool {
+        let is_decided = !self.permits.is_empty();
+        match leaf.kind.as_str() {
+            "input" => true,
+            "task" | "stop" | "resume" | "unparked" | "searched" | "erasure" => is_decided,
+            "governance" => {
+                // What the store keeps of a stop stands in an entry of its own.
+                let is_stop = leaf.body.member("object").and_then(Json::as_str) == Some("stop");
+                let widens = leaf.body.member("widens") == Some(&Json::Bool(true));
+                widens && !is_stop && is_decided
+            }
+            _ => false,
         }
-        let Some(action) = leaf.action else { return Ok(()) };
-        self.known.entry(action).or_default().see(index, hash, leaf).map_err(incorrect)
+    }
+
+    /// An approval lifts a hold once, unless nothing came of that.
+    fn approved(&mut self, approval: ApprovalId, action: ActionId) -> Result<(), String> {
+        let before = self.used.insert(approval, action).and_then(|before| self.known.get(&before));
+        match before.and_then(|before| before.permitted.filter(|_| !before.unused)) {
+            None => Ok(()),
+            Some((index, _)) => Err(format!("its approval was used by entry {index} already")),
+        }
     }
 
     /// Permitted ones without an outcome, the first first.
@@ -91,6 +134,8 @@ impl Action {
                     }
                     Some(_) => {}
                 }
+                let status = leaf.body.member("status").and_then(Json::as_str);
+                self.unused = end == "lapsed" || status == Some("not_sent");
             }
             "decision" => {}
             _ => self.given.push((hash, None)),

@@ -8,7 +8,7 @@ use super::{
     Seen, Wrong,
     actions::permits,
     incorrect,
-    tasks::{Counts, Miscount},
+    tasks::{Counts, Miscount, unexplained},
 };
 use crate::leaf::Leaf;
 
@@ -68,9 +68,8 @@ impl Agents {
 
     /// Ends whose counts do not fit, where that is not explained by so many entries that the log says it lost.
     pub(super) fn miscounted(&mut self, lost: u64) -> Vec<(u64, Wrong)> {
-        let wrong = std::mem::take(&mut self.miscounted).into_iter();
-        let wrong = wrong.filter(|(_, wrong)| !wrong.is_explained(lost));
-        wrong.map(|(at, wrong)| (at, wrong.told("agent"))).collect()
+        let wrong = std::mem::take(&mut self.miscounted);
+        unexplained(wrong, lost).map(|(at, wrong)| (at, wrong.told("agent"))).collect()
     }
 }
 

@@ -48,7 +48,12 @@ pub(super) struct Miscount {
 impl Tasks {
     pub(super) fn see(&mut self, seen: &Seen<'_>) -> Result<(), Wrong> {
         let Seen { index, hash, leaf, .. } = *seen;
-        let Some(id) = leaf.task else { return Ok(()) };
+        let Some(id) = leaf.task else {
+            return match leaf.kind.as_str() {
+                "task" | "task_end" | "parked" | "unparked" => Err(incorrect("it names no task")),
+                _ => Ok(()),
+            };
+        };
         if leaf.kind == "task" {
             let counts = Counts { entries: 1, ..Counts::default() };
             let task = Task { opened: index, hash, counts, closed: None };
@@ -75,7 +80,10 @@ impl Tasks {
                     return Err(incorrect(what));
                 }
                 let there = task.counts;
-                if let Some(said) = Counts::said(&leaf.body, &there).filter(|said| *said != there) {
+                let Some(said) = Counts::said(&leaf.body, &there) else {
+                    return Err(incorrect("it does not count the entries of its task"));
+                };
+                if said != there {
                     self.miscounted.push((index, Miscount { there, said }));
                 }
             }
@@ -88,11 +96,8 @@ impl Tasks {
 
     /// Ends whose counts do not fit, where that is not explained by so many entries that the log says it lost.
     pub(super) fn miscounted(&mut self, lost: u64) -> Vec<(u64, Wrong)> {
-        let wrong = std::mem::take(&mut self.miscounted).into_iter();
-        wrong
-            .filter(|(_, wrong)| !wrong.is_explained(lost))
-            .map(|(at, it)| (at, it.told("task")))
-            .collect()
+        let wrong = std::mem::take(&mut self.miscounted);
+        unexplained(wrong, lost).map(|(at, wrong)| (at, wrong.told("task"))).collect()
     }
 
     /// Opened ones without an end, the first first.
@@ -142,9 +147,24 @@ fn spent(body: &Json) -> Option<u64> {
     Some(spent.minor_units())
 }
 
+/// Those that are not explained by so many entries that the log says it lost. What one of them lacks explains no other.
+pub(super) fn unexplained(
+    wrong: Vec<(u64, Miscount)>,
+    mut lost: u64,
+) -> impl Iterator<Item = (u64, Miscount)> {
+    wrong.into_iter().filter(move |(_, wrong)| match wrong.explained(lost) {
+        Some(rest) => {
+            lost = rest;
+            false
+        }
+        None => true,
+    })
+}
+
 impl Miscount {
-    /// Whether nothing is missing but what is recorded without being waited for, and no more of it than was lost.
-    pub(super) fn is_explained(&self, lost: u64) -> bool {
+    /// What of the lost entries is left where nothing is missing but what is recorded without being waited for, and no more of it
+    /// than was lost.
+    fn explained(&self, lost: u64) -> Option<u64> {
         let Self { there, said } = self;
         let missing = |of: fn(&Counts) -> u64| of(said).checked_sub(of(there));
         let (Some(entries), Some(refusals), Some(outcomes), Some(spent)) = (
@@ -153,13 +173,13 @@ impl Miscount {
             missing(|it| it.outcomes),
             missing(|it| it.spent),
         ) else {
-            return false;
+            return None;
         };
-        said.permits == there.permits
+        let is_noted = said.permits == there.permits
             && said.tokens == there.tokens
             && (spent == 0 || outcomes > 0)
-            && refusals.saturating_add(outcomes) <= entries
-            && entries <= lost
+            && refusals.saturating_add(outcomes) <= entries;
+        lost.checked_sub(entries).filter(|_| is_noted)
     }
 
     pub(super) fn told(&self, of: &str) -> Wrong {
