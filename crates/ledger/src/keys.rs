@@ -11,7 +11,7 @@ use aws_lc_rs::rand;
 use model::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::{locked, payload::SubjectKey};
+use crate::{Log, locked, payload::SubjectKey};
 
 /// Seals what is nobody's in particular.
 pub const ORGANIZATION: &str = "organization";
@@ -303,6 +303,38 @@ impl SubjectKeys {
             known.ended.remove(id);
         }
         Ok(())
+    }
+}
+
+impl Log {
+    /// Has keys in memory for the period behind that of a moment, of whatever has one in it: so that what is said first in it
+    /// waits for nobody. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn prepare_next_period(&self, at: Timestamp) -> Result<(), KeysError> {
+        self.shared.subjects.prepare_next(Slot::of(PayloadClass::Calls, at).period)
+    }
+
+    /// The names of all keys of a subject. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn keys_of(&self, subject: &str) -> Result<Vec<String>, KeysError> {
+        self.shared.subjects.ids(subject)
+    }
+
+    /// Keys of a class and of periods before this one, by name, from behind a name on, up to so many. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn past_keys(
+        &self,
+        before: Slot,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<PastKey>, KeysError> {
+        self.shared.subjects.past(before, after, most)
     }
 }
 
