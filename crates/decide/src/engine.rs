@@ -334,6 +334,9 @@ fn keep_current(engine: &Arc<Engine>) {
         for minute in 0_u64.. {
             tokio::time::sleep(FORGET_PAUSE).await;
             let Some(engine) = Weak::upgrade(&keeping) else { return };
+            if let Err(why) = engine.prepare_keys().await {
+                tracing::warn!(code = "BW-1206", %why, "keys for the next period are not ready");
+            }
             if minute % EXPIRE_MINUTES != 0 {
                 engine.finish_erasures().await;
             } else if let Err(why) = engine.expire().await {

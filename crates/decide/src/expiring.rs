@@ -17,6 +17,8 @@ use crate::{
 /// How many keys one entry lets expire: their names fill half a leaf.
 const STEP: usize = 1_000;
 const DAY_MILLIS: i64 = 86_400_000;
+/// How long before a new period its keys are made ready.
+const PREPARE_MILLIS: u64 = 2 * 3_600_000;
 
 /// How many days payloads are kept, by class; always, where no number is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +72,18 @@ impl Retention {
 }
 
 impl Engine {
+    /// Before a period of keys is over, has those of the next one at hand: otherwise everybody would want a new one at once.
+    pub(crate) async fn prepare_keys(&self) -> Result<(), EraseError> {
+        let now = self.context.now();
+        let Slot { class, period } = Slot::of(PayloadClass::Calls, now);
+        let end = Slot { class, period: period + 1 }.start();
+        if end.millis_since(now) > PREPARE_MILLIS {
+            return Ok(());
+        }
+        let log = self.log.clone();
+        blocking(move || Ok(log.prepare_next_period(now)?)).await
+    }
+
     /// Lets everything expire that is past its time, and says how many keys that were.
     pub(crate) async fn expire(&self) -> Result<usize, NotExpired> {
         let now = self.context.now();

@@ -244,7 +244,7 @@ impl Engine {
 
     /// The same, of what is sealed already.
     pub(crate) fn note_ready(&self, ready: Ready) {
-        self.enqueue(ready, |sealed| self.log.note(sealed));
+        self.enqueue(ready, false, |sealed| self.log.note(sealed));
     }
 
     /// Records that what was given by an entry in the ledger, such as a permit or a task, was not used.
@@ -293,7 +293,7 @@ impl Engine {
         if self.log.is_sparing() && !self.spared.is_first(whose, draft.at) {
             self.log.leave_out(draft.at);
         } else if let Some(ready) = self.seal_or_gap(draft) {
-            self.enqueue(ready, |sealed| self.log.note_refusal(sealed));
+            self.enqueue(ready, false, |sealed| self.log.note_refusal(sealed));
         }
     }
 

@@ -31,7 +31,8 @@ impl AgentLogs {
         self.closed.insert(agent)
     }
 
-    fn is_closed(&self, agent: &IdentityId) -> bool {
+    /// Whether an agent's log is closed. Whoever holds its tally's lock knows it for as long.
+    pub(crate) fn is_closed(&self, agent: &IdentityId) -> bool {
         self.closed.contains(agent)
     }
 }

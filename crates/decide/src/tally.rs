@@ -114,7 +114,8 @@ impl Ready {
 
 /// An append under way; where the ledger does not take it, it does not count.
 pub(crate) struct Counted {
-    appending: Appending,
+    /// None where the log of the agent that it is for is closed.
+    appending: Option<Appending>,
     hash: Digest,
     tallies: Tallies,
     counts: Counts,
@@ -126,7 +127,8 @@ pub(crate) type Tallies = [Option<SharedTally>; 2];
 impl Counted {
     /// What became of it.
     pub(crate) async fn done(&mut self) -> Result<Receipt, AppendError> {
-        let appended = (&mut self.appending).await;
+        let Some(appending) = &mut self.appending else { return Err(AppendError::Closed) };
+        let appended = appending.await;
         for tally in self.tallies.iter().flatten() {
             match &appended {
                 Ok(receipt) => locked(tally).holds(receipt.index, self.hash),
@@ -138,34 +140,48 @@ impl Counted {
 }
 
 impl Engine {
-    /// Appends what grants; it is durable once [`Counted::done`] says so.
+    /// Appends what grants; it is durable once [`Counted::done`] says so. Nothing is granted to an agent behind its end, also where
+    /// it was decided before.
     pub(crate) fn append(&self, ready: Ready) -> Counted {
-        self.append_by(ready, Log::append)
+        self.append_by(ready, true, Log::append)
     }
 
     /// The same of what ends something, for which the ledger keeps room.
     pub(crate) fn append_end(&self, ready: Ready) -> Counted {
-        self.append_by(ready, Log::append_end)
+        self.append_by(ready, false, Log::append_end)
     }
 
-    fn append_by(&self, ready: Ready, append: fn(&Log, Sealed) -> Appending) -> Counted {
+    fn append_by(
+        &self,
+        ready: Ready,
+        grants: bool,
+        append: fn(&Log, Sealed) -> Appending,
+    ) -> Counted {
         let (hash, counts) = (ready.hash(), ready.counts);
-        let (appending, tallies) = self.enqueue(ready, |sealed| append(&self.log, sealed));
+        let (appending, tallies) = self.enqueue(ready, grants, |sealed| append(&self.log, sealed));
         Counted { appending, hash, tallies, counts }
     }
 
     /// Hands an entry to the ledger and counts it in its task and for its agent under their locks: whoever counts the ledger's
-    /// entries up to any one of them comes to the same.
-    pub(crate) fn enqueue<T>(&self, ready: Ready, how: impl FnOnce(Sealed) -> T) -> (T, Tallies) {
+    /// entries up to any one of them comes to the same. What grants is not handed over where its agent's log is closed.
+    pub(crate) fn enqueue<T>(
+        &self,
+        ready: Ready,
+        grants: bool,
+        how: impl FnOnce(Sealed) -> T,
+    ) -> (Option<T>, Tallies) {
         let agent = ready.agent.as_ref().map(|agent| self.agents.tally(agent));
         let tallies = [ready.task.and_then(|task| self.tasks.tally(task)), agent];
         let mut counting = tallies.each_ref().map(|tally| tally.as_ref().map(locked));
+        if grants && ready.agent.as_ref().is_some_and(|agent| self.agents.is_closed(agent)) {
+            return (None, [None, None]);
+        }
         for tally in counting.iter_mut().flatten() {
             tally.count(ready.counts);
         }
         let handed = how(ready.sealed);
         drop(counting);
-        (handed, tallies)
+        (Some(handed), tallies)
     }
 }
 

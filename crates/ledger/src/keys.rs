@@ -11,12 +11,14 @@ use aws_lc_rs::rand;
 use model::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::{locked, payload::SubjectKey};
+use crate::{Log, locked, payload::SubjectKey};
 
 /// Seals what is nobody's in particular.
 pub const ORGANIZATION: &str = "organization";
 /// The most keys that are in memory, but for those that are in use this moment: some 16 MB.
 const MAX_KNOWN: usize = 16_384;
+/// How many keys are made ready for a period at a time, by one sync.
+const PREPARED: usize = 256;
 /// How long one key seals: 30 days, counted from 1970. What is kept for a time goes at most so much later.
 pub const PERIOD_MILLIS: i64 = 30 * 24 * 3_600_000;
 
@@ -242,6 +244,13 @@ impl SubjectKeys {
         Ok(())
     }
 
+    /// Has a key in memory for the period behind this one, of whatever has one for this period.
+    pub(crate) fn prepare_next(&self, period: i64) -> Result<(), KeysError> {
+        let next: Vec<SealedFor> = locked(&self.known).of_period(period).map(next_of).collect();
+        // In parts, so that nobody who needs another key waits for all of it.
+        next.chunks(PREPARED).try_for_each(|part| self.prepare(&part.iter().cloned().collect()))
+    }
+
     /// The key of this name; `None` where there is none, or none any more.
     ///
     /// # Errors
@@ -297,6 +306,38 @@ impl SubjectKeys {
     }
 }
 
+impl Log {
+    /// Has keys in memory for the period behind that of a moment, of whatever has one in it: so that what is said first in it
+    /// waits for nobody. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn prepare_next_period(&self, at: Timestamp) -> Result<(), KeysError> {
+        self.shared.subjects.prepare_next(Slot::of(PayloadClass::Calls, at).period)
+    }
+
+    /// The names of all keys of a subject. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn keys_of(&self, subject: &str) -> Result<Vec<String>, KeysError> {
+        self.shared.subjects.ids(subject)
+    }
+
+    /// Keys of a class and of periods before this one, by name, from behind a name on, up to so many. Blocks.
+    ///
+    /// # Errors
+    /// The keys are out of reach.
+    pub fn past_keys(
+        &self,
+        before: Slot,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<PastKey>, KeysError> {
+        self.shared.subjects.past(before, after, most)
+    }
+}
+
 impl Known {
     fn find(&mut self, whose: &SealedFor) -> Option<Arc<SubjectKey>> {
         if let Some(key) = self.young.get(whose) {
@@ -316,6 +357,11 @@ impl Known {
         }
     }
 
+    fn of_period(&self, period: i64) -> impl Iterator<Item = &SealedFor> {
+        let all = self.young.keys().chain(self.old.keys());
+        all.filter(move |whose| whose.slot.period == period)
+    }
+
     /// Has these keys seal nothing any more, and remembers which records still hold one.
     fn forget(&mut self, ids: &HashSet<&str>) {
         let Self { young, old, ended } = self;
@@ -325,6 +371,11 @@ impl Known {
             }
         }
     }
+}
+
+fn next_of(whose: &SealedFor) -> SealedFor {
+    let slot = Slot { period: whose.slot.period + 1, ..whose.slot };
+    SealedFor { slot, ..whose.clone() }
 }
 
 fn draw() -> Result<StoredKey, KeysError> {
@@ -452,6 +503,22 @@ mod tests {
         let first = keys.past(before(5), "", 1).unwrap();
         let rest = keys.past(before(5), &first[0].id, 9).unwrap();
         assert_eq!((rest.len(), rest.contains(&first[0])), (3, false));
+    }
+
+    #[test]
+    fn whoever_has_a_key_gets_the_next_periods_before_it_begins_and_nobody_else_does() {
+        let keys = keys();
+        let many: Vec<String> =
+            (0..PREPARED + 1).map(|number| format!("person/{number}")).collect();
+        for subject in &many {
+            keys.of(&calls(subject, 7)).unwrap();
+        }
+        keys.of(&calls("person/past", 6)).unwrap();
+        keys.prepare_next(7).unwrap();
+        keys.prepare_next(7).unwrap();
+        assert!(many.iter().all(|subject| keys.has(&calls(subject, 8))));
+        assert!(!keys.has(&calls("person/past", 8)) && !keys.has(&calls("person/past", 7)));
+        assert_eq!(keys.ids("person/0").unwrap().len(), 2, "each once");
     }
 
     #[test]

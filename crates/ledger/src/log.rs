@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     erasure::Erased,
     gap::{Cause, Gaps},
-    keys::{KeyStore, KeysError, PastKey, SealedFor, Slot, SubjectKeys},
+    keys::{KeyStore, KeysError, SealedFor, SubjectKeys},
     leaf::Draft,
     locked,
     medium::{Files, Medium},
@@ -242,27 +242,6 @@ impl Log {
     /// The keys are out of reach.
     pub fn prepare_keys(&self, wanted: &BTreeSet<SealedFor>) -> Result<(), KeysError> {
         self.shared.subjects.prepare(wanted)
-    }
-
-    /// The names of all keys of a subject. Blocks.
-    ///
-    /// # Errors
-    /// The keys are out of reach.
-    pub fn keys_of(&self, subject: &str) -> Result<Vec<String>, KeysError> {
-        self.shared.subjects.ids(subject)
-    }
-
-    /// Keys of a class and of periods before this one, by name, from behind a name on, up to so many. Blocks.
-    ///
-    /// # Errors
-    /// The keys are out of reach.
-    pub fn past_keys(
-        &self,
-        before: Slot,
-        after: &str,
-        most: usize,
-    ) -> Result<Vec<PastKey>, KeysError> {
-        self.shared.subjects.past(before, after, most)
     }
 
     /// Stands in a leaf for something that a subject said: see [`SubjectKey::blind`](crate::SubjectKey::blind). Where the key is

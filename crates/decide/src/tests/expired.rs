@@ -37,7 +37,7 @@ async fn hold(world: &World, subject: &str, lifted: bool) {
         by: "person/olivia".parse().unwrap(),
         lifted,
     };
-    world.put(move |changes| changes.put(&hold, Expect::Any, lifted)).await;
+    world.put(move |changes| changes.put(&hold, Expect::Any, false)).await;
 }
 
 async fn expiries(world: &World) -> Vec<Expired> {
@@ -287,4 +287,28 @@ async fn a_damaged_key_of_one_subject_keeps_no_change_of_others_from_coming_into
         entry.leaf.body.member("key").and_then(|key| key.as_str()) == Some("person/lena")
     });
     assert!(world.engine.log.open_payload(of_lena.unwrap()).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn before_a_period_begins_its_keys_are_at_hand_so_that_no_call_waits_for_them() {
+    let database = Database::new();
+    let world = database.world().await;
+    worked(&world).await;
+    let ids = || world.engine.log.keys_of("person/lena").unwrap().len();
+    world.tick(1_440_000_000 - 2 * 3_600_000 - 1);
+    let before = ids();
+    world.engine.prepare_keys().await.unwrap();
+    assert_eq!(ids(), before, "not long before");
+    world.tick(1);
+    world.engine.prepare_keys().await.unwrap();
+    assert_eq!(ids(), 2 * before);
+    // The file of the keys is out of reach when the period begins.
+    let file = world.directory.path().join("subject-keys.sqlite");
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    world.tick(2 * 3_600_000);
+    world.refresh().await;
+    world.session("lena").await;
+    let max = world.try_session(&"person/max".parse().unwrap()).await;
+    assert!(max.is_err(), "whoever had none");
 }

@@ -79,3 +79,17 @@ async fn a_node_that_ends_before_it_closed_an_agents_log_closes_it_when_it_start
     let report = world.verified().await;
     assert!(report.is_clean(), "{:?}", report.findings);
 }
+
+#[tokio::test]
+async fn what_was_decided_before_an_agent_was_retired_is_not_granted_behind_its_end() {
+    let world = World::new().await;
+    let bot = world.bot(None).await;
+    let agent = bot.agents.last().unwrap();
+    // As if its log were closed between the decision and its record.
+    world.engine.agents.close(agent.clone());
+    let refused = world.verdict(&bot, READ.0, READ.1).await;
+    assert!(refused.starts_with("deny ledger_unavailable"), "{refused}");
+    let entries = world.entries().await;
+    let mut of_agent = entries.iter().filter(|entry| entry.leaf.agent.is_some());
+    assert!(of_agent.all(|entry| entry.leaf.verdict.as_deref() != Some("permit")));
+}

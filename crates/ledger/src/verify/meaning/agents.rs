@@ -32,19 +32,18 @@ impl Agents {
         if leaf.kind == "agent_end" {
             return self.close(index, leaf);
         }
-        let opened_for = if leaf.kind == "task" { named(&leaf.body) } else { None };
         if let Some(agent) = &leaf.agent {
             self.known.entry(agent.id.clone()).or_default().counts.add(leaf);
         }
         // What was refused to it, or ends what it had begun, may come behind its end.
         let acts = permits(leaf) || leaf.kind == "token";
         let acting = leaf.agent.as_ref().filter(|_| acts).map(|agent| &agent.id);
-        for agent in acting.into_iter().chain(&opened_for) {
-            if let Some(by) = self.known.get(agent).and_then(|agent| agent.closed) {
-                return Err(incorrect(format!("entry {by} had closed the log of `{agent}`")));
+        match acting.and_then(|agent| Some((agent, self.known.get(agent)?.closed?))) {
+            Some((agent, by)) => {
+                Err(incorrect(format!("entry {by} had closed the log of `{agent}`")))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn close(&mut self, index: u64, leaf: &Leaf) -> Result<(), Wrong> {
