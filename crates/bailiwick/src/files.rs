@@ -129,6 +129,8 @@ impl Drop for Reserved {
 /// Puts a file in place of the one before, in one step.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path);
+    // Of a process that was killed here and had this one's number.
+    let _ = fs::remove_file(&beside);
     create(&beside, bytes, 0o600)?;
     fs::rename(&beside, path).map_err(|error| unwritable(path, &error))
 }

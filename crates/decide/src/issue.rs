@@ -23,6 +23,8 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
+/// What a person's own session is used as.
+const SESSION: &str = "session";
 /// How long a person's session lasts, in seconds.
 const SESSION_SECONDS: u32 = 15 * 60;
 /// The longest life of a client's assertion, in seconds.
@@ -166,10 +168,10 @@ impl Engine {
             links: vec![Link { id: self.context.id(), sub, exp: expires }],
             entry: Digest::default(),
             version: None,
-            scope: Some("session".to_owned()),
+            scope: Some(SESSION.to_owned()),
         };
         Ok(self
-            .issue(action, claims, "session", Some((mark, assertion.expires)), Vec::new())
+            .issue(action, claims, SESSION, Some((mark, assertion.expires)), Vec::new())
             .await?)
     }
 
@@ -221,8 +223,11 @@ impl Engine {
             .seal(entries::of_action(draft, action, parents))
             .map_err(|why| why.refusal(action))?;
         claims.entry = sealed.hash();
-        let receipt =
-            self.record(sealed, action, |_| ()).await.map_err(|why| why.refusal(action))?;
+        let recorded = match use_as {
+            SESSION => self.record_session(sealed, action).await,
+            _ => self.record(sealed, action, |_| ()).await,
+        };
+        let receipt = recorded.map_err(|why| why.refusal(action))?;
         let keys = self.issuer.keys.load_full();
         let access_token = claims
             .sign(keys.current())

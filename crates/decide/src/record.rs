@@ -194,8 +194,28 @@ impl Engine {
         action: ActionId,
         undo: impl FnOnce(&Self) + Send + 'static,
     ) -> Result<Receipt, NotRecorded> {
+        self.record_by(sealed, action, Self::append, undo).await
+    }
+
+    /// The same for a person's own session, for which the ledger keeps room: on a full disk, too, somebody can order a stop. It
+    /// grants nothing by itself, since each act in it is decided and recorded.
+    pub(crate) async fn record_session(
+        self: &Arc<Self>,
+        sealed: Ready,
+        action: ActionId,
+    ) -> Result<Receipt, NotRecorded> {
+        self.record_by(sealed, action, Self::append_admission, |_| ()).await
+    }
+
+    async fn record_by(
+        self: &Arc<Self>,
+        sealed: Ready,
+        action: ActionId,
+        append: fn(&Self, Ready) -> Counted,
+        undo: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<Receipt, NotRecorded> {
         let (hash, task) = (sealed.hash(), sealed.task);
-        let rest = Some((self.clone(), self.append(sealed), undo));
+        let rest = Some((self.clone(), append(self, sealed), undo));
         let mut recording = Recording { action, hash, task, rest };
         match tokio::time::timeout(RECORD_BOUND, recording.appended()).await {
             Ok((Ok(receipt), _)) => Ok(receipt),

@@ -146,6 +146,11 @@ impl Engine {
         self.append_by(ready, true, Log::append)
     }
 
+    /// The same of what lets a person in, for which the ledger keeps room.
+    pub(crate) fn append_admission(&self, ready: Ready) -> Counted {
+        self.append_by(ready, true, Log::append_admission)
+    }
+
     /// The same of what ends something, for which the ledger keeps room.
     pub(crate) fn append_end(&self, ready: Ready) -> Counted {
         self.append_by(ready, false, Log::append_end)

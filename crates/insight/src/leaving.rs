@@ -77,8 +77,8 @@ impl Event<'_> {
 impl Severity {
     fn of(leaf: &Leaf) -> Self {
         match (leaf.kind.as_str(), leaf.verdict.as_deref(), text(leaf, "status")) {
-            ("stop" | "gap" | "sink_gap", _, _) => Self::High,
-            ("parked" | "erasure" | "stop_final", _, _) => Self::Medium,
+            ("stop" | "gap" | "sink_gap" | "truncated", _, _) => Self::High,
+            ("parked" | "erasure" | "stop_final" | "checkpoint_key", _, _) => Self::Medium,
             ("lapsed" | "revoked", _, _)
             | ("decision", Some("deny" | "hold" | "step_up"), _)
             | ("outcome", _, Some("failed" | "cut" | "unknown")) => Self::Low,

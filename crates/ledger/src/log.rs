@@ -277,6 +277,12 @@ impl Log {
         self.put_in(sealed, Weight::Grants)
     }
 
+    /// The same for what lets a person in: without it nobody could take anything away. It shares the room that is kept for
+    /// refusals.
+    pub fn append_admission(&self, sealed: Sealed) -> Appending {
+        self.put_in(sealed, Weight::LetsIn)
+    }
+
     /// The same for what has happened anyway and ends something, such as the outcome of a call: room is kept for it as for what
     /// is [noted](Self::note), and where it finds none it is counted, too.
     pub fn append_end(&self, sealed: Sealed) -> Appending {
@@ -286,7 +292,7 @@ impl Log {
     fn put_in(&self, sealed: Sealed, weight: Weight) -> Appending {
         let at = sealed.at;
         let appending = self.try_put_in(sealed, weight);
-        if weight != Weight::Grants && matches!(appending.outcome, Outcome::Refused(_)) {
+        if weight.happens_anyway() && matches!(appending.outcome, Outcome::Refused(_)) {
             self.shared.gaps.count(at, Cause::QueueFull);
         }
         appending

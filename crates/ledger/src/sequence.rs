@@ -102,7 +102,7 @@ impl Sequencer {
         let bytes = record.sealed.frame.len() as u64;
         self.reserve.is_some_and(|for_refusals| match record.weight {
             Weight::Grants => true,
-            Weight::Refuses => for_refusals < bytes,
+            Weight::LetsIn | Weight::Refuses => for_refusals < bytes,
             Weight::TakesAway => false,
         })
     }
@@ -198,7 +198,7 @@ impl Sequencer {
         match &mut self.reserve {
             None => self.shared.append_full.store(false, Ordering::Relaxed),
             Some(for_refusals)
-                if self.members.iter().any(|member| member.weight == Weight::Refuses) =>
+                if self.members.iter().any(|member| member.weight.has_a_part()) =>
             {
                 *for_refusals = for_refusals.saturating_sub(length);
             }
@@ -288,7 +288,7 @@ impl Sequencer {
         } else {
             AppendError::Failed
         };
-        if record.weight != Weight::Grants {
+        if record.weight.happens_anyway() {
             self.shared.gaps.count(record.sealed.at, cause);
         }
         if let Some(caller) = record.caller {

@@ -49,7 +49,8 @@ fn said(answer: &Value) -> String {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_granted_refusals_are_recorded_and_what_found_no_room_is_told() {
+fn on_a_full_disk_nothing_is_granted_refusals_are_recorded_people_can_stop_and_what_found_no_room_is_told()
+ {
     let (office, ledger) = office();
     let olivia = office.olivia();
     office.open_task("task.token");
@@ -80,6 +81,12 @@ fn on_a_full_disk_nothing_is_granted_refusals_are_recorded_and_what_found_no_roo
         assert!(refused.contains("not_permitted"), "{refused}");
     }
 
+    // Somebody who comes now still gets in, and stops it.
+    fill(&mut filler);
+    olivia.run(&["stop", "agent:support-bot", "--reason", "a full disk"]).ends(0);
+    let stopped = said(&asks("get_order", &order));
+    assert!(stopped.contains("stopped"), "{stopped}");
+
     drop(filler);
     fs::remove_file(ledger.join("filler")).unwrap();
     let show = |filter: &[&str]| olivia.run(&[&["ledger", "show"], filter].concat());
@@ -88,4 +95,5 @@ fn on_a_full_disk_nothing_is_granted_refusals_are_recorded_and_what_found_no_roo
     });
     // One of each second had its place; those behind it are the ones that are told of.
     show(&["--verdict", "deny", "-o", "json"]).ends(0).says("ledger_unavailable");
+    show(&["--kind", "stop_final"]).ends(0).says("stop_final");
 }

@@ -125,16 +125,18 @@ fn drawn_and_looked_back_at(office: &Office, task: &str) {
     let olivia = office.olivia();
     let drawn = olivia.run(&["ledger", "chain", task, "--payload"]).ends(0);
     drawn
-        .says("└─ task      olivia asks support-bot for help, purpose support")
+        .says("└─ permit    olivia: delegate Task")
+        .says("   └─ task      olivia asks support-bot for help, purpose support")
         .says("token     olivia hands the task over")
         .says("exchange  support-bot acts for olivia")
         .says("permit    support-bot: get_order")
         .says("outcome   completed")
         .says("deny      support-bot: export_customers (not_permitted)");
     let chain = olivia.run(&["ledger", "chain", task, "-o", "json"]).ends(0).json();
-    assert_eq!(chain["tree"].as_array().unwrap().len(), 1, "it all follows from the task: {chain}");
-    assert_eq!(chain["tree"][0]["leaf"]["kind"], "task");
-    assert_eq!(chain["tree"][0]["below"][0]["leaf"]["kind"], "token");
+    assert_eq!(chain["tree"].as_array().unwrap().len(), 1, "it all follows from one: {chain}");
+    assert_eq!(chain["tree"][0]["leaf"]["kind"], "decision");
+    let task = &chain["tree"][0]["below"][0];
+    assert_eq!((&task["leaf"]["kind"], &task["below"][0]["leaf"]["kind"]), (&json!("task"), &json!("token")));
     let unknown = "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081";
     olivia.run(&["ledger", "chain", unknown]).ends(6);
 

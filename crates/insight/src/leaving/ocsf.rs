@@ -204,6 +204,10 @@ impl Event<'_> {
             "stop_final" => entity((99, "Stop is final"), self.of_node("stop", None)),
             "resume" => entity((13, "Resume"), self.of_node("stop", None)),
             "start" => self.started(version),
+            "agent_end" => entity((11, "Deactivate"), named_agent(leaf)),
+            "checkpoint_key" => entity((3, "Update"), self.of_node("checkpoint key", None)),
+            "truncated" => self.finding("The ledger was brought back from an older copy, and entries are lost"),
+            "expiry" => self.finding("Payloads were past their time and went with their keys"),
             "erasure" => self.finding("Payloads were erased with their keys"),
             "gap" => self.finding("Entries could not be recorded"),
             "sink_gap" => self.finding("Entries were not sent to a sink that was too far behind"),
@@ -421,6 +425,11 @@ fn resources(leaf: &Leaf, tool: Option<&str>) -> Value {
 }
 
 /// A governed object.
+/// The agent that the body of an entry names.
+fn named_agent(leaf: &Leaf) -> Value {
+    json!({ "uid": text(leaf, "agent").unwrap_or("unknown"), "type": "agent", "type_id": 99 })
+}
+
 fn governed(leaf: &Leaf) -> Value {
     let mut entity = json!({
         "uid": text(leaf, "key").unwrap_or("unknown"),

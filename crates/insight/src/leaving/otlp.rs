@@ -1,7 +1,7 @@
 //! Events for OpenTelemetry: log records, and a span for each call that was permitted and has ended, as OTLP has them in JSON
 //! ([OTLP 1.x](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding)).
 //!
-//! The names of attributes are those of the semantic conventions for generative AI and for MCP as they stood in October 2026.
+//! The names of attributes are those of the semantic conventions for generative AI and for MCP.
 //! They are under development there, so they are constants here: they change with a version of ours and not by themselves.
 
 use ledger::Entry;
