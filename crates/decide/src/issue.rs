@@ -170,9 +170,7 @@ impl Engine {
             version: None,
             scope: Some(SESSION.to_owned()),
         };
-        Ok(self
-            .issue(action, claims, SESSION, Some((mark, assertion.expires)), Vec::new())
-            .await?)
+        Ok(self.issue(action, claims, SESSION, Some((mark, assertion.expires)), Vec::new()).await?)
     }
 
     /// Records the issuance, then signs: the token names the leaf hash of its own entry.

@@ -197,9 +197,7 @@ impl Sequencer {
         let length = self.builder.len().next_multiple_of(ALIGN);
         match &mut self.reserve {
             None => self.shared.append_full.store(false, Ordering::Relaxed),
-            Some(for_refusals)
-                if self.members.iter().any(|member| member.weight.has_a_part()) =>
-            {
+            Some(for_refusals) if self.members.iter().any(|member| member.weight.has_a_part()) => {
                 *for_refusals = for_refusals.saturating_sub(length);
             }
             Some(_) => {}

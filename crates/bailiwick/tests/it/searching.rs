@@ -136,7 +136,10 @@ fn drawn_and_looked_back_at(office: &Office, task: &str) {
     assert_eq!(chain["tree"].as_array().unwrap().len(), 1, "it all follows from one: {chain}");
     assert_eq!(chain["tree"][0]["leaf"]["kind"], "decision");
     let task = &chain["tree"][0]["below"][0];
-    assert_eq!((&task["leaf"]["kind"], &task["below"][0]["leaf"]["kind"]), (&json!("task"), &json!("token")));
+    assert_eq!(
+        (&task["leaf"]["kind"], &task["below"][0]["leaf"]["kind"]),
+        (&json!("task"), &json!("token"))
+    );
     let unknown = "0199f3a2-7c11-8001-8a2b-3c4d5e6f7081";
     olivia.run(&["ledger", "chain", unknown]).ends(6);
 

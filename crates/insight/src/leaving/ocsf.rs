@@ -206,7 +206,9 @@ impl Event<'_> {
             "start" => self.started(version),
             "agent_end" => entity((11, "Deactivate"), named_agent(leaf)),
             "checkpoint_key" => entity((3, "Update"), self.of_node("checkpoint key", None)),
-            "truncated" => self.finding("The ledger was brought back from an older copy, and entries are lost"),
+            "truncated" => {
+                self.finding("The ledger was brought back from an older copy, and entries are lost")
+            }
             "expiry" => self.finding("Payloads were past their time and went with their keys"),
             "erasure" => self.finding("Payloads were erased with their keys"),
             "gap" => self.finding("Entries could not be recorded"),
