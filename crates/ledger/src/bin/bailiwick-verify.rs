@@ -9,7 +9,7 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -100,7 +100,10 @@ fn run(asked: &Asked) -> Result<bool, NoVerdict> {
     let older = asked.older.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let older: Vec<&[u8]> = older.iter().map(Vec::as_slice).collect();
     let head = pack.join("checkpoint");
-    if head.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+    let is_none = |error: io::Error| {
+        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    };
+    if head.metadata().is_err_and(is_none) {
         let why = format!(
             "there is no pack in `{}`: it has no signed head, `checkpoint`",
             pack.display()

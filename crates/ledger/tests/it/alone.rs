@@ -77,6 +77,7 @@ fn where_it_cannot_judge_it_gives_no_verdict_and_says_why() {
         (&[here, "--key", &key, "--policy", nowhere], 2, nowhere),
         (&[here, "--key", &key], 6, "there is no pack"),
         (&[nowhere, "--key", &key], 6, "there is no pack"),
+        (&[long, "--key", &key], 6, "there is no pack"),
     ] {
         let (ended, said, told) = ran(arguments);
         assert_eq!((ended, said.as_str()), (Some(status), ""), "{arguments:?}: {told}");
