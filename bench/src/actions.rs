@@ -65,8 +65,9 @@ fn append(log: &Log, draft: Draft, wait: bool) -> anyhow::Result<Digest> {
 fn token(context: &Context, link: LinkId) -> anyhow::Result<Draft> {
     let mut draft = by_the_agent(context, "token");
     let audience = "https://gateway.acme.example/mcp";
-    draft.body =
-        Canonical::of(&json!({ "audience": audience, "expires": 1, "link": link.to_string() }))?;
+    let expires = context.now().plus_seconds(3600).millis();
+    let body = json!({ "audience": audience, "expires": expires, "link": link.to_string() });
+    draft.body = Canonical::of(&body)?;
     draft.chain = vec![link];
     Ok(draft)
 }

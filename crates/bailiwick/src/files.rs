@@ -135,6 +135,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&beside, path).map_err(|error| unwritable(path, &error))
 }
 
+/// Removes a file, where it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// Whether [`replace`] could write here now.
 pub(crate) fn replaceable(path: &Path) -> Result<()> {
     Reserved::new(&beside(path)).map(drop)

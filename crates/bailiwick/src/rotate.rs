@@ -47,6 +47,10 @@ pub(crate) fn rotate(config: &Config, to: &MasterRef) -> Result<Rotated> {
     }
     let keys = keys::rewrap(&config.keys_dir(), &former, &new)?;
     let subjects = keys::rewrap_subjects(&config.subject_keys, former, new)?;
+    // With its token it opens what old copies hold, and a way back to that token would take it for the key there.
+    if let Held::Token(key) = &config.master_key.held {
+        files::remove(&key.wrapped_in(&config.keys_dir()))?;
+    }
     Ok(Rotated { keys, subjects })
 }
 

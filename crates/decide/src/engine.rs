@@ -85,6 +85,8 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) looks: Looks,
     pub(crate) spared: Spared,
+    /// Who got a session in this second, while the disk is full.
+    pub(crate) admitted: Spared,
     /// Whoever holds it may read keys of subjects that are not in memory.
     pub(crate) at_keys: Arc<Semaphore>,
     /// One mover and one reader at a time: entries keep the outbox's order, rows the feed's.
@@ -143,6 +145,7 @@ impl Engine {
             counters: Counters::default(),
             looks: Looks::default(),
             spared: Spared::default(),
+            admitted: Spared::default(),
             at_keys: Arc::new(Semaphore::new(1)),
             moving: tokio::sync::Mutex::new(()),
             reading: tokio::sync::Mutex::new(()),

@@ -1,7 +1,7 @@
 //! Erasing what is sealed for a person or an agent: allowed like any act of governance, recorded, and then done. What remains is
 //! the proof that something was said, and who had it erased.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ledger::{AppendError, EraseError, Log, Receipt};
 use model::{Name, Verb, ijson::Json};
@@ -167,9 +167,16 @@ impl Engine {
         if keys.is_empty() {
             return Err(NotErased::Nothing(subject.clone()));
         }
-        self.check_kept_with(subject, &keys).await?;
-        // The last moment at which it can still be kept.
-        self.check_erasure(subject)?;
+        // Looking takes as long as reading all entries; a hold that comes meanwhile is looked at, too.
+        loop {
+            let held = self.directory.under_hold();
+            self.check_kept_with(subject, &keys, held.clone()).await?;
+            // The last moment at which it can still be kept.
+            self.check_erasure(subject)?;
+            if self.directory.under_hold() == held {
+                break;
+            }
+        }
         let Receipt { index: entry, .. } = self.record_erasure(allowed, &keys).await?;
         let (log, ids) = (self.log.clone(), keys.clone());
         let done = blocking(move || log.erase(entry, &ids)).await;
@@ -179,8 +186,13 @@ impl Engine {
 
     /// Whether something is sealed under these keys that a hold on an agent or a task keeps. Whatever is sealed under them has its
     /// place in the log.
-    async fn check_kept_with(&self, subject: &Subject, keys: &[String]) -> Result<(), NotErased> {
-        let (log, held) = (self.log.clone(), self.directory.under_hold());
+    async fn check_kept_with(
+        &self,
+        subject: &Subject,
+        keys: &[String],
+        held: BTreeSet<Subject>,
+    ) -> Result<(), NotErased> {
+        let log = self.log.clone();
         let kept = blocking(move || kept(&log, &held).map_err(unread)).await;
         let kept = kept.map_err(NotErased::OutOfReach)?;
         match keys.iter().find_map(|key| kept.get(key)) {

@@ -134,7 +134,8 @@ impl Engine {
         proof: &str,
     ) -> Result<Issued, TokenRefused> {
         let action = self.context.id();
-        let now = self.sure_moment(action)?;
+        // A store that is down keeps nobody from ordering a stop: whether a session may do anything is decided with each act.
+        let now = self.context.now();
         let proof = self.prove_at_token_endpoint(proof)?;
         let assertion = self.check_assertion(assertion, now)?;
         let person = self.context.realm.identity(&assertion.client).filter(IdentityId::is_person);
@@ -214,9 +215,19 @@ impl Engine {
             ..draft.whose()
         };
         let orders = draft.agent.is_none().then_some(orders);
-        self.keys_at_hand(orders.into_iter().chain([draft.whose()]))
-            .await
-            .map_err(|why| why.refusal(action))?;
+        match self.keys_at_hand(orders.into_iter().chain([draft.whose()])).await {
+            Ok(()) => {}
+            // Nobody has to wait for a key, or for its disk, to order a stop.
+            Err(_) if use_as == SESSION => self.bare_without_key(&mut draft),
+            Err(why) => return Err(why.refusal(action)),
+        }
+        if let (SESSION, Some(person)) = (use_as, &draft.person)
+            && self.log.is_sparing()
+            && !self.admitted.is_first(person, draft.at)
+        {
+            let reason = "while the disk is full, a person gets one session a second";
+            return Err(Refusal::new(action, Code::LedgerSlow, reason));
+        }
         let sealed = self
             .seal(entries::of_action(draft, action, parents))
             .map_err(|why| why.refusal(action))?;

@@ -65,6 +65,11 @@ pub fn hand_over(
     let line = new
         .verifier(former_line.name())
         .map_err(|source| OpenError::Note { file: CHECKPOINT, source })?;
+    if line == former_line {
+        // The new key has taken the place of the former one already, and what is left is no business of the log.
+        log.close()?;
+        return Ok(line.to_string());
+    }
     let named = Named { former: former_line.clone(), key: line.clone() };
     let index = match position(&log, &named)? {
         Some(index) => index,

@@ -48,7 +48,7 @@ pub struct Config {
     /// The organization, environment and node that every leaf names.
     pub realm: Realm,
     /// The log's name in checkpoints: the organization, alone or followed by `/` and more. A log that was restored has
-    /// `/r1`, `/r2` and so on behind it, which is read from its head.
+    /// `/r` and a number behind it, which is read from its head.
     pub origin: String,
     /// How long a segment of the write-ahead log is: at least 2 MiB, and 16 MiB is a good choice.
     pub segment_bytes: u64,
@@ -277,8 +277,8 @@ impl Log {
         self.put_in(sealed, Weight::Grants)
     }
 
-    /// The same for what lets a person in: without it nobody could take anything away. It shares the room that is kept for
-    /// refusals.
+    /// The same for what lets a person in: without it nobody could take anything away. Room is kept for it as for that, so while
+    /// [`Self::is_sparing`] the caller sees that nobody asks for it without end.
     pub fn append_admission(&self, sealed: Sealed) -> Appending {
         self.put_in(sealed, Weight::LetsIn)
     }

@@ -223,7 +223,7 @@ pub(crate) fn check(config: &Config, keys: &Keys) -> Result<VerifierKey, OpenErr
         return Err(OpenError::Config("the origin is not the organization, alone or with `/…`"));
     }
     if restore::generation(&config.origin) > 0 {
-        return Err(OpenError::Config("an origin ends like `/r1` only by a restore"));
+        return Err(OpenError::Config("an origin ends with `/r` and a number only by a restore"));
     }
     if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&config.segment_bytes) {
         return Err(OpenError::Config("a segment has 2 to 256 MiB"));

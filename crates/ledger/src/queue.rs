@@ -34,8 +34,8 @@ pub(crate) struct Waiting {
 pub(crate) enum Weight {
     /// It grants, and has not happened where it is not recorded. None of the reserve is for it.
     Grants,
-    /// It lets a person in, who may then take away. It has not happened where it is not recorded, and shares the part of the
-    /// reserve that is for refusals.
+    /// It lets a person in, who may then take away. It has not happened where it is not recorded, and all of the reserve is for
+    /// it: whoever asks for it sees that it is not asked for without end.
     LetsIn,
     /// It says no. A part of the reserve is for it.
     Refuses,
@@ -44,11 +44,6 @@ pub(crate) enum Weight {
 }
 
 impl Weight {
-    /// Whether a part of the reserve is for it, and no more.
-    pub(crate) const fn has_a_part(self) -> bool {
-        matches!(self, Self::LetsIn | Self::Refuses)
-    }
-
     /// Whether it has happened also where it is not recorded, so that a gap has to tell of it.
     pub(crate) const fn happens_anyway(self) -> bool {
         matches!(self, Self::Refuses | Self::TakesAway)

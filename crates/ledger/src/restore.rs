@@ -1,7 +1,8 @@
 //! Going on with a log that was brought back from a copy older than what was signed for.
 //!
 //! Heads of the log that cover more than there is are in other hands. Whatever is appended under its name contradicts them,
-//! so the log goes on under another one: `…/r1` after the first restore, `…/r2` after the second. Its first entry says what
+//! so the log goes on under another one, `…/rN`: N is the second of the restore, so that a copy which is restored twice gets
+//! two names, and grows from one restore to the next. Its first entry says what
 //! is lost. Nothing is appended before it, and a log whose restore was begun does not open otherwise.
 
 use std::sync::Arc;
@@ -254,7 +255,9 @@ fn find_out(
         return Err(RestoreError::NotNeeded(kept));
     }
     let last = heads.iter().map(|head| generation(&head.origin)).fold(now, u32::max);
-    let name = format!("{}/r{}", config.origin, last.saturating_add(1));
+    // What became of this copy when it was restored before, nothing here has to know.
+    let second = u32::try_from(loss.at.seconds()).unwrap_or_default();
+    let name = format!("{}/r{}", config.origin, last.saturating_add(1).max(second));
     let head = newest.map(|Checkpoint { origin, size, root }| KnownHead {
         name: origin.clone(),
         size: *size,
@@ -272,7 +275,7 @@ pub(crate) fn base(name: &str) -> &str {
     split(name).map_or(name, |(base, _)| base)
 }
 
-/// How often the log of this name was restored.
+/// Which restore the log of this name comes from: a later one has a larger number, and a log that was never restored none.
 pub(crate) fn generation(name: &str) -> u32 {
     split(name).map_or(0, |(_, number)| number)
 }

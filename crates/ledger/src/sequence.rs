@@ -102,8 +102,8 @@ impl Sequencer {
         let bytes = record.sealed.frame.len() as u64;
         self.reserve.is_some_and(|for_refusals| match record.weight {
             Weight::Grants => true,
-            Weight::LetsIn | Weight::Refuses => for_refusals < bytes,
-            Weight::TakesAway => false,
+            Weight::Refuses => for_refusals < bytes,
+            Weight::LetsIn | Weight::TakesAway => false,
         })
     }
 
@@ -197,7 +197,9 @@ impl Sequencer {
         let length = self.builder.len().next_multiple_of(ALIGN);
         match &mut self.reserve {
             None => self.shared.append_full.store(false, Ordering::Relaxed),
-            Some(for_refusals) if self.members.iter().any(|member| member.weight.has_a_part()) => {
+            Some(for_refusals)
+                if self.members.iter().any(|member| member.weight == Weight::Refuses) =>
+            {
                 *for_refusals = for_refusals.saturating_sub(length);
             }
             Some(_) => {}

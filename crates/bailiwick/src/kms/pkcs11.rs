@@ -111,13 +111,13 @@ impl<'a> Token<'a> {
 
 impl Kms for Token<'_> {
     fn wrap(&self, secret: &Secret) -> Result<Vec<u8>> {
-        let nonce = random::bytes::<NONCE>()?;
+        let mut iv = random::bytes::<NONCE>()?;
         let sealed = self.with(|session, key| {
-            let mut iv = nonce;
             let params = GcmParams::new(&mut iv, PURPOSE, TAG_BITS.into())?;
             session.encrypt(&Mechanism::AesGcm(params), key, secret.expose())
         })?;
-        Ok([&nonce[..], &sealed].concat())
+        // A token that makes nonces itself has written its own there.
+        Ok([&iv[..], &sealed].concat())
     }
 
     fn unwrap(&self, wrapped: &[u8]) -> Result<Secret> {

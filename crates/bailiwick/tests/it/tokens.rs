@@ -87,12 +87,16 @@ fn a_master_key_that_a_token_wraps_opens_everything_and_by_that_token_alone() {
     }
     std::fs::write(&wrapped, &whole[..5]).unwrap();
     run(&["serve"]).ends(1).says("cut short");
-    std::fs::write(&wrapped, whole).unwrap();
+    std::fs::write(&wrapped, &whole).unwrap();
 
     // Another key of the token takes its place; both speak with one library, one after the other.
     let second = key("bailiwick", "other", &pin);
     rotate(&second).ends(0);
-    run(&["serve"]).ends(1).says("does not open");
+    assert!(!wrapped.exists(), "with its token it would open old copies");
+    run(&["serve"]).ends(1).says("has wrapped no master key");
     with(&second);
     assert_eq!(place.serve().stop(), 0);
+    // The way back is no way to the former key.
+    rotate(&first).ends(0);
+    assert_ne!(std::fs::read(&wrapped).unwrap(), whole);
 }

@@ -4,7 +4,11 @@ use ledger::{Entry, PayloadError};
 use model::{IdentityId, Timestamp};
 use store::Expect;
 
-use super::{cast::json, database::Database, world::World};
+use super::{
+    cast::{eur, json},
+    database::Database,
+    world::World,
+};
 use crate::{
     Act, EraseSubject, HoldRecord, NotErased, Stop, Subject,
     entries::{self, Expired},
@@ -72,6 +76,31 @@ async fn what_is_past_its_time_expires_by_an_entry_that_says_why_and_nothing_bef
     assert!(report.erasures.len() == 2 && report.erasures.iter().all(|gone| gone.expired));
     assert!(report.erased >= 3, "{report:?}");
     assert!(report.to_string().contains("expired by entry"), "{report}");
+}
+
+#[tokio::test]
+async fn a_hold_on_an_agent_or_a_task_keeps_what_the_task_is_for_and_what_was_approved_of_it() {
+    for held in ["agent/support-bot", "task"] {
+        let world = World::new().await;
+        let bot = world.bot(Some(eur(1_000_000))).await;
+        let large = r#"{"order":"A-2","amount":400000}"#;
+        let id = world.attempt(&bot, "refund", large).await.err().unwrap().approval.unwrap();
+        world.answer(id, "max", "finance", true).await;
+        let mut told = world.entries().await;
+        told.retain(|entry| {
+            let object = entry.leaf.body.member("object").and_then(|object| object.as_str());
+            entry.leaf.kind == "task" || object == Some("approval")
+        });
+        told.retain(|entry| entry.leaf.payload.is_some());
+        assert!(told.len() >= 2, "{told:?}");
+        let task = format!("task/{}", bot.claims.task.unwrap());
+        hold(&world, if held == "task" { &task } else { held }, false).await;
+        world.tick(UNTIL_PAST);
+        world.engine.expire().await.unwrap();
+        for entry in &told {
+            assert!(!is_expired(&world, entry), "{held}: {}", entry.leaf.kind);
+        }
+    }
 }
 
 #[tokio::test]
@@ -308,7 +337,12 @@ async fn before_a_period_begins_its_keys_are_at_hand_so_that_no_call_waits_for_t
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     world.tick(2 * 3_600_000);
     world.refresh().await;
-    world.session("lena").await;
-    let max = world.try_session(&"person/max".parse().unwrap()).await;
-    assert!(max.is_err(), "whoever had none");
+    let mut sealed = Vec::new();
+    for name in ["lena", "max"] {
+        world.session(name).await;
+        let entries = world.entries().await;
+        let token = entries.into_iter().rfind(|entry| entry.leaf.kind == "token").unwrap();
+        sealed.push((name, token.leaf.payload.is_some()));
+    }
+    assert_eq!(sealed, [("lena", true), ("max", false)], "whoever had none");
 }

@@ -6,7 +6,7 @@ use ledger::Entry;
 use store::Target;
 
 use super::{
-    cast::{POLICIES, agent_id, eur},
+    cast::{POLICIES, agent_id, eur, person_id},
     world::World,
 };
 use crate::{Resume, ResumeError, Stop, StopScope, attempt::Step};
@@ -298,4 +298,39 @@ async fn a_refusal_waits_for_no_record() {
     let refused = tokio::time::timeout(std::time::Duration::from_secs(2), attempt).await;
     world.faults.hold_syncs(false);
     assert!(refused.is_ok(), "an attempt that nobody permits waits for the ledger for seconds");
+}
+
+/// A stop needs a session first.
+#[tokio::test]
+async fn people_get_in_and_stop_something_while_the_disk_is_full_and_the_store_is_away() {
+    let world = World::sparing().await;
+    let bot = world.bot(None).await;
+    let segments = || std::fs::read_dir(world.directory.path().join("ledger/wal")).unwrap();
+    while segments().count() < 5 {
+        tokio::task::yield_now().await;
+    }
+    world.fill_up().await;
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny ledger_unavailable"));
+    let _turn = world.engine.reading.lock().await;
+    world.tick(3_100);
+    let olivia = world.session("olivia").await;
+    let again = world.try_session(&person_id("olivia")).await.err().unwrap();
+    assert!(again.to_string().contains("one session a second"), "{again}");
+    let scope: StopScope = "all".parse().unwrap();
+    let stop = Stop { scope, reason: String::new() };
+    let allowed = world.engine.allow(&olivia, stop).await.unwrap();
+    world.engine.stop(&allowed).await;
+    drop(_turn);
+    world.refresh().await;
+    assert!(world.verdict(&bot, READ.0, READ.1).await.starts_with("deny stopped"));
+    world.faults.full.store(false, Ordering::SeqCst);
+    let full = world.engine.log.acknowledged();
+    while world.filler(1).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let entries = world.entries().await;
+    let full = entries[..full as usize].iter().rposition(|entry| entry.leaf.kind == "filler");
+    let full = full.unwrap();
+    let kinds: Vec<&str> = entries[full..].iter().map(|entry| entry.leaf.kind.as_str()).collect();
+    assert!(kinds.contains(&"token") && kinds.contains(&"stop_final"), "{kinds:?}");
 }

@@ -100,9 +100,8 @@ fn run(asked: &Asked) -> Result<bool, NoVerdict> {
     let older = asked.older.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let older: Vec<&[u8]> = older.iter().map(Vec::as_slice).collect();
     let head = pack.join("checkpoint");
-    let is_none = |error: io::Error| {
-        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-    };
+    let is_none =
+        |error: io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
     if head.metadata().is_err_and(is_none) {
         let why = format!(
             "there is no pack in `{}`: it has no signed head, `checkpoint`",

@@ -14,7 +14,7 @@ use ledger::{
 
 use super::{disk::Fate, tamper::findings, *};
 
-const AT: Timestamp = Timestamp::from_millis(9_000);
+const AT: Timestamp = Timestamp::from_millis(1_000);
 
 /// A log of 600 entries of which there is a copy, and that has 700 since.
 struct Scene {
@@ -103,6 +103,21 @@ impl Scene {
 }
 
 const LOST: &str = "completeness: entry 600: entries 600 to 699 were signed for and are lost: the log was restored from an older copy";
+
+/// Nothing in the copy knows what became of it the first time.
+#[test]
+fn a_copy_that_is_restored_twice_goes_on_under_two_names() {
+    let names = [100, 200].map(|second| {
+        let scene = Scene::new();
+        scene.put_back("copy");
+        scene.forget();
+        let at = Timestamp::from_millis(second * 1000);
+        let loss = Loss { heads: &[], is_certain: true, id: EntryId::compose(at, 7, 1), at };
+        Restore::begin(config(scene.place.path()), keys(), &loss).unwrap().verifier_key()
+    });
+    assert!(names[0].starts_with("acme.example/audit/r100+"), "{names:?}");
+    assert!(names[1].starts_with("acme.example/audit/r200+"), "{names:?}");
+}
 
 #[test]
 fn a_log_from_an_older_copy_opens_only_once_it_says_what_is_lost_and_under_another_name() {
