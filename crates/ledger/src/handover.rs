@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const KIND: &str = "checkpoint_key";
 /// Where heads that lead to another key lie, each called by the position of the entry that names it.
 pub(crate) const FOLDER: &str = "anchor/handover";
+/// The most handovers of one log: more than one each week for nineteen years. A verifier reads no more.
+pub(crate) const MAX: usize = 1000;
 
 /// Why no other key was named.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub enum HandOverError {
     /// Its entries cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Verifiers would not follow.
+    #[error("this ledger has had {MAX} keys, and verifiers follow no more")]
+    TooMany,
     /// The entry could not be made.
     #[error("the entry that names the new key could not be made")]
     Seal(#[from] SealError),
@@ -57,6 +62,9 @@ pub fn hand_over(
     new: CheckpointKey,
     (id, at): (EntryId, Timestamp),
 ) -> Result<String, HandOverError> {
+    if handovers(&config.dir).unwrap_or_default().len() >= MAX {
+        return Err(HandOverError::TooMany);
+    }
     let media = Media::take(&config)?;
     let (medium, lock) = (Arc::clone(&media.log), Arc::clone(&media.lock));
     let former = keys.checkpoint.clone();

@@ -18,8 +18,6 @@ use crate::{
     tile::{self, CHECKPOINT, Kind},
 };
 
-/// More handovers than any log has that changes its key each month for five years.
-const MAX_HANDOVERS: usize = 64;
 const MAX_NOTE: u64 = 64 * 1024;
 
 /// One key and those that handovers lead to from it.
@@ -38,10 +36,10 @@ impl Lines {
         };
         let (mut named, mut heads) = (Vec::new(), Vec::new());
         let found = handover::handovers(place).unwrap_or_default();
-        if found.len() > MAX_HANDOVERS {
+        if found.len() > handover::MAX {
             wrong(handover::FOLDER.to_owned(), format!("there are {} handovers", found.len()));
         }
-        for index in found.into_iter().take(MAX_HANDOVERS) {
+        for index in found.into_iter().take(handover::MAX) {
             let name = handover::handover(index);
             match Self::handover(place, &name, index) {
                 Ok((note, keys)) => {

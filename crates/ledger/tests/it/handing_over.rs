@@ -153,8 +153,23 @@ fn nobody_is_led_to_a_key_that_the_former_one_did_not_sign_for() {
     assert_eq!(verify(2), [""; 0], "whoever has the newer line needs no handover");
     fs::write(pack.path().join("anchor/handover/300.tsr"), "").unwrap();
     assert_eq!(verify(2), ["integrity: anchor/handover/300.tsr: it is no part of what was signed"]);
-    for index in 0..65 {
+    for index in 0..=1000 {
         fs::write(pack.path().join(format!("anchor/handover/{index}")), "").unwrap();
     }
-    assert!(verify(2).contains(&"integrity: anchor/handover: there are 65 handovers".to_owned()));
+    assert!(verify(2).contains(&"integrity: anchor/handover: there are 1001 handovers".to_owned()));
+}
+
+#[test]
+fn a_key_that_signs_already_is_named_by_no_entry_and_no_more_keys_follow_than_verifiers_follow() {
+    let scene = Scene::new();
+    let head = scene.head();
+    scene.hand_over(key(1), 1).unwrap();
+    assert_eq!(scene.head(), head, "a rotation that was cut late has nothing left to name");
+    fs::create_dir_all(scene.path("log/anchor/handover")).unwrap();
+    for index in 0..1000 {
+        fs::write(scene.path(&format!("log/anchor/handover/{index}")), "").unwrap();
+    }
+    let refused = scene.hand_over(key(1), 2).unwrap_err();
+    assert!(matches!(refused, HandOverError::TooMany), "{refused}");
+    assert_eq!(scene.head(), head);
 }
