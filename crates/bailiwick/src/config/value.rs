@@ -1,7 +1,7 @@
 //! What settings are made of.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -190,6 +190,11 @@ impl SecretRef {
     /// Fetches a secret that is shown to others; the end of its line is not part of it.
     pub(crate) fn read_token(&self) -> Result<Secret> {
         let secret = match self {
+            // Whoever reads a pipe or a device may wait for ever.
+            Self::File(path) if path.metadata().is_ok_and(|found| !found.is_file()) => {
+                let error = io::Error::other("it is not a regular file");
+                return Err(files::unreadable(path, &error));
+            }
             Self::File(path) => files::read_secret(path)?,
             Self::Environment(name) => environment(name).ok_or_else(|| {
                 Failure::new("secret_missing", format!("the environment has no `{name}`"))

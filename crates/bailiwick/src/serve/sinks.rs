@@ -93,6 +93,17 @@ struct Sink {
     state: Arc<Sunk>,
     told: Told,
     pace: Pace,
+    /// How many entries it gets at once: less than a whole batch while it refuses those.
+    most: usize,
+}
+
+/// What is to be sent next.
+struct Batch {
+    /// The position of the first entry that the sink's bound still wants.
+    begin: u64,
+    /// From when the first entry is that was not acknowledged, wanted or not, in milliseconds since 1970; zero where there is none.
+    since: i64,
+    entries: Vec<Entry>,
 }
 
 /// How a sink is spoken to.
@@ -153,6 +164,7 @@ impl Sinks {
                 state: Arc::new(Sunk::new(sink.name.clone())),
                 told: Told::default(),
                 pace,
+                most: BATCH,
             });
         }
         let states = all.iter().map(|sink| sink.state.clone()).collect();
@@ -267,40 +279,55 @@ impl Sink {
 
     /// Sends the next batch, and moves the cursor behind it; whether there was one.
     async fn turn(&mut self, cursor: &mut Cursor) -> std::result::Result<bool, NoTurn> {
-        let (begin, batch) = self.next_batch(cursor.next).await?;
+        // Of the turn before, where that could not be written.
+        self.keep(cursor).await?;
+        let Batch { begin, since, entries } = self.next_batch(cursor.next).await?;
         self.tell_overdue(cursor.next..begin);
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
-            self.state.waiting_since.store(0, Ordering::Relaxed);
-            return Ok(false);
-        };
-        self.state.waiting_since.store(first.leaf.at.millis(), Ordering::Relaxed);
+        self.state.waiting_since.store(since, Ordering::Relaxed);
+        let Some(last) = entries.last() else { return Ok(false) };
         let events: Vec<_> =
-            batch.iter().map(|entry| Event { entry, origin: &self.origin }).collect();
-        let taken = self.wire.deliver(&events).await?;
-        self.tell_taken(&taken);
+            entries.iter().map(|entry| Event { entry, origin: &self.origin }).collect();
+        let taken = self.wire.deliver(&events).await;
+        self.most = match &taken {
+            Ok(_) => self.most.saturating_mul(2).min(BATCH),
+            Err(why) if why.is_of_the_batch() => (entries.len() / 2).max(1),
+            Err(_) => self.most,
+        };
+        self.tell_taken(&taken?);
         self.leave_out(cursor.next..begin).await?;
-        let next = Cursor::behind(last);
-        let (file, kept) = (self.file.clone(), next.clone());
-        aside(move || file.keep(&kept)).await??;
-        self.state.next.store(next.next, Ordering::Relaxed);
-        *cursor = next;
+        // It has them, and the ledger says what it has not, whether that can be kept now or later.
+        *cursor = Cursor::behind(last);
+        self.keep(cursor).await?;
         Ok(true)
     }
 
-    /// The next entries from a position on, or from the first behind it that the sink's bound still wants; and that first.
-    async fn next_batch(&self, next: u64) -> std::result::Result<(u64, Vec<Entry>), NoTurn> {
-        let (log, bound) = (self.engine.log().clone(), self.bound);
+    /// Writes down where the sink is, unless that was done.
+    async fn keep(&self, cursor: &Cursor) -> std::result::Result<(), NoTurn> {
+        if self.state.next.load(Ordering::Relaxed) == cursor.next {
+            return Ok(());
+        }
+        let (file, kept) = (self.file.clone(), cursor.clone());
+        aside(move || file.keep(&kept)).await??;
+        self.state.next.store(cursor.next, Ordering::Relaxed);
+        self.state.fails(None);
+        Ok(())
+    }
+
+    /// The next entries from a position on, or from the first behind it that the sink's bound still wants.
+    async fn next_batch(&self, next: u64) -> std::result::Result<Batch, NoTurn> {
+        let (log, bound, most) = (self.engine.log().clone(), self.bound, self.most);
         let now = self.engine.context().now().millis();
         aside(move || {
             let oldest = bound.days.map(|days| now - i64::from(days) * DAY_MILLIS);
-            let first = first_within(&log, next, bound.entries, oldest)?;
+            let since = log.entry(next)?.map_or(0, |entry| entry.leaf.at.millis());
+            let begin = first_within(&log, next, bound.entries, oldest)?;
             let mut bytes = 0;
             let fits = |entry: &std::result::Result<Entry, ReadError>| {
                 bytes += entry.as_ref().map_or(0, |entry| entry.bytes.len());
                 bytes <= BATCH_BYTES
             };
-            let batch = log.entries(first).take(BATCH).take_while(fits);
-            Ok((first, batch.collect::<std::result::Result<Vec<_>, _>>()?))
+            let entries = log.entries(begin).take(most).take_while(fits);
+            Ok(Batch { begin, since, entries: entries.collect::<std::result::Result<_, _>>()? })
         })
         .await?
         .map_err(NoTurn::Ledger)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::show,
     client::{Client, Context},
-    failure::{Exit, Result},
+    failure::{Exit, Failure, Result},
     output::{Answer, Table},
 };
 
@@ -36,6 +36,12 @@ impl Recompute {
             if let Value::Array(more) = page["decisions"].take() {
                 decisions.extend(more);
             }
+        }
+        if let (Some(index), true) = (index, decisions.is_empty()) {
+            return Err(Failure::new("not_found", format!("entry {index} is no decision"))
+                .why("the ledger has no entry there, or one of another kind")
+                .next("take the position of a decision, which `bailiwick ledger recompute -o json` shows")
+                .exit(Exit::NotFound));
         }
         let text = told(&decisions);
         let differs = count(&decisions, "differs") > 0;

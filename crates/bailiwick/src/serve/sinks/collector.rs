@@ -58,7 +58,7 @@ impl Collector {
     }
 
     pub(super) async fn deliver(&self, events: &[Event<'_>]) -> Result<Taken, NotTaken> {
-        let credential = self.credential()?;
+        let credential = self.credential().await?;
         let body: Vec<u8> = events.iter().flat_map(|event| event.hec(self.shape)).collect();
         let answer: Answer = self.ask("/services/collector/event", body, &credential).await?;
         if answer.code != 0 {
@@ -94,9 +94,8 @@ impl Collector {
         serde_json::from_slice(&answer).map_err(|why| NotTaken::Strange(why.to_string()))
     }
 
-    /// Read anew for each batch, so that a changed token is used without a restart.
-    fn credential(&self) -> Result<Credential, NotTaken> {
-        let token = self.token.read_token().map_err(|why| NotTaken::Secret(why.line()))?;
+    async fn credential(&self) -> Result<Credential, NotTaken> {
+        let token = self.place.token(&self.token).await?;
         let value = Secret::new([b"Splunk ", token.expose()].concat());
         let origin = self.place.target.origin().clone();
         Credential::new(origin, header::AUTHORIZATION, &value)

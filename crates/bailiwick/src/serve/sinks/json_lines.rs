@@ -8,8 +8,11 @@ use std::{
 };
 
 use insight::{Event, Shape};
+use rustix::fs::OFlags;
 
 use super::{Taken, post::NotTaken};
+
+const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// A file of lines. It is opened for each batch, so that whoever moves or empties it meanwhile is in nobody's way.
 pub(super) struct JsonLines {
@@ -34,8 +37,10 @@ impl JsonLines {
 fn add(path: &Path, lines: &[u8]) -> io::Result<()> {
     let is_new = !path.exists();
     let mut options = OpenOptions::new();
-    // Readable for the group of whoever ships it on; it holds what leaves hold, and no payload.
-    let mut file = options.read(true).append(true).create(true).mode(0o640).open(path)?;
+    // Readable for the group of whoever ships it on; it holds what leaves hold, and no payload. A link is not followed: whoever may
+    // write to its folder could have lines added to what they may not write to.
+    options.read(true).append(true).create(true).mode(0o640).custom_flags(NOFOLLOW);
+    let mut file = options.open(path)?;
     if ends_within_a_line(&mut file)? {
         // A write was cut off. What is there stays; the entry comes again, whole.
         file.write_all(b"\n")?;

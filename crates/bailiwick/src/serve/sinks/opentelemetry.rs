@@ -30,7 +30,8 @@ impl OpenTelemetry {
     /// Log records of all entries, and a span for each call that has ended.
     pub(super) async fn deliver(&self, events: &[Event<'_>]) -> Result<Taken, NotTaken> {
         let version = env!("CARGO_PKG_VERSION");
-        let rejected = self.post("/v1/logs", &logs(events, version), "rejectedLogRecords").await?;
+        let mut rejected =
+            self.post("/v1/logs", &logs(events, version), "rejectedLogRecords").await?;
         let mut permits = Vec::new();
         for outcome in events.iter().filter(|event| event.entry.leaf.kind == "outcome") {
             if let Some(permit) = self.permit(outcome, events).await {
@@ -45,7 +46,8 @@ impl OpenTelemetry {
             let traced = self.post("/v1/traces", &spans(&calls, version), "rejectedSpans").await;
             match traced {
                 // A collector of logs alone: what it does not keep of spans is no entry that is lost.
-                Ok(_) | Err(NotTaken::Refused { status: StatusCode::NOT_FOUND, .. }) => {}
+                Ok(spans) => rejected += spans,
+                Err(NotTaken::Refused { status: StatusCode::NOT_FOUND, .. }) => {}
                 Err(why) => return Err(why),
             }
         }
@@ -71,7 +73,7 @@ impl OpenTelemetry {
 
     /// Posts; how many of what was posted is not kept. By the specification that is not sent again.
     async fn post(&self, path: &str, body: &Value, rejected: &str) -> Result<u64, NotTaken> {
-        let credential = self.credential()?;
+        let credential = self.credential().await?;
         let body = body.to_string().into_bytes();
         let answer = self.place.post(path, HeaderMap::new(), body, credential.as_ref()).await?;
         if answer.is_empty() {
@@ -84,9 +86,9 @@ impl OpenTelemetry {
         Ok(count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or(0))
     }
 
-    fn credential(&self) -> Result<Option<Credential>, NotTaken> {
+    async fn credential(&self) -> Result<Option<Credential>, NotTaken> {
         let Some(token) = &self.token else { return Ok(None) };
-        let token = token.read_token().map_err(|why| NotTaken::Secret(why.line()))?;
+        let token = self.place.token(token).await?;
         let credential = Credential::bearer(self.place.target.origin().clone(), &token);
         credential.map(Some).map_err(|why| NotTaken::Secret(why.to_string()))
     }

@@ -8,7 +8,13 @@ use gateway::outbound::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::Foreign;
-use tokio::time::Instant;
+use token::Secret;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+use crate::config::SecretRef;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -35,12 +41,30 @@ pub(super) enum NotTaken {
     Strange(String),
     #[error("it did not confirm within {} s that it has kept what it took", .0.as_secs())]
     Unconfirmed(Duration),
+    #[error("it ended the connection before this side did, so it has not read all")]
+    Early,
     #[error("{0}")]
     Secret(String),
     #[error("it could not be written to")]
     Io(#[from] io::Error),
     #[error("the connection did not end in order within {} s", .0.as_secs())]
     Slow(Duration),
+}
+
+impl NotTaken {
+    /// Whether the same batch will be refused again: what is refused is it, not the moment or who sends it.
+    pub(super) fn is_of_the_batch(&self) -> bool {
+        let Self::Refused { status, .. } = self else { return false };
+        let passing = matches!(
+            *status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+        status.is_client_error() && !passing
+    }
 }
 
 /// A client of a sink's own: calls of agents leave it its connections, and it leaves them theirs.
@@ -58,6 +82,16 @@ impl Place {
             return Err("it would be spoken to in the clear; use `https`".to_owned());
         }
         Ok(Self { outbound, target, answer })
+    }
+
+    /// Reads the token that a sink is shown, anew for each batch, so that a changed one is used without a restart. Its file may lie
+    /// on a disk that hangs: it is read aside, and within the time of an answer.
+    pub(super) async fn token(&self, token: &SecretRef) -> Result<Secret, NotTaken> {
+        let token = token.clone();
+        let reading = timeout(self.answer, spawn_blocking(move || token.read_token())).await;
+        let late = || format!("its token could not be read within {} s", self.answer.as_secs());
+        let read = reading.map_err(|_| NotTaken::Secret(late()))?.map_err(io::Error::other)?;
+        read.map_err(|why| NotTaken::Secret(why.line()))
     }
 
     /// Posts JSON to a path below the URL; the answer, where it is a success.

@@ -1,4 +1,5 @@
 mod collected;
+mod syslog;
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -80,6 +81,7 @@ impl Scene {
             state: Arc::new(Sunk::new(name)),
             told: Told::default(),
             pace: self.pace,
+            most: BATCH,
         }
     }
 
@@ -260,6 +262,88 @@ async fn behind_its_bound_a_sink_gets_the_rest_and_the_ledger_says_what_it_did_n
 }
 
 #[tokio::test]
+async fn what_was_left_out_is_said_once_also_where_the_cursor_cannot_be_written() {
+    let scene = Scene::new().await;
+    let size = scene.grow(100).await;
+    let collected = Collected::serve(true, &[]).await;
+    let bound = SinkBound { entries: Some(30), days: None };
+    let mut sink = scene.collector(&collected, bound);
+    let mut cursor = sink.take_up().await.unwrap();
+    // A folder where the cursor is written first.
+    let in_the_way = scene.folder.path().join("siem.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for _ in 0..3 {
+        let why = sink.turn(&mut cursor).await.unwrap_err();
+        assert!(matches!(why, NoTurn::Cursor(_)), "{why:?}");
+        sink.tell_failure(&why);
+        assert_eq!(scene.kept(), 0);
+        assert_eq!(sink.state.left_out.load(Ordering::Relaxed), size - 30);
+    }
+    assert_eq!(scene.world.engine().log().acknowledged(), size + 1, "one `sink_gap`");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert!(sink.turn(&mut cursor).await.unwrap());
+    assert_eq!(scene.kept(), size + 1);
+    assert!(!sink.turn(&mut cursor).await.unwrap(), "there is no more");
+    assert_eq!(collected.events(), scene.hashes(size - 30..size + 1).await);
+}
+
+#[tokio::test]
+async fn a_collector_that_takes_no_large_requests_gets_small_ones() {
+    let scene = Scene::new().await;
+    scene.grow(400).await;
+    for (most, status) in [(150, 413), (1, 400)] {
+        let collected = Collected::serve(true, &[]).await;
+        collected.refuses_more_than(most, status);
+        let mut sink = scene.collector(&collected, SinkBound::default());
+        let _ = std::fs::remove_file(scene.folder.path().join("siem.json"));
+        let mut cursor = sink.take_up().await.unwrap();
+        let (mut refused, size) = (0, scene.world.engine().log().acknowledged());
+        while cursor.next < size {
+            let turn = sink.turn(&mut cursor).await;
+            refused += u64::from(turn.is_err());
+            assert!(refused <= 2 * size, "it goes on");
+        }
+        assert!(refused > 0);
+        assert_eq!(collected.events(), scene.hashes(0..size).await);
+        collected.refuses_more_than(u64::MAX, status);
+        for _ in 0..10 {
+            scene.grow(1).await;
+            sink.turn(&mut cursor).await.unwrap();
+        }
+        assert_eq!(sink.most, BATCH, "what it takes is whole batches again");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_passes_makes_no_batch_smaller() {
+    let scene = Scene::new().await;
+    scene.grow(4).await;
+    let passing = [401, 403, 404, 408, 429, 500, 503];
+    let collected = Collected::serve(true, &passing.map(Does::Says)).await;
+    let mut sink = scene.collector(&collected, SinkBound::default());
+    let mut cursor = sink.take_up().await.unwrap();
+    for status in passing {
+        sink.turn(&mut cursor).await.unwrap_err();
+        assert_eq!(sink.most, BATCH, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_read_from_a_file_and_from_nothing_that_may_hang() {
+    let scene = Scene::new().await;
+    scene.grow(1).await;
+    let collected = Collected::serve(true, &[]).await;
+    let mut sink = scene.collector(&collected, SinkBound::default());
+    let mut cursor = sink.take_up().await.unwrap();
+    let token = scene.folder.path().join("token");
+    std::fs::remove_file(&token).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &token, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let why = chain(&sink.turn(&mut cursor).await.unwrap_err());
+    assert!(why.contains("not a regular file"), "{why}");
+    assert_eq!((scene.kept(), collected.requests()), (0, 0));
+}
+
+#[tokio::test]
 async fn entries_that_are_too_old_for_a_sink_are_left_out_by_their_day() {
     let clock = Clock::manual(Timestamp::from_seconds(1_000_000));
     let options = Options { clock: clock.clone(), ..Options::default() };
@@ -274,6 +358,11 @@ async fn entries_that_are_too_old_for_a_sink_are_left_out_by_their_day() {
     assert!(sink.turn(&mut cursor).await.unwrap());
     assert_eq!(collected.events(), scene.hashes(old..size).await);
     assert_eq!(sink.state.left_out.load(Ordering::Relaxed), old);
+    // All that waits is too old now: it waits all the same.
+    let since = scene.world.now().millis();
+    clock.advance(3 * DAY_MILLIS);
+    while sink.turn(&mut cursor).await.unwrap() {}
+    assert_eq!(sink.state.waiting_since.load(Ordering::Relaxed), since);
 }
 
 #[tokio::test]
@@ -340,6 +429,13 @@ async fn lines_are_added_whole_wherever_the_file_was_moved_or_cut() {
     std::fs::create_dir(&path).unwrap();
     scene.grow(1).await;
     assert!(matches!(sink.turn(&mut cursor).await, Err(NoTurn::NotTaken(NotTaken::Io(_)))));
+    // So is a link, which could lead into the ledger.
+    std::fs::remove_dir(&path).unwrap();
+    let elsewhere = scene.folder.path().join("elsewhere");
+    std::fs::write(&elsewhere, "").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(matches!(sink.turn(&mut cursor).await, Err(NoTurn::NotTaken(NotTaken::Io(_)))));
+    assert_eq!(std::fs::read(&elsewhere).unwrap(), b"");
     assert_eq!(scene.kept(), third);
 }
 
@@ -347,7 +443,7 @@ async fn lines_are_added_whole_wherever_the_file_was_moved_or_cut() {
 async fn opentelemetry(
     scene: &Scene,
     answers: &[(u16, &'static str)],
-    takes_spans: bool,
+    spans_answer: Option<&'static str>,
 ) -> (OpenTelemetry, Arc<Mutex<Vec<Value>>>) {
     let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
     let spans = Arc::new(Mutex::new(Vec::new()));
@@ -358,10 +454,10 @@ async fn opentelemetry(
     let kept = spans.clone();
     let traces = move |body: Bytes| {
         kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-        std::future::ready("{}")
+        std::future::ready(spans_answer.unwrap_or_default())
     };
     let mut router = Router::new().route("/v1/logs", post(logs));
-    if takes_spans {
+    if spans_answer.is_some() {
         router = router.route("/v1/traces", post(traces));
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -379,7 +475,7 @@ async fn what_opentelemetry_rejects_is_counted_and_not_sent_again() {
     let size = scene.grow(2).await;
     let rejected = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"no"}}"#;
     let answers = [(500, ""), (429, "later"), (200, "<html>"), (200, rejected)];
-    let (wire, _) = opentelemetry(&scene, &answers, true).await;
+    let (wire, _) = opentelemetry(&scene, &answers, Some("{}")).await;
     let mut sink = scene.sink(Wire::OpenTelemetry(Box::new(wire)), SinkBound::default());
     let mut cursor = sink.take_up().await.unwrap();
     for _ in 0..3 {
@@ -410,35 +506,18 @@ async fn a_call_that_ended_long_after_its_decision_is_a_span_all_the_same() {
     };
     let (permit, outcome) = tokio::task::spawn_blocking(both).await.unwrap();
     let events = [Event { entry: &outcome, origin: "acme/prod/1" }];
-    let (wire, spans) = opentelemetry(&scene, &[], true).await;
+    let (wire, spans) = opentelemetry(&scene, &[], Some("{}")).await;
     assert_eq!(wire.deliver(&events).await.unwrap(), Taken::default());
     let sent = spans.lock().unwrap().pop().unwrap();
     let span = &sent["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
     assert_eq!(span["spanId"], permit.hash.to_string()[..16]);
+    // Spans that it does not keep are counted like records.
+    let rejects = r#"{"partialSuccess":{"rejectedSpans":"1"}}"#;
+    let (wire, _) = opentelemetry(&scene, &[], Some(rejects)).await;
+    assert_eq!(wire.deliver(&events).await.unwrap(), Taken { rejected: 1 });
     // One that takes logs alone is told them.
-    let (wire, _) = opentelemetry(&scene, &[], false).await;
+    let (wire, _) = opentelemetry(&scene, &[], None).await;
     assert_eq!(wire.deliver(&events).await.unwrap(), Taken::default());
-}
-
-#[tokio::test]
-async fn a_syslog_server_that_ends_a_connection_early_or_never_has_got_nothing() {
-    let scene = Scene { pace: SHORT, ..Scene::new().await };
-    scene.grow(1).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        drop(listener.accept().await);
-        let _held = listener.accept().await;
-        std::future::pending::<()>().await;
-    });
-    let server = Syslog::of(post::client(), &url, Shape::Leaf, SHORT.answer).unwrap();
-    let mut sink = scene.sink(Wire::Syslog(server), SinkBound::default());
-    let mut cursor = sink.take_up().await.unwrap();
-    for end in ["at once", "never"] {
-        let why = sink.turn(&mut cursor).await.unwrap_err();
-        assert!(matches!(why, NoTurn::NotTaken(_)), "{end}: {why:?}");
-        assert_eq!(scene.kept(), 0, "{end}");
-    }
 }
 
 #[test]

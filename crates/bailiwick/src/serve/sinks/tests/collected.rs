@@ -41,6 +41,8 @@ pub(super) struct Inside {
     confirmed: Mutex<Vec<bool>>,
     requests: AtomicU64,
     confirms: AtomicBool,
+    /// A request of more events than this is refused, and how.
+    most: Mutex<Option<(u64, u16)>>,
     pub(super) headers: Mutex<Vec<(String, String)>>,
     pub(super) url: Mutex<String>,
 }
@@ -59,6 +61,10 @@ impl Collected {
         *collected.0.url.lock().unwrap() = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         collected
+    }
+
+    pub(super) fn refuses_more_than(&self, most: u64, status: u16) {
+        *self.0.most.lock().unwrap() = Some((most, status));
     }
 
     pub(super) fn events(&self) -> Vec<(u64, String)> {
@@ -99,6 +105,13 @@ async fn take(
             let fields = &event["fields"];
             (fields["index"].as_u64().unwrap(), fields["hash"].as_str().unwrap().to_owned())
         });
+        let events: Vec<_> = events.collect();
+        let most = *inside.most.lock().unwrap();
+        if let Some((most, status)) = most
+            && events.len() as u64 > most
+        {
+            return (StatusCode::from_u16(status).unwrap(), "too much".to_owned());
+        }
         inside.events.lock().unwrap().extend(events);
     }
     let mut answer = json!({ "code": 0, "text": "Success" });
